@@ -46,7 +46,7 @@ function checkTask(id: string, task: LocatedChild, text: string): Finding[] {
       ["run", run, "such as run: echo hello"],
       ["config", config, "say what the task does: config: !Subprocess, with its cmd on the next line"],
     ] as const)
-      if (child !== undefined && child.node.value === null)
+      if (child !== undefined && child.node.value === null && child.node.broken !== true)
         findings.push({
           code: "E011",
           message: `"${key}" of task "${id}" has no value`,
@@ -110,7 +110,16 @@ function inScript(
   text: string,
 ): Finding[] {
   const script = node.value;
-  if (typeof script !== "string" || !script.includes(OPENING)) return [];
+  if (typeof script !== "string") return [];
+  // Without positions, in plain YAML, there are no tags.
+  const mark = place === null ? -1 : text.slice(place.end, node.start).search(/!(?=\s)/);
+  if (place !== null && mark >= 0) {
+    const start = place.end + mark;
+    const message = `"!" at the start of "${key}" is a tag in YAML, and would be lost`;
+    const help = `write ${key}: | and the script on the next line, indented: nothing in it is special to YAML then`;
+    return [{ code: "E021", message, help, start, end: start + 1 }];
+  }
+  if (!script.includes(OPENING)) return [];
   const expression = EXPRESSION.exec(script)?.[0] ?? `${OPENING} … }}`;
   // The value may be written in another way than it reads: in quotes, or in lines that are indented.
   const start = text.indexOf(OPENING, node.start);

@@ -163,3 +163,19 @@ export function typographicQuotes(value: string, start: number): Finding | undef
     end: start + 1,
   };
 }
+
+const SCRIPT_LINE = /^ *(?:[\w.-]+: *\{ *)?(run|script|code): +[^|>\s]/;
+
+/** What is special to YAML is common in scripts: below `run: |` nothing is. The first of several findings in such a line stands for all. */
+export function withScriptHelp(findings: readonly Finding[], text: string): Finding[] {
+  const lines = new Set<number>();
+  return findings.flatMap((finding) => {
+    const from = text.lastIndexOf("\n", finding.start - 1) + 1;
+    const key = SCRIPT_LINE.exec(text.slice(from, from + LONGEST_LINE))?.[1];
+    if (key === undefined) return [finding];
+    if (lines.has(from)) return [];
+    lines.add(from);
+    const help = `write ${key}: | and the script on the next line, indented: nothing in it is special to YAML then`;
+    return [{ ...finding, help }];
+  });
+}

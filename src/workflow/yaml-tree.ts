@@ -6,7 +6,7 @@
 import * as yaml from "yaml";
 import { didYouMean } from "../terminal/did-you-mean.ts";
 import type { Finding } from "./diagnostic.ts";
-import { commonMistakes, falseSpace, typographicQuotes } from "./yaml-mistakes.ts";
+import { commonMistakes, falseSpace, typographicQuotes, withScriptHelp } from "./yaml-mistakes.ts";
 
 /** Key for the tag of a mapping in its value. If a file contains this key, it is an unknown key. */
 export const TAG_KEY = "!";
@@ -73,7 +73,8 @@ export function readYaml(text: string): YamlTree {
   }
   if (document.errors.length > 0) {
     const mistakes = commonMistakes(text, document);
-    return { root: null, findings: mistakes.length > 0 ? mistakes : syntaxFindings(document.errors, text) };
+    const findings = mistakes.length > 0 ? mistakes : syntaxFindings(document.errors, text);
+    return { root: null, findings: withScriptHelp(findings, text) };
   }
   return new TreeReader(document, text).read();
 }

@@ -65,6 +65,30 @@ const CASES: readonly Case[] = [
     message: /Nested mappings/,
     help: 'put a string that contains ": " in quotes',
   },
+  {
+    about: "a colon in a script",
+    text: 'tasks:\n  a:\n    run: echo "total: 3"\n',
+    code: "E001",
+    at: "3:10",
+    message: /Nested mappings/,
+    help: "write run: | and the script on the next line, indented: nothing in it is special to YAML then",
+  },
+  {
+    about: "a script that begins with a quote",
+    text: "tasks:\n  a:\n    run: 'a b' && c\n",
+    code: "E001",
+    at: "3:16",
+    message: "this does not belong to the value before it",
+    help: "write run: | and the script on the next line, indented: nothing in it is special to YAML then",
+  },
+  {
+    about: "a script that begins with a percent sign",
+    text: "tasks:\n  a:\n    run: %x\n",
+    code: "E001",
+    at: "3:10",
+    message: /^Plain value cannot start with directive indicator/,
+    help: "write run: | and the script on the next line, indented: nothing in it is special to YAML then",
+  },
   // E002 multiple-documents
   {
     about: "a second document",
@@ -295,6 +319,22 @@ const CASES: readonly Case[] = [
     code: "E015",
     at: "6:15",
     message: '"env_file" of task "a" is empty',
+  },
+  {
+    about: "a script that begins with an exclamation mark",
+    text: "tasks:\n  a:\n    run: ! grep x\n",
+    code: "E021",
+    at: "3:10",
+    message: '"!" at the start of "run" is a tag in YAML, and would be lost',
+    help: "write run: | and the script on the next line, indented: nothing in it is special to YAML then",
+  },
+  {
+    about: "a script that is an alias of nothing",
+    text: "tasks:\n  a:\n    run: *x\n",
+    code: "E007",
+    at: "3:10",
+    message: "there is no anchor &x before this alias",
+    help: 'if it is a string, put it in quotes: "*x"',
   },
   // E060 expression-in-script
   {
