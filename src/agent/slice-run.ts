@@ -51,6 +51,9 @@ export class SliceRun implements TaskOwner {
   /** Size of the outputs that are kept, in all and by node, bytes as JSON. */
   #keptBytes = 0;
   readonly #keptOf = new Map<string, number>();
+  /** What is to be carried out. */
+  #decisions: Decision[] = [];
+  #isCarryingOut = false;
   readonly #over = Promise.withResolvers<RunEnd>();
   #started = false;
   #stopped: StopReason | undefined;
@@ -229,16 +232,19 @@ export class SliceRun implements TaskOwner {
     return node === undefined ? [] : neededBy(node);
   }
 
+  /** Carries out decisions in order: what follows from one that is carried out comes after those that were made before. */
   #carryOut(decisions: readonly Decision[]): void {
-    const all = [...decisions];
+    this.#decisions.push(...decisions);
+    if (this.#isCarryingOut) return;
+    this.#isCarryingOut = true;
     // The list grows while it is read.
-    for (const decision of all) {
+    for (const decision of this.#decisions) {
       switch (decision.kind) {
         case "start":
           this.#start(decision.task);
           break;
         case "expand":
-          all.push(...this.#expand(decision.task));
+          this.#decisions.push(...this.#expand(decision.task));
           break;
         case "skip":
           this.#skip(decision);
@@ -259,6 +265,8 @@ export class SliceRun implements TaskOwner {
           throw new Error(`no agent carries out the decision "${decision.kind}"`);
       }
     }
+    this.#decisions = [];
+    this.#isCarryingOut = false;
   }
 
   #start(id: string): void {

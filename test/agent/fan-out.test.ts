@@ -192,6 +192,18 @@ describe("foreach", () => {
     expect(parentOf(outcome, "load").at(-1)).toMatchObject({ status: "FAILED", error: "failed: load[bad]" });
   });
 
+  test("fail_fast: every item is told of before the end of the run, also those that had no slot or turn", async () => {
+    using bench = new Bench({ slots: 1 });
+    const outcome = await bench.run({
+      load: { foreach: ["a", "b", "c", "d", "e"], max_parallel: 3, fail_fast: true, run: "exit 1" },
+    });
+    const ends = Object.values(itemsOf(outcome, "load")).map((statuses) => statuses.at(-1));
+    expect(ends).toEqual(["FAILED", "CANCELLED", "CANCELLED", "CANCELLED", "CANCELLED"]);
+    const all = bench.outbox.reports(0, 1000);
+    expect(all.at(-1)?.kind).toBe("run");
+    expect(all.at(-2)).toMatchObject({ task_id: "load", status: "FAILED" });
+  });
+
   test("a stop ends items under way, and those that wait for a slot or their turn", async () => {
     using bench = new Bench({ slots: 1 });
     const outcome = await bench.run(

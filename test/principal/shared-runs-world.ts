@@ -23,6 +23,7 @@ import {
   StoreUnavailableError,
   type TaskRunRecord,
 } from "../../src/storage/operational/store.ts";
+import { nodeId } from "../../src/workflow/item-id.ts";
 import { readDefinition, type WorkflowDefinition } from "../../src/workflow/model.ts";
 import { planOf } from "../../src/workflow/plan.ts";
 import { RUN_TRANSITIONS } from "../../src/workflow/run-state.ts";
@@ -30,7 +31,7 @@ import { isTerminal } from "../../src/workflow/status.ts";
 import { agentRecord, silent, type TestStores } from "../storage/operational-support.ts";
 import { RepeatingStore } from "../storage/repeating-store.ts";
 import { ManualClock } from "../support/manual-clock.ts";
-import { type ModelEnd, ReferenceModel } from "../workflow/reference-model.ts";
+import { type ModelEnd, type ModelTask, ReferenceModel } from "../workflow/reference-model.ts";
 import { randomDag } from "../workflow/support.ts";
 import { type Deeds, SimulatedAgent } from "./simulated-agent.ts";
 
@@ -43,6 +44,12 @@ const LABELS: readonly (Readonly<Record<string, string>> | undefined)[] = [
   { gpu: "true" },
 ];
 const WAIT_MS = 1_000_000_000;
+/** What conditions say. */
+const VERDICTS: Readonly<Record<string, "skip" | "fail" | null>> = {
+  "${{ 1 < 2 }}": null,
+  "${{ 1 > 2 }}": "skip",
+  "${{ 1 / 0 == 1 }}": "fail",
+};
 
 /** What is known of a run besides the store. */
 interface Told {
@@ -88,9 +95,10 @@ export class SharedRunsWorld {
     this.#repeats = this.#chance(0.3);
     this.#runsWanted = this.#chance(0.7) ? 1 : 2;
     const agents: [string, Record<string, string>, number][] = [
-      ["eu", { zone: "eu" }, 2],
-      ["us", { zone: "us" }, 2],
-      ["gpu", { zone: "eu", gpu: "true" }, 2],
+      ["eu", { zone: "eu" }, 3],
+      ["us", { zone: "us" }, 3],
+      ["gpu", { zone: "eu", gpu: "true" }, 3],
+      ["two", { zone: "us" }, 2],
       ["old", { zone: "eu" }, 1],
     ];
     this.#posts = agents.map(([id, labels, protocol]) => ({
@@ -232,9 +240,11 @@ export class SharedRunsWorld {
     await this.#try(`retry ${old} as ${id}`, async (tx) => {
       const run = await tx.getRun(old);
       if (run === null || !isTerminal(RUN_TRANSITIONS, run.status) || run.status === "COMPLETED") return;
-      const done = (await tx.listTaskRuns(old)).filter(({ status }) => status === "COMPLETED");
+      const done = (await tx.listTaskRuns(old)).filter(
+        ({ status, item_key }) => status === "COMPLETED" && item_key === null,
+      );
       const newest = [...new Map(done.map((task) => [task.task_id, task])).values()];
-      await this.#changes.create(tx, newRun(id, told.definition, newest));
+      await this.#changes.create(tx, { ...newRun(id, told.definition, newest), items_of: old });
       tx.afterCommit(() => this.#runs.set(id, { definition: told.definition, stop: null }));
     });
   }
@@ -243,10 +253,12 @@ export class SharedRunsWorld {
     const count = 1 + Math.floor(this.#random() ** 3 * 60);
     const isSplit = this.#chance(0.85);
     const label = () => (isSplit ? this.#one(LABELS) : undefined);
+    const isPlain = this.#chance(0.3);
     const tasks = randomDag(this.#random, count, 3).map((task) => {
       const runs_on = label();
       return {
         ...task,
+        ...(isPlain ? {} : this.#more(task.depends)),
         name: task.id,
         config: { type: "Subprocess", cmd: "true", args: [], working_directory: null },
         ...(runs_on === undefined ? {} : { runs_on }),
@@ -260,9 +272,32 @@ export class SharedRunsWorld {
         failover: this.#chance(0.9) ? "rerun" : "never",
         ...(runs_on === undefined ? {} : { runs_on }),
         ...(isSplit && this.#chance(0.4) ? { placement: "spread" } : {}),
+        ...(JSON.stringify(tasks).includes("${{") ? { language: 2 } : {}),
         tasks,
       }),
     );
+  }
+
+  /** Keys of a task beyond the first version of the language. */
+  #more(depends: readonly string[]): Record<string, unknown> {
+    const when = this.#one(Object.keys(VERDICTS));
+    const words = ["COMPLETED", "FAILED", "CRASHED", "SKIPPED", "CANCELLED"];
+    const accepts = depends
+      .filter(() => this.#chance(0.15))
+      .map((id) => [id, words.filter(() => this.#chance(0.5))]);
+    const items = Array.from({ length: Math.floor(this.#random() ** 2 * 9) }, (_, n) => `item ${n}`);
+    return {
+      ...(this.#chance(0.05) ? { when } : {}),
+      ...(accepts.length > 0 ? { accepts: Object.fromEntries(accepts) } : {}),
+      ...(this.#chance(0.15) ? { allow_failure: true } : {}),
+      ...(this.#chance(0.15)
+        ? {
+            foreach: items,
+            ...(this.#chance(0.4) ? { max_parallel: 1 + Math.floor(this.#random() * 3) } : {}),
+            ...(this.#chance(0.4) ? { fail_fast: true } : {}),
+          }
+        : {}),
+    };
   }
 
   /** The process of the principal is another one. */
@@ -437,6 +472,7 @@ export class SharedRunsWorld {
     workflow_instance_id: id,
     tasks,
     results = {},
+    item_results = {},
     completed_tasks,
   }: Post["inbox"][number]): void {
     const told = this.#runs.get(id);
@@ -445,8 +481,19 @@ export class SharedRunsWorld {
       if (!tasks.includes(task.id)) continue;
       for (const needed of task.depends) {
         if (tasks.includes(needed)) continue;
+        const { foreach } = told.definition.tasks.find(({ id: other }) => other === needed) ?? {};
+        const accepted = task.accepts?.[needed] ?? ["COMPLETED"];
+        const status = results[needed]?.status ?? "COMPLETED";
+        const isAllowed = results[needed]?.is_allowed === true && accepted.includes("COMPLETED");
+        expect(isAllowed || accepted.includes(status)).toBe(true);
+        if (status !== "COMPLETED") continue;
         expect(completed_tasks).toContain(needed);
-        expect(String(results[needed]?.outputs?.of)).toEndWith(` ${needed}`);
+        if (foreach === undefined) expect(String(results[needed]?.outputs?.of)).toEndWith(` ${needed}`);
+        else {
+          expect(results[needed]?.items_total).toBe(foreach.length);
+          const published = item_results[needed]?.map(({ outputs }) => String(outputs?.of)) ?? [];
+          expect(published).toEqual([...foreach].map((_, n) => `${id} ${needed}[${n}]`));
+        }
       }
     }
   }
@@ -477,11 +524,18 @@ export class SharedRunsWorld {
     const done = await this.#store.read(async (tx) => {
       const attempt = await tx.getAttempt(assignment);
       if (attempt?.lease !== "HELD" || attempt.agent_id !== agent.id) return null;
-      return tx.completedTasks(assignment.workflow_instance_id);
+      const { workflow_instance_id: id } = assignment;
+      return { tasks: await tx.completedTasks(id), items: await tx.completedItems(id) };
     });
     const scope = assignment.tasks ?? assignment.workflow.tasks.map(({ id }) => id);
-    for (const task of done ?? []) {
+    for (const task of done?.tasks ?? []) {
       if (scope.includes(task)) expect(assignment.completed_tasks).toContain(task);
+    }
+    for (const { task_id, item_key } of done?.items ?? []) {
+      const given = assignment.items?.[task_id];
+      if (!scope.includes(task_id) || assignment.completed_tasks.includes(task_id)) continue;
+      if (given !== undefined && !given.some(({ key }) => key === item_key)) continue;
+      expect(assignment.item_results?.[task_id]?.map(({ key }) => key)).toContain(item_key);
     }
   }
 
@@ -546,9 +600,14 @@ export class SharedRunsWorld {
     });
     for (const { what, tasks, told } of queued) {
       const { tasks: all, runs_on } = told.definition;
-      const [first] = tasks === null ? all : all.filter(({ id }) => tasks.includes(id));
+      const nodes = planOf(told.definition).nodes;
+      const isIn = (id: string) =>
+        tasks === null || tasks.some((node) => node === id || node.startsWith(`${id}[`));
+      const [first] = all.filter(({ id }) => isIn(id));
       const labels = first?.runs_on ?? runs_on ?? {};
+      const protocol = Math.max(...nodes.filter(({ id }) => isIn(id)).map((node) => node.protocol ?? 1));
       for (const { agent } of waiting) {
+        if (agent.protocol < protocol) continue;
         if (agent.protocol < 2 && (tasks !== null || Object.keys(labels).length > 0)) continue;
         const isFit = Object.entries(labels).every(([label, value]) => agent.labels[label] === value);
         if (isFit) throw new Error(`${what} waits, and ${agent.id} could take it`);
@@ -592,33 +651,55 @@ export class SharedRunsWorld {
   #judgeRun(run: RunRecord, rows: readonly TaskRunRecord[], { definition, stop }: Told): void {
     const final = new Map<string, TaskRunRecord>();
     for (const row of rows) {
+      const node = nodeId(row.task_id, row.item_key);
       expect(`${row.task_instance_id} ${isTerminal(RUN_TRANSITIONS, row.status)}`).toEndWith("true");
       const truth = this.#deeds.ends.get(row.task_instance_id);
-      if (row.status === "COMPLETED" || row.status === "FAILED")
-        expect(`${row.task_id} ${truth}`).toBe(`${row.task_id} ${row.status}`);
-      if (final.get(row.task_id)?.status !== "COMPLETED") final.set(row.task_id, row);
-      else expect(`${row.task_id} ran again: ${row.status === "COMPLETED"}`).toEndWith("false");
+      const isExecuted = row.items_total === null && row.error?.startsWith("when: ") !== true;
+      if (isExecuted && (row.status === "COMPLETED" || row.status === "FAILED"))
+        expect(`${node} ${truth}`).toBe(`${node} ${row.status}`);
+      if (final.get(node)?.status !== "COMPLETED") final.set(node, row);
+      else expect(`${node} ran again: ${row.status === "COMPLETED"}`).toEndWith("false");
     }
     const isWhole = run.revision === 0;
     // The agent of a whole run reports nothing of tasks that it has not begun with.
     if (isWhole && (stop === "timed out" || ["CRASHED", "CANCELLED", "SKIPPED"].includes(run.status))) return;
-    expect([...final.keys()].sort()).toEqual(definition.tasks.map(({ id }) => id).sort());
+    const tasks = [...final].filter(([, { item_key }]) => item_key === null).map(([id]) => id);
+    expect(tasks.sort()).toEqual(definition.tasks.map(({ id }) => id).sort());
+    for (const { id, fail_fast } of definition.tasks) {
+      const ends = [...final.values()].filter(({ task_id, item_key }) => task_id === id && item_key !== null);
+      const hasFailed = ends.some(
+        ({ status, allowed }) => (status === "FAILED" || status === "CRASHED") && allowed === 0,
+      );
+      if (stop === null && ends.some(({ status }) => status === "CANCELLED"))
+        expect(`${id} has a reason to cancel its items: ${fail_fast === true && hasFailed}`).toEndWith(
+          "true",
+        );
+    }
+    const expanded = definition.tasks.filter(({ id }) => final.get(id)?.items_total != null);
     const facts = new Map<string, ModelEnd>();
-    for (const [id, { status }] of final) if (status !== "SKIPPED") facts.set(id, { status });
+    for (const [id, { status, allowed }] of final) {
+      // How a fan-out ended follows from its items.
+      const isDerived = expanded.some((task) => task.id === id);
+      if (status !== "SKIPPED" && !isDerived) facts.set(id, { status, isAllowed: allowed === 1 });
+    }
     if (
       stop !== null &&
       [...final.values()].some(({ status }) => status === "CANCELLED" || status === "SKIPPED")
     ) {
       // What had begun depends on when it was stopped; nothing may be left out or be skipped without a reason.
       if (stop === "timed out") expect(["FAILED", "CRASHED", "COMPLETED"]).toContain(run.status);
-      for (const [id, { status }] of stop === "cancelled" ? final : []) {
-        const needs = definition.tasks.find((task) => task.id === id)?.depends ?? [];
-        const isRefused = needs.some((needed) => final.get(needed)?.status !== "COMPLETED");
-        if (status === "SKIPPED") expect(`${id} was skipped for a reason: ${isRefused}`).toEndWith("true");
-      }
       return;
     }
-    const { over, todo, finish } = new ReferenceModel(planOf(definition).nodes, facts).state();
+    const model = new ReferenceModel(modelOf(definition), facts);
+    for (let todo = model.state().todo; todo.size > 0; todo = model.state().todo) {
+      const fanOuts = expanded.filter(({ id }) => todo.get(id) === "expand" && !model.items.has(id));
+      if (fanOuts.length === 0) break;
+      for (const { id, foreach = [] } of fanOuts) {
+        const items = [...foreach].map((_, n) => ({ key: String(n), end: facts.get(`${id}[${n}]`) }));
+        model.expand(id, items);
+      }
+    }
+    const { over, todo, outcome, finish } = model.state();
     const lines = (ends: Iterable<readonly [string, { readonly status: string }]>): string[] =>
       [...ends].map(([id, { status }]) => `${id} ${status}`).sort();
     expect([...todo]).toEqual([]);
@@ -627,6 +708,7 @@ export class SharedRunsWorld {
     const stopped = stop === "cancelled" ? "CANCELLED" : stop === "timed out" ? "FAILED" : null;
     expect([finish, stopped]).toContain(run.status);
     expect(run.tasks_done).toBe(run.tasks_total);
+    if (run.status === finish && !isWhole) expect(run.allowed_failures).toBe(outcome?.allowed ?? 0);
   }
 
   #chance(of: number): boolean {
@@ -636,6 +718,21 @@ export class SharedRunsWorld {
   #one<T>(list: readonly T[]): T | undefined {
     return list[Math.floor(this.#random() * list.length)];
   }
+}
+
+/** The tasks of a definition as the model sees them. */
+function modelOf(definition: WorkflowDefinition): ModelTask[] {
+  return planOf(definition).nodes.map((node, index) => {
+    const { when } = definition.tasks[index] ?? {};
+    const { id, needs, fanOut, allowsFailure = false } = node;
+    return {
+      id,
+      needs,
+      allowsFailure,
+      verdict: when === undefined ? null : (VERDICTS[when] ?? null),
+      ...(fanOut === undefined ? {} : { fanOut }),
+    };
+  });
 }
 
 function newRun(id: string, definition: WorkflowDefinition, carried: readonly TaskRunRecord[]) {

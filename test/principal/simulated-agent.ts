@@ -4,8 +4,10 @@
  */
 import type { AgentReport, AgentReports, RunAssignment, StopOrder } from "../../src/contract/messages.ts";
 import { type AttemptName, nameOf } from "../../src/principal/runs/attempt-name.ts";
+import { nodeId } from "../../src/workflow/item-id.ts";
 import { planOf } from "../../src/workflow/plan.ts";
-import { type Decision, Progress, type TaskEnd } from "../../src/workflow/progress.ts";
+import { type Decision, type Item, Progress, type TaskEnd } from "../../src/workflow/progress.ts";
+import { factsOf } from "../../src/workflow/run-facts.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 
 /** What agents have really done, whatever the principal heard of it. */
@@ -20,8 +22,12 @@ export interface Deeds {
 class HeldSlice {
   readonly assignment: RunAssignment;
   readonly progress: Progress;
-  /** Task runs under way, by task. */
+  /** Task runs under way, by node. */
   readonly running = new Map<string, string>();
+  /** Task runs of fan-outs that the agent itself has expanded. */
+  readonly fanOuts = new Map<string, string>();
+  /** What is to be carried out. */
+  decisions: Decision[] = [];
   isConfirmed = false;
   isStopped = false;
 
@@ -29,8 +35,37 @@ class HeldSlice {
     this.assignment = assignment;
     const { workflow, tasks, completed_tasks, results = {} } = assignment;
     const over = new Map(completed_tasks.map((id): [string, TaskEnd] => [id, { status: "COMPLETED" }]));
-    for (const [id, result] of Object.entries(results)) over.set(id, result);
-    this.progress = new Progress(planOf(workflow), { over, ...(tasks === undefined ? {} : { tasks }) });
+    for (const [id, { status, is_allowed: isAllowed = false }] of Object.entries(results))
+      over.set(id, { status, isAllowed });
+    const facts = () => factsOf(assignment, workflow);
+    const { items = {} } = assignment;
+    this.progress = new Progress(planOf(workflow), {
+      over,
+      facts,
+      ...(tasks === undefined ? {} : { tasks }),
+    });
+    for (const [task, given] of Object.entries(items)) this.progress.expanded(task, this.#items(task, given));
+  }
+
+  /** The items of a fan-out, which is a literal one. */
+  expand(task: string): Decision[] {
+    const { foreach = [] } = this.assignment.workflow.tasks.find(({ id }) => id === task) ?? {};
+    const items = [...foreach].map((_, index) => ({ key: String(index), index }));
+    return this.progress.expanded(task, this.#items(task, items));
+  }
+
+  #items(task: string, items: readonly { readonly key: string }[]): Item[] {
+    const before = new Set(this.assignment.item_results?.[task]?.map(({ key }) => key));
+    return items.map(({ key }) => ({ key, ...(before.has(key) ? { end: { status: "COMPLETED" } } : {}) }));
+  }
+
+  /** The task of a node, and the item if it is one of a fan-out. */
+  named(node: string): { task_id: string; item?: { key: string; index: number } } {
+    const item = this.progress.node(node)?.item;
+    return item === undefined
+      ? { task_id: node }
+      : // Not its place in the slice. Its key is its place in the list.
+        { task_id: item.task, item: { key: item.key, index: Number(item.key) } };
   }
 }
 
@@ -129,8 +164,11 @@ export class SimulatedAgent {
     if (instance === undefined) return;
     slice.running.delete(task);
     this.#deeds.ends.set(instance, status);
-    this.#reportTask(slice, task, instance, status, null);
-    this.#carryOut(slice, slice.progress.ended(task, { status }));
+    const { allow_failure } =
+      slice.assignment.workflow.tasks.find(({ id }) => id === slice.named(task).task_id) ?? {};
+    const isAllowed = status === "FAILED" && allow_failure === true && !slice.isStopped;
+    this.#reportTask(slice, task, instance, status, null, isAllowed);
+    this.#carryOut(slice, slice.progress.ended(task, { status, isAllowed }));
   }
 
   /** It gives a slice up: its process ends in an orderly way. */
@@ -142,6 +180,13 @@ export class SimulatedAgent {
   obey(order: StopOrder): void {
     const slice = this.slices.get(nameOf(order));
     if (slice === undefined) return;
+    if (order.items !== undefined) {
+      for (const { task_id, key } of slice.isConfirmed ? order.items : []) {
+        const node = nodeId(task_id, key);
+        if (slice.running.has(node)) this.finish(slice, node, "CANCELLED");
+      }
+      return;
+    }
     if (order.reason === "superseded") {
       this.slices.delete(nameOf(order));
       return;
@@ -154,7 +199,11 @@ export class SimulatedAgent {
   }
 
   #carryOut(slice: HeldSlice, decisions: readonly Decision[]): void {
-    for (const decision of decisions) {
+    const isFirst = slice.decisions.length === 0;
+    slice.decisions.push(...decisions);
+    if (!isFirst) return;
+    // The list grows while it is read.
+    for (const decision of slice.decisions) {
       if (decision.kind === "start") this.#startTask(slice, decision.task);
       else if (decision.kind === "skip") {
         this.#reportTask(
@@ -163,12 +212,33 @@ export class SimulatedAgent {
           this.#instance(slice, decision.task),
           decision.status,
           decision.reason,
+          decision.isAllowed,
         );
+      } else if (decision.kind === "expand") {
+        const { task } = decision;
+        const instance = this.#instance(slice, task);
+        slice.fanOuts.set(task, instance);
+        this.#reportTask(slice, task, instance, "RUNNING", null);
+        slice.decisions.push(...slice.expand(task));
+      } else if (decision.kind === "end") {
+        const instance = slice.fanOuts.get(decision.task);
+        if (instance !== undefined)
+          this.#reportTask(
+            slice,
+            decision.task,
+            instance,
+            decision.status,
+            decision.error,
+            decision.isAllowed,
+          );
+      } else if (decision.kind === "cancel") {
+        if (slice.running.has(decision.task)) this.finish(slice, decision.task, "CANCELLED");
       } else if (decision.kind === "finish") {
         this.slices.delete(nameOf(slice.assignment));
         this.#reportRun(slice.assignment, decision.status, decision.error);
       } else throw new Error(`no agent does ${decision.kind}`);
     }
+    slice.decisions = [];
   }
 
   #startTask(slice: HeldSlice, task: string): void {
@@ -200,21 +270,26 @@ export class SimulatedAgent {
   }
 
   #reportTask(
-    { assignment }: HeldSlice,
+    slice: HeldSlice,
     task: string,
     instance: string,
     status: RunStatus,
     error: string | null,
+    isAllowed = false,
   ): void {
-    const { workflow_id, workflow_instance_id, slice, attempt } = assignment;
+    const { assignment } = slice;
+    const { foreach } = assignment.workflow.tasks.find(({ id }) => id === task) ?? {};
+    const { workflow_id, workflow_instance_id, attempt } = assignment;
     this.outbox.push({
       kind: "task",
       seq: ++this.#seq,
       workflow_id,
       workflow_instance_id,
-      slice,
+      slice: assignment.slice,
       attempt,
-      task_id: task,
+      ...slice.named(task),
+      ...(foreach !== undefined && status === "RUNNING" ? { items_total: foreach.length } : {}),
+      ...(isAllowed ? { is_allowed: true } : {}),
       task_instance_id: instance,
       task_attempt: status === "SKIPPED" ? 0 : 1,
       status,
@@ -224,7 +299,8 @@ export class SimulatedAgent {
       error,
       cpu_ms: null,
       max_rss_kb: null,
-      outputs: status === "COMPLETED" ? { of: `${workflow_instance_id} ${task}` } : null,
+      outputs:
+        status === "COMPLETED" && foreach === undefined ? { of: `${workflow_instance_id} ${task}` } : null,
     });
   }
 }
