@@ -1,11 +1,13 @@
 /** Finds triggers that are well-formed but can never fire or never stop, in a single file and across files. */
 import { didYouMean } from "../terminal/did-you-mean.ts";
+import { findCycles } from "./dag.ts";
 import { type Diagnostic, type DiagnosticCode, type Finding, locate } from "./diagnostic.ts";
-import { placeOf } from "./issues.ts";
+import { type IssuePath, nodeAt, placeOf } from "./issues.ts";
 import type { WorkflowDefinition } from "./model.ts";
 import { typeFacts } from "./param-types.ts";
 import { isRequired } from "./params.ts";
 import { SourceText } from "./source-text.ts";
+import { aftersOf, filesOf, idMatcher, isIdGlob } from "./triggers.ts";
 import { type Located, readYaml } from "./yaml-tree.ts";
 
 /** Maximum number of runs in a chain of `on: workflow`; the next one is refused. */
@@ -14,10 +16,11 @@ export const MAX_CHAIN = 20;
 /** The codes of problems with triggers. */
 export const TRIGGER_CODES: ReadonlySet<DiagnosticCode> = new Set(["W003", "W004", "W005"]);
 
-const AFTER_ID = ["on", "workflow", "id"];
-
 /** A problem of a workflow's `on: workflow`. */
-export type ChainProblem = Pick<Finding, "code" | "message" | "help">;
+export interface ChainProblem extends Pick<Finding, "code" | "message" | "help"> {
+  /** Which of several `on: workflow` it is about. */
+  readonly index: number;
+}
 
 /** The part of a workflow that these checks need. */
 interface Follower {
@@ -25,8 +28,13 @@ interface Follower {
   readonly cron: string | null;
   readonly catchup: WorkflowDefinition["catchup"];
   readonly on?:
-    | { readonly workflow: { readonly id: string; readonly status: readonly string[] } | null }
+    | { readonly workflow: After | null; readonly workflows?: readonly After[] | undefined }
     | undefined;
+}
+
+interface After {
+  readonly id: string;
+  readonly status: readonly string[];
 }
 
 type Triggers = Pick<WorkflowDefinition, "cron" | "on" | "params">;
@@ -35,10 +43,10 @@ type Triggers = Pick<WorkflowDefinition, "cron" | "on" | "params">;
 export function checkOfferedParams({ cron, on, params }: Triggers, root: Located): Finding[] {
   const triggers = [
     { path: ["cron"], isUsed: cron !== null, offered: [] },
-    { path: ["on", "file"], isUsed: on?.file != null, offered: ["path", "file", "event"] },
+    { path: ["on", "file"], isUsed: filesOf(on).length > 0, offered: ["path", "file", "event"] },
     {
       path: ["on", "workflow"],
-      isUsed: on?.workflow != null,
+      isUsed: aftersOf(on).length > 0,
       offered: ["workflow_id", "workflow_instance_id", "status"],
     },
   ];
@@ -71,36 +79,66 @@ export function checkChains(
   workflows: Iterable<Follower>,
   known: ReadonlySet<string> | null,
 ): Map<string, ChainProblem> {
-  const after = new Map<string, string>();
   const problems = new Map<string, ChainProblem>();
   const byId = new Map([...workflows].map((workflow) => [workflow.id, workflow]));
+  const graph: { id: string; depends: string[] }[] = [];
   for (const { id, on } of byId.values()) {
-    if (on?.workflow == null) continue;
-    after.set(id, on.workflow.id);
-    const problem = checkStatuses(on.workflow.status, byId.get(on.workflow.id));
-    if (problem !== null) problems.set(id, problem);
+    const afters = all(on);
+    for (const [index, after] of afters.entries()) {
+      const problem = checkAfter(after, byId.get(after.id), known);
+      if (problem !== null && !problems.has(id)) problems.set(id, { ...problem, index });
+    }
+    // A glob may mean any number of workflows, and names none: it does not count as part of a circle.
+    const exact = afters.map((after) => after.id).filter((other) => !isIdGlob(other));
+    if (exact.length > 0) graph.push({ id, depends: exact });
   }
-  for (const [id, other] of after) {
-    if (known === null || known.has(other)) continue;
-    const message = `this workflow never runs after "${other}": there is no such workflow`;
-    const help = didYouMean(other, known) ?? "an id is the path with dots: etl/daily.yml is etl.daily";
-    problems.set(id, { code: "W004", message, help });
-  }
-  for (const circle of circlesOf(after)) {
+  const ids = new Set(graph.map(({ id }) => id));
+  const closed = graph.map(({ id, depends }) => ({ id, depends: depends.filter((other) => ids.has(other)) }));
+  for (const cycle of findCycles(closed)) {
+    const circle = fromSmallest(cycle);
     const way = [...circle, circle[0]].join(" → ");
-    for (const id of circle) {
+    for (const [n, id] of circle.entries()) {
+      const next = circle[(n + 1) % circle.length];
       problems.set(id, {
         code: "W005",
         message: `workflows run after each other in a circle: ${way}`,
         help: `"→" means "runs after"; each run starts the next, up to ${MAX_CHAIN} of them. Remove one "on: workflow"`,
+        index: all(byId.get(id)?.on).findIndex((after) => after.id === next),
       });
     }
   }
   return problems;
 }
 
+function all(on: Follower["on"]): readonly After[] {
+  return on?.workflow == null ? [] : [on.workflow, ...(on.workflows ?? [])];
+}
+
+function checkAfter(
+  { id: other, status }: After,
+  workflow: Follower | undefined,
+  known: ReadonlySet<string> | null,
+): Omit<ChainProblem, "index"> | null {
+  if (isIdGlob(other)) {
+    const matches = idMatcher(other);
+    if (known === null || [...known].some(matches)) return null;
+    const message = `this workflow never runs after "${other}": no workflow has such an id`;
+    const help = "* stands for any characters of a part of an id, ** for any characters";
+    return { code: "W004", message, help };
+  }
+  if (known !== null && !known.has(other)) {
+    const message = `this workflow never runs after "${other}": there is no such workflow`;
+    const help = didYouMean(other, known) ?? "an id is the path with dots: etl/daily.yml is etl.daily";
+    return { code: "W004", message, help };
+  }
+  return checkStatuses(status, workflow);
+}
+
 /** Only firings of a schedule are ever SKIPPED, and only those that do not wait for an agent as long as it takes. */
-function checkStatuses(statuses: readonly string[], other: Follower | undefined): ChainProblem | null {
+function checkStatuses(
+  statuses: readonly string[],
+  other: Follower | undefined,
+): Omit<ChainProblem, "index"> | null {
   if (other === undefined || statuses.some((status) => status !== "SKIPPED")) return null;
   if (other.cron !== null && other.catchup !== "all") return null;
   const why = other.cron === null ? "it has no cron" : 'its catchup is "all"';
@@ -111,27 +149,61 @@ function checkStatuses(statuses: readonly string[], other: Follower | undefined)
   };
 }
 
-/** The cycles of a map in which each id points to at most one other. Each cycle starts with its smallest id. */
-function circlesOf(next: ReadonlyMap<string, string>): string[][] {
-  const circles: string[][] = [];
-  const seen = new Set<string>();
-  for (const start of [...next.keys()].sort()) {
-    const way: string[] = [];
-    let id: string | undefined = start;
-    for (; id !== undefined && !seen.has(id); id = next.get(id)) {
-      seen.add(id);
-      way.push(id);
-    }
-    const entry = id === undefined ? -1 : way.indexOf(id);
-    if (entry >= 0) circles.push(way.slice(entry));
-  }
-  return circles;
+/** A cycle as it begins with its smallest id. Each id is followed by one that it runs after. */
+function fromSmallest(cycle: readonly string[]): readonly string[] {
+  const ids = cycle.at(-1) === cycle[0] ? cycle.slice(0, -1) : cycle;
+  const start = ids.indexOf([...ids].sort()[0] ?? "");
+  return [...ids.slice(start), ...ids.slice(0, start)];
 }
 
 /** Adds the position in the file of the workflow. */
 export function locateChainProblem(problem: ChainProblem, source: string, path: string): Diagnostic[] {
   const body = source.startsWith("\ufeff") ? source.slice(1) : source;
   const { root } = readYaml(body);
-  const range = root === null ? { start: 0, end: 1 } : placeOf(root, AFTER_ID);
-  return locate([{ ...problem, ...range }], new SourceText(body), path);
+  const { index, ...finding } = problem;
+  const range =
+    root === null ? { start: 0, end: 1 } : placeOf(root, [...placeOfOne(root, "workflow", index), "id"]);
+  return locate([{ ...finding, ...range }], new SourceText(body), path);
+}
+
+/** The path of one of the triggers of a kind, which the file has as one or as a list. */
+function placeOfOne(root: Located, kind: string, index: number): IssuePath {
+  const path = ["on", kind];
+  return Array.isArray(nodeAt(root, path)?.value) ? [...path, index] : path;
+}
+
+/** Finds triggers of one file that exclude each other, or that never stop. @param id of the workflow */
+export function checkTriggers(root: Located, id: string): Finding[] {
+  const findings: Finding[] = [];
+  for (const { node } of entriesOf(root, "workflow")) {
+    const other = node.children.get("id")?.node;
+    // A workflow that follows itself would never stop.
+    if (other?.value !== id) continue;
+    const message = "a workflow cannot run after itself";
+    findings.push({
+      code: "E014",
+      message,
+      help: "name another workflow",
+      start: other.start,
+      end: other.end,
+    });
+  }
+  const paths = new Set<unknown>();
+  for (const { node } of entriesOf(root, "webhook")) {
+    const path = node.children.get("path")?.node;
+    if (typeof path?.value !== "string") continue;
+    if (paths.has(path.value)) {
+      const message = `the path ${path.value} is used twice`;
+      const help = "give each webhook a path of its own";
+      findings.push({ code: "E014", message, help, start: path.start, end: path.end });
+    }
+    paths.add(path.value);
+  }
+  return findings;
+}
+
+function entriesOf(root: Located, kind: string): { readonly node: Located }[] {
+  const node = nodeAt(root, ["on", kind]);
+  if (node === null) return [];
+  return Array.isArray(node.value) ? [...node.children.values()] : [{ node }];
 }

@@ -230,7 +230,8 @@ function containerName(path: IssuePath): string {
   if (path.length === 2 && (path[0] === "tasks" || path[0] === "params")) return subjectName(path);
   const [own, rest] = [path.at(-1), path.slice(0, -1)];
   const outer = containerName(rest);
-  return outer === "" ? String(own) : `${own} of ${outer}`;
+  const name = typeof own === "number" ? `entry ${own + 1}` : String(own);
+  return outer === "" ? name : `${name} of ${outer}`;
 }
 
 /** The name of a value at the start of a message. */

@@ -19,6 +19,7 @@ import {
   named,
   notStored,
   oneOf,
+  oneOrMany,
   templated,
   templates,
   type ValueOf,
@@ -389,10 +390,12 @@ const FileTrigger = new Block(
 const AfterWorkflow = new Block(
   {
     id: formed(
-      IDENTIFIER,
+      /^[A-Za-z0-9_*][A-Za-z0-9_.*-]*$/,
       "is not a workflow id",
-      "write its path with dots: etl/daily.yml is etl.daily",
-    ).describe("Id of the other workflow"),
+      "write its path with dots: etl/daily.yml is etl.daily, and etl.* is every workflow in etl",
+    ).describe(
+      "Id of the other workflow, or a glob: * stands for any characters of a part of the id, ** for any characters",
+    ),
     status: list(oneOf("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "SKIPPED"), { min: 1, unique: true })
       .default(["COMPLETED"])
       .describe("Statuses of its runs that trigger this workflow"),
@@ -401,9 +404,12 @@ const AfterWorkflow = new Block(
 );
 
 const Triggers = new Block({
-  webhook: Webhook.optional(),
-  file: FileTrigger.optional(),
-  workflow: AfterWorkflow.optional(),
+  webhook: oneOrMany(Webhook, "webhook", "webhooks").optional(),
+  file: oneOrMany(FileTrigger, "file", "files").optional(),
+  workflow: oneOrMany(AfterWorkflow, "workflow", "workflows").optional(),
+  webhooks: derived(z.array(Webhook.stored)),
+  files: derived(z.array(FileTrigger.stored)),
+  workflows: derived(z.array(AfterWorkflow.stored)),
 });
 
 /** A workflow file. */

@@ -7,7 +7,7 @@ import { checkPlacement } from "./check-placement.ts";
 import { checkRetries } from "./check-retries.ts";
 import { checkSecrets, unusedSecrets } from "./check-secrets.ts";
 import { checkReachable, checkTasks } from "./check-tasks.ts";
-import { checkOfferedParams } from "./check-triggers.ts";
+import { checkOfferedParams, checkTriggers } from "./check-triggers.ts";
 import { checkWork } from "./check-work.ts";
 import { withDefaults } from "./defaults.ts";
 import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnostic.ts";
@@ -122,7 +122,7 @@ function checkValues(
     ...checkTasks(root),
     ...checkSecrets(root),
     ...checkWork(root, text),
-    ...checkAfter(root, id),
+    ...checkTriggers(root, id),
     ...checkRequired(root),
     ...(expressions?.findings ?? []),
   ];
@@ -239,22 +239,6 @@ function checkTag(node: Located, field: AnyField | undefined, way: Way, root: Lo
 
 function listed(words: readonly string[], joint: string): string {
   return `${words.slice(0, -1).join(", ")} ${joint} ${words.at(-1)}`;
-}
-
-/** A workflow that follows itself would never stop. */
-function checkAfter(root: Located, id: string): Finding[] {
-  const node = nodeAt(root, ["on", "workflow", "id"]);
-  if (node?.value !== id) return [];
-  const { start, end } = node;
-  return [
-    {
-      code: "E014",
-      message: "a workflow cannot run after itself",
-      help: "name another workflow",
-      start,
-      end,
-    },
-  ];
 }
 
 /** Warns about keys that are valid but have no effect. */

@@ -125,6 +125,32 @@ async function stoppedMidway(chain: Chain): Promise<void> {
   await listener.stop();
 }
 
+test("globs and lists: a workflow follows each run once, and never itself", async () => {
+  await using chain = new Chain();
+  const { cluster } = chain;
+  const follows = (on: string) =>
+    workflowText({ top: `params:\n  workflow_instance_id: ""\non:\n  workflow: ${on}` });
+  cluster.write("all.yml", follows('{id: "**", status: [CANCELLED]}'));
+  cluster.write("both.yml", follows('[{id: first, status: [CANCELLED]}, {id: "f*", status: [CANCELLED]}]'));
+  cluster.write("none.yml", follows('[{id: "first.*", status: [CANCELLED]}, {id: "f*", status: [FAILED]}]'));
+  for (const name of ["second", "third", "never"]) cluster.write(`${name}.yml`, workflowText());
+  await cluster.start();
+  const client = cluster.client();
+  const { cursor } = await client.call("LSFOLLOWUPS", {});
+  await chain.endRuns(1);
+  const run = await client.runTask("all", { dedupe_key: crypto.randomUUID() });
+  await client.cancelRun(run.workflow_instance_id);
+  await chain.endRuns(1);
+  const { follow_ups } = await client.call("LSFOLLOWUPS", { cursor });
+  expect(follow_ups.map((one) => `${one.workflow_id} after ${one.after_workflow_id}`)).toEqual([
+    "both after first",
+    "all after first",
+    "both after first",
+    "all after first",
+  ]);
+  await client.close();
+});
+
 test("a position in another principal's feed is ignored", async () => {
   await using chain = new Chain();
   await chain.cluster.start();

@@ -101,6 +101,22 @@ test("changes made while no listener ran are found once at the next start, even 
   expect((await watched.events(5)).toSorted()).toEqual([...found, "created last.csv"].toSorted());
 });
 
+test("several globs of a workflow are watched, each by itself", async () => {
+  await using watched = new Watched();
+  const on = ["a/*.csv", "b/*.txt"]
+    .map((pattern) => `    - {glob: '${join(watched.inbox, pattern)}', settle: 20ms}`)
+    .join("\n");
+  watched.cluster.write("both.yml", workflowText({ top: `params:\n  file:\n  event:\non:\n  file:\n${on}` }));
+  await watched.cluster.start();
+  await watched.startListener(2);
+  for (const path of ["a/one.csv", "b/two.txt", "b/three.csv"]) watched.write(path);
+  expect((await watched.events(2)).toSorted()).toEqual(["created one.csv", "created two.txt"]);
+  await watched.stopListener();
+  watched.write("b/four.txt");
+  await watched.startListener(2);
+  expect((await watched.events(3)).at(-1)).toBe("created four.txt");
+});
+
 test("with catchup none, and for a new glob, existing files count as seen", async () => {
   await using watched = new Watched();
   watched.declare("none", "*.csv", ", catchup: none");

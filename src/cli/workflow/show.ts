@@ -9,6 +9,7 @@ import { paramRulesText, paramsSchema } from "../../workflow/param-types.ts";
 import { planOf } from "../../workflow/plan.ts";
 import type { SecretSource } from "../../workflow/secrets.ts";
 import { expectedSlices, type NextSlice } from "../../workflow/slices.ts";
+import { aftersOf, filesOf, webhooksOf } from "../../workflow/triggers.ts";
 import { command } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
 import { formatInstant, formatRelative } from "../support/format.ts";
@@ -170,19 +171,17 @@ function labelsText(labels: Readonly<Record<string, string>>): string {
 /** Its triggers other than cron. */
 function triggerFacts(on: TriggerDefinitions | undefined): [label: string, value: string][] {
   const facts: [string, string][] = [];
-  if (on?.webhook != null) {
-    const { method, path, secret } = on.webhook;
+  for (const { method, path, secret } of webhooksOf(on)) {
     facts.push([
       "On webhook",
       `${method} ${path}, ${secret === "none" ? "not signed" : `signed (${secret})`}`,
     ]);
   }
-  if (on?.file != null) {
-    const { glob, events, settle_ms, catchup } = on.file;
+  for (const { glob, events, settle_ms, catchup } of filesOf(on)) {
     const missed = catchup === "all" ? "" : ", nothing that happened while it was down";
     facts.push(["On file", `${glob} ${events.join(", ")}, quiet for ${formatDuration(settle_ms)}${missed}`]);
   }
-  if (on?.workflow != null) facts.push(["After", `${on.workflow.id} ${on.workflow.status.join(", ")}`]);
+  for (const { id, status } of aftersOf(on)) facts.push(["After", `${id} ${status.join(", ")}`]);
   return facts;
 }
 

@@ -5,6 +5,7 @@ import { type Clock, systemClock } from "../../clock.ts";
 import { errorMessage } from "../../errors.ts";
 import { FileHelper } from "../../host/file-helper/file-helper.ts";
 import { pause, turn } from "../../timer.ts";
+import { filesOf } from "../../workflow/triggers.ts";
 import type { DeclaredWorkflow } from "./declaration-source.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 import { DOUBT_MS, FileChanges, type FileEvent, type HiddenFiles } from "./file-changes.ts";
@@ -31,13 +32,31 @@ const LONGEST_KEY = 400;
 
 type WatchedGlob = NonNullable<NonNullable<DeclaredWorkflow["on"]>["file"]>;
 
+/** What is to be watched for a workflow. */
+interface WantedWatch {
+  /** The workflow's id; with a number for the second one of a workflow, and so on. */
+  readonly id: string;
+  readonly workflow: DeclaredWorkflow;
+  readonly file: WatchedGlob;
+}
+
 interface Watch {
+  readonly id: string;
+  readonly file: WatchedGlob;
   readonly key: string;
   readonly files: GlobFiles;
   readonly ended: AbortController;
   workflow: DeclaredWorkflow;
   /** Ends the wait for the next scan. */
   wake: AbortController;
+}
+
+function watchesOf(workflow: DeclaredWorkflow): WantedWatch[] {
+  return filesOf(workflow.on).map((file, n) => ({
+    id: n === 0 ? workflow.id : `${workflow.id}#${n + 1}`,
+    workflow,
+    file,
+  }));
 }
 
 /** What it needs. */
@@ -89,30 +108,27 @@ export class FileListener extends DeclaredListener {
   }
 
   protected override take(workflows: readonly DeclaredWorkflow[]): void {
-    const wanted = new Map(
-      workflows.filter(({ on }) => on?.file != null).map((workflow) => [workflow.id, workflow]),
-    );
+    const wanted = new Map(workflows.flatMap(watchesOf).map((watch) => [watch.id, watch]));
     for (const [id, watch] of this.#watches) {
-      const workflow = wanted.get(id);
-      if (workflow !== undefined && JSON.stringify(workflow.on?.file) === watch.key)
-        watch.workflow = workflow;
+      const now = wanted.get(id);
+      if (now !== undefined && JSON.stringify(now.file) === watch.key) watch.workflow = now.workflow;
       else this.#end(id);
     }
     this.#seen?.keep(new Set(wanted.keys()), this.#clock.now());
-    for (const workflow of wanted.values()) if (!this.#watches.has(workflow.id)) this.#begin(workflow);
+    for (const watch of wanted.values()) if (!this.#watches.has(watch.id)) this.#begin(watch);
   }
 
-  #begin(workflow: DeclaredWorkflow): void {
-    const { file } = workflow.on ?? {};
-    if (file == null) return;
+  #begin({ id, workflow, file }: WantedWatch): void {
     const watch: Watch = {
+      id,
+      file,
       key: JSON.stringify(file),
       files: new GlobFiles(this.#helper, `${++this.#begun}`, file.glob, () => watch.wake.abort()),
       ended: new AbortController(),
       workflow,
       wake: new AbortController(),
     };
-    this.#watches.set(workflow.id, watch);
+    this.#watches.set(id, watch);
     const following = this.#follow(watch, file);
     this.#following.add(following);
     void following.finally(() => this.#following.delete(following));
@@ -127,8 +143,7 @@ export class FileListener extends DeclaredListener {
 
   async #follow(watch: Watch, file: WatchedGlob): Promise<void> {
     const signal = AbortSignal.any([this.signal, watch.ended.signal]);
-    const { files } = watch;
-    const { id } = watch.workflow;
+    const { files, id } = watch;
     let changes: FileChanges | undefined;
     let told = false;
     let isHiddenTold = false;
@@ -216,8 +231,8 @@ export class FileListener extends DeclaredListener {
     events: readonly FileEvent[],
     signal: AbortSignal,
   ): Promise<void> {
-    const { id } = watch.workflow;
-    const outcomes = await Promise.allSettled(events.map((event) => this.#trigger(watch.workflow, event)));
+    const { id } = watch;
+    const outcomes = await Promise.allSettled(events.map((event) => this.#trigger(watch, event)));
     if (signal.aborted) return;
     const done = events.filter((_, i) => outcomes[i]?.status === "fulfilled");
     // Stored after the triggers are safe: if killed in between, it triggers them again with the same keys.
@@ -235,8 +250,8 @@ export class FileListener extends DeclaredListener {
     if (failure !== undefined) throw failure.reason;
   }
 
-  async #trigger(workflow: DeclaredWorkflow, { kind, path, state }: FileEvent): Promise<void> {
-    if (!workflow.on?.file?.events.includes(kind)) return;
+  async #trigger({ workflow, file }: Watch, { kind, path, state }: FileEvent): Promise<void> {
+    if (!file.events.includes(kind)) return;
     const name = path.slice(path.lastIndexOf("/") + 1);
     const key = `file:${workflow.id}:${kind}:${state.version}:${path}`;
     const isLong = key.length > LONGEST_KEY;

@@ -7,6 +7,7 @@ import type { FileHelper } from "../../host/file-helper/file-helper.ts";
 import { HttpDoor } from "../../host/http-door.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
 import { pause } from "../../timer.ts";
+import { webhooksOf } from "../../workflow/triggers.ts";
 import type { RunOptions } from "../event-listener.ts";
 import type { DeclaredWorkflow } from "./declaration-source.ts";
 import { DeclaredListener, eventOf, paramsFor } from "./declared-listener.ts";
@@ -98,23 +99,23 @@ export class WebhookListener extends DeclaredListener {
   protected override take(workflows: readonly DeclaredWorkflow[]): void {
     const hooks = new Map<string, Hook>();
     for (const workflow of workflows.toSorted((a, b) => (a.id < b.id ? -1 : 1))) {
-      const webhook = workflow.on?.webhook;
-      if (webhook == null) continue;
-      const other = hooks.get(webhook.path);
-      if (other !== undefined) {
-        this.log.error(
-          `The webhook ${webhook.path} of workflow ${workflow.id} is already used by ${other.workflow.id}`,
-        );
-        continue;
+      for (const webhook of webhooksOf(workflow.on)) {
+        const other = hooks.get(webhook.path);
+        if (other !== undefined) {
+          this.log.error(
+            `The webhook ${webhook.path} of workflow ${workflow.id} is already used by ${other.workflow.id}`,
+          );
+          continue;
+        }
+        const before = this.#hooks.get(webhook.path);
+        hooks.set(webhook.path, {
+          workflow,
+          method: webhook.method,
+          secret: webhook.secret,
+          toleranceMs: webhook.tolerance_ms,
+          limit: before?.limit ?? new RateLimit(BURST, PER_SECOND, this.#clock.monotonic()),
+        });
       }
-      const before = this.#hooks.get(webhook.path);
-      hooks.set(webhook.path, {
-        workflow,
-        method: webhook.method,
-        secret: webhook.secret,
-        toleranceMs: webhook.tolerance_ms,
-        limit: before?.limit ?? new RateLimit(BURST, PER_SECOND, this.#clock.monotonic()),
-      });
     }
     this.#hooks = hooks;
     this.#secrets.keep(new Set([...hooks.values()].map(({ secret }) => secret)));

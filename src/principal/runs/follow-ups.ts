@@ -8,6 +8,7 @@ import type { OperationalStore, OperationalTx, RunRecord } from "../../storage/o
 import { MAX_CHAIN } from "../../workflow/check-triggers.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { RunStatus } from "../../workflow/status.ts";
+import { aftersOf, idMatcher, isIdGlob } from "../../workflow/triggers.ts";
 import type { LongPolls } from "../long-polls.ts";
 
 /** The topic of {@link LongPolls}. */
@@ -34,13 +35,25 @@ interface Follower {
   readonly statuses: ReadonlySet<string>;
 }
 
+interface GlobFollower {
+  readonly matches: (id: string) => boolean;
+  readonly follower: Follower;
+}
+
+/** The followers as of a revision of the workflows: by the id that they follow, and those of globs. */
+interface Followers {
+  readonly revision: number;
+  readonly after: ReadonlyMap<string, readonly Follower[]>;
+  readonly globs: readonly GlobFollower[];
+}
+
 /** Knows which workflow follows which. */
 export class FollowUps {
   readonly #store: OperationalStore;
   readonly #workflows: FollowerSource;
   readonly #polls: LongPolls;
   readonly #clock: Clock;
-  #followers: { revision: number; after: Map<string, Follower[]> } | undefined;
+  #followers: Followers | undefined;
 
   constructor(options: {
     store: OperationalStore;
@@ -111,21 +124,34 @@ export class FollowUps {
     this.#workflows.refused(workflowId, "workflow", message);
   }
 
+  /** The workflows that follow a run, each once. */
   #of(workflowId: string, status: RunStatus): Follower[] {
     const { revision } = this.#workflows;
-    if (this.#followers?.revision !== revision) {
-      const after = new Map<string, Follower[]>();
-      for (const { id, on } of this.#workflows.definitions()) {
-        if (on?.workflow == null) continue;
-        const others = after.get(on.workflow.id) ?? [];
-        after.set(on.workflow.id, [
-          ...others,
-          { workflowId: id, statuses: new Set<string>(on.workflow.status) },
-        ]);
-      }
-      this.#followers = { revision, after };
+    if (this.#followers?.revision !== revision) this.#followers = { revision, ...this.#all() };
+    const { after, globs } = this.#followers;
+    const followers = [...(after.get(workflowId) ?? [])];
+    for (const { matches, follower } of globs) {
+      // A glob may match the workflow that it is in, which must not follow itself.
+      if (follower.workflowId !== workflowId && matches(workflowId)) followers.push(follower);
     }
-    return (this.#followers.after.get(workflowId) ?? []).filter(({ statuses }) => statuses.has(status));
+    const found = new Map<string, Follower>();
+    for (const follower of followers) {
+      if (follower.statuses.has(status)) found.set(follower.workflowId, follower);
+    }
+    return [...found.values()];
+  }
+
+  #all(): Omit<Followers, "revision"> {
+    const after = new Map<string, Follower[]>();
+    const globs: GlobFollower[] = [];
+    for (const { id, on } of this.#workflows.definitions()) {
+      for (const { id: other, status } of aftersOf(on)) {
+        const follower = { workflowId: id, statuses: new Set<string>(status) };
+        if (isIdGlob(other)) globs.push({ matches: idMatcher(other), follower });
+        else after.set(other, [...(after.get(other) ?? []), follower]);
+      }
+    }
+    return { after, globs };
   }
 }
 

@@ -14,6 +14,7 @@ import { BackgroundService } from "../../service.ts";
 import type { OperationalStore } from "../../storage/operational/store.ts";
 import { renderDiagnostics } from "../../workflow/diagnostic.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
+import { webhooksOf } from "../../workflow/triggers.ts";
 import { findDuplicateIds } from "../../workflow/workflow-id.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { StoredDefinition, WorkflowSource } from "../runs/run-service.ts";
@@ -196,8 +197,10 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   secretVariables(): string[] {
     const names = new Set<string>();
     for (const { on } of this.definitions()) {
-      const name = /^env:(.*)$/.exec(on?.webhook?.secret ?? "")?.[1];
-      if (name !== undefined) names.add(name);
+      for (const { secret } of webhooksOf(on)) {
+        const name = /^env:(.*)$/.exec(secret)?.[1];
+        if (name !== undefined) names.add(name);
+      }
     }
     return [...names];
   }

@@ -37,6 +37,9 @@ beforeAll(async () => {
         "  webhook:\n    path: /strict\n    secret: env:DEPLOY_SECRET\n    tolerance: 1h\n",
       ),
       "open.yml": workflow("  webhook:\n    path: /open\n    secret: none\n    method: PUT\n", ["query"]),
+      "twice.yml": workflow("  webhook: [{path: /once, secret: none}, {path: /twice, secret: none}]\n", [
+        "who",
+      ]),
       "filed.yml": workflow(`  webhook:\n    path: /filed\n    secret: file:${directory.path("secret")}\n`),
       "unset.yml": workflow("  webhook:\n    path: /unset\n    secret: env:NO_SUCH_SECRET\n"),
       "stern.yml": shellWorkflow(
@@ -193,6 +196,15 @@ test("oversized and malformed bodies, refused parameters, too many requests", as
     return refusedOnes > 100;
   });
   expect((await send("/open", "", {}, "PUT")).status).toBe(202);
+});
+
+test("a workflow may have several webhooks", async () => {
+  for (const path of ["/once", "/twice"]) {
+    const sent = await send(path, JSON.stringify({ who: path }), { "Content-Type": "application/json" });
+    expect(sent).toMatchObject({ status: 202, workflow_id: "twice" });
+    const run = await runOver(cluster.client, sent.workflow_instance_id ?? "");
+    expect(run.params).toMatchObject({ who: path });
+  }
 });
 
 test("strangers do not spend a webhook's rate: wrong signatures are no deliveries", async () => {
