@@ -89,6 +89,7 @@ declare module "cdktr" {
     readonly next_firing_ms?: number | null;
     readonly previous_firing_ms?: number | null;
     readonly params: Readonly<Record<string, unknown>>;
+    readonly reads_event?: readonly string[] | null;
     readonly on?: Readonly<Record<string, unknown>>;
     readonly tasks: number;
     readonly dag?: Readonly<Record<string, unknown>>;
@@ -137,6 +138,10 @@ declare module "cdktr" {
     readonly outputs?: Readonly<Record<string, unknown>> | null;
     readonly next_attempt_ms?: number;
     readonly is_allowed?: boolean;
+    readonly items?: {
+      readonly total: number;
+      readonly by_status: Readonly<Record<string, number>>;
+    };
   }
 
   export interface RunAttempt {
