@@ -15,7 +15,9 @@ beforeAll(async () => {
   cluster = new Cluster({ env: PATIENT }, await freePorts(3));
   for (const [n, text] of snippets().entries()) cluster.writeWorkflow(`manual-${n}.yml`, text);
   cluster.writeWorkflow("spread.yml", SPREAD);
-  cluster.writeWorkflow("retry.yml", RETRY);
+  for (const placement of PLACEMENTS) {
+    cluster.writeWorkflow(`retry-${placement}.yml`, `placement: ${placement}${RETRY}`);
+  }
   cluster.writeWorkflow("fast.yml", FAST);
   cluster.writeWorkflow("gated.yml", GATED);
   await cluster.startPrincipal();
@@ -43,8 +45,8 @@ tasks:
     ${sh('cat "$CDKTR_INPUTS/load.json"; ls "$CDKTR_INPUTS/load"')}
 `;
 
+const PLACEMENTS = ["together", "spread"];
 const RETRY = `
-placement: spread
 params: {where: ""}
 tasks:
   load:
@@ -178,9 +180,9 @@ test("spread: agents share the items, and what follows has all that they publish
   expect(wrong.tasks[0]?.error).toContain('two items have the key "x"');
 });
 
-test("a retry runs the failed items only", async () => {
-  const where = directory("retry");
-  const first = await runOver(cluster.client, await trigger("retry", { where }));
+test.each(PLACEMENTS)("a retry runs the failed items only (%s)", async (placement) => {
+  const where = directory(`retry-${placement}`);
+  const first = await runOver(cluster.client, await trigger(`retry-${placement}`, { where }));
   expect(first.status).toBe("FAILED");
   expect(await itemsOf(first)).toEqual({ a: "COMPLETED", b: "COMPLETED", c: "FAILED", d: "COMPLETED" });
   const shown = await cluster.cdktr(["runs", "show", first.workflow_instance_id]);

@@ -194,7 +194,8 @@ export class Assignments {
     const begun = nodes
       .filter((node) => node.fanOut !== undefined && node.fanOut.isShared !== true && !over.has(node.id))
       .map((node) => node.id)
-      .filter((task) => totals.has(task));
+      // Of the run that a retry repeats it has the items only.
+      .filter((task) => totals.has(task) || run.retry_of !== null);
     const found = new Map([...readOf, ...begun].map((task) => [task, new Map<number, ItemResult>()]));
     for (const item of begun.length === 0 ? [] : await tx.completedItems(id)) {
       if (begun.includes(item.task_id)) found.get(item.task_id)?.set(item.item_index, resultOf(item, null));
