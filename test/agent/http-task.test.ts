@@ -61,7 +61,7 @@ tasks:
       body: '\${{ {"x": params.x, "n": [1, 2]} }}'
       expect:
         status: [2xx]
-        json: '\${{ json.state == "ready" && status == 200 && headers["content-type"].startsWith("application/json") }}'
+        json: '\${{ json.state == "ready" && json(json.body).n[1] == 2 && status == 200 && headers["content-type"].startsWith("application/json") }}'
 `,
       { x: hostile, seconds: "5" },
     );

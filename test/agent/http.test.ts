@@ -177,6 +177,7 @@ describe("a request", () => {
     await perform({ url: at("/headers"), headers }, { secrets: { TOKEN: "hunter2", KEY: "k e y" } });
     expect(seen.get("/headers")?.headers).toMatchObject({
       "x-plain": "a b",
+      "user-agent": expect.stringMatching(/^cdktr\/\d/),
       authorization: "Bearer hunter2",
       "x-key": "k e y",
     });

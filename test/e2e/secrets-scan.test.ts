@@ -228,7 +228,7 @@ tasks:
 
   /** Everything that anybody can see afterwards, by where. */
   const seen = new Map<string, string | Uint8Array>();
-  for (const args of [
+  const asked = [
     ["runs", "show", run],
     ["runs", "show", run, "--json"],
     ["runs", "why", run],
@@ -242,10 +242,13 @@ tasks:
     ["secrets", "list"],
     ["secrets", "list", "--json"],
     ["backup", at("backup")],
-  ]) {
-    const { stdout, stderr } = await cluster.cdktr(args);
-    seen.set(args.join(" "), stdout + stderr);
-  }
+  ];
+  await Promise.all(
+    asked.map(async (args) => {
+      const { stdout, stderr } = await cluster.cdktr(args);
+      seen.set(args.join(" "), stdout + stderr);
+    }),
+  );
   await tail.waitFor(/the end of the output/, "stdout");
   seen.set("logs tail", (await tail.stop()).stdout);
   seen.set("the agent's log", agent.stderr);

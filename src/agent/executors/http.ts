@@ -1,3 +1,4 @@
+import { VERSION } from "../../build-facts.ts";
 import { faultOfOutputs, type Outputs } from "../../contract/outputs.ts";
 import { errorMessage } from "../../errors.ts";
 import { Timer } from "../../timer.ts";
@@ -91,7 +92,9 @@ function requestOf(config: HttpConfig, secrets: PerformContext["secrets"]): Requ
     headers[name] =
       typeof header === "string" ? header : `${header.prefix ?? ""}${headerOf(header.secret, secrets)}`;
   }
-  const isTyped = Object.keys(headers).some((name) => name.toLowerCase() === "content-type");
+  const names = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
+  const isTyped = names.has("content-type");
+  if (!names.has("user-agent")) headers["User-Agent"] = `cdktr/${VERSION}`;
   if (config.body !== undefined && !isTyped && mayHaveBody(methodOf(config)))
     headers["Content-Type"] = typeOf(config.body);
   const method = methodOf(config);
