@@ -1,6 +1,8 @@
 /** Checks what a workflow file says about its parameters: rules that fit the type, and defaults that follow them. */
+
 import type { Finding } from "./diagnostic.ts";
 import type { Problem } from "./field.ts";
+import { hasExpressions } from "./has-expressions.ts";
 import { type IssuePath, nodeAt, placeOf } from "./issues.ts";
 import { type ParamRules, readParam, typeFacts } from "./param-types.ts";
 import type { Located } from "./yaml-tree.ts";
@@ -44,7 +46,7 @@ export function checkedParam<P extends FileParam>(param: P, report: Report): P {
       read(spelled.min) !== null && read(spelled.max) !== null && compare(spelled.min, spelled.max) > 0;
     if (isEmpty) refuse(["min"], `is larger than its max, ${spelled.max}: ${quoted(spelled.min)}`);
   }
-  if (param.default !== null) {
+  if (param.default !== null && !hasExpressions(param.default)) {
     const value = readParam(spelled, param.default);
     if (value.ok) spelled.default = value.text;
     else {
@@ -94,7 +96,13 @@ export function checkRequired(root: Located): Finding[] {
 export function readJsonDefaults(root: Located): void {
   for (const { node } of nodeAt(root, ["params"])?.children.values() ?? []) {
     const value = node.children.get("default")?.node;
-    if (value === undefined || value.value === null || node.children.get("type")?.node.value !== "json")
+    const isTemplate = typeof value?.value === "string" && hasExpressions(value.value);
+    if (
+      value === undefined ||
+      value.value === null ||
+      isTemplate ||
+      node.children.get("type")?.node.value !== "json"
+    )
       continue;
     (node.value as Record<string, unknown>).default = jsonOf(value);
   }

@@ -50,7 +50,9 @@ export function checkOfferedParams({ cron, on, params }: Triggers, root: Located
       offered: ["workflow_id", "workflow_instance_id", "status"],
     },
   ];
-  const needed = Object.keys(params).filter((name) => isRequired(params[name] ?? { default: null }));
+  const needed = Object.keys(params).filter((name) =>
+    isRequired(params[name] ?? { default: null, default_template: undefined }),
+  );
   return triggers.flatMap(({ path, isUsed, offered }) => {
     if (!isUsed) return [];
     const unfit = offered.flatMap((name) => {

@@ -15,9 +15,7 @@ import type { Located } from "./yaml-tree.ts";
 export type { Compiled } from "./expressions/compiled.ts";
 export type { WorkflowExpressions } from "./expressions/index.ts";
 export type { ResponseValues, TaskResult } from "./expressions/source.ts";
-
-/** What begins an expression. */
-const OPENING = "${{";
+export { hasExpressions } from "./has-expressions.ts";
 
 interface Behind {
   readonly checkExpressions: typeof Check;
@@ -28,21 +26,20 @@ function load(): Behind {
   return require("./expressions/index.ts") as Behind;
 }
 
-/** Whether a text may contain expressions. */
-export function hasExpressions(text: string): boolean {
-  return text.includes(OPENING);
-}
-
 /** The expressions of a workflow; the same object for the same definition. */
 export function expressionsOf(workflow: WorkflowWithExpressions): WorkflowExpressions {
   return load().expressionsOf(workflow);
 }
 
+const isComputed = (param: WorkflowDefinition["params"][string]): boolean =>
+  param.default_template !== undefined;
+
 /** The names that the expressions of a workflow read of the event that triggers it; null for all, undefined for none. */
 export function eventNamesOf(
   workflow: WorkflowWithExpressions & Pick<WorkflowDefinition, "language">,
 ): readonly string[] | null | undefined {
-  return workflow.language === undefined ? undefined : expressionsOf(workflow).eventNames;
+  const hasSome = workflow.language !== undefined || Object.values(workflow.params ?? {}).some(isComputed);
+  return hasSome ? expressionsOf(workflow).eventNames : undefined;
 }
 
 /**

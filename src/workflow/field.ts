@@ -261,6 +261,9 @@ export function templated<T, K extends string | null>(
   meanwhile?: T,
 ): Field<T, K> {
   const traits = { ...field.traits, template: type, reader: field.file };
+  // A text that takes anything takes a template as well: reading the many that there are costs nothing more.
+  if (type === "string" && field.file.safeParse("${{ x }}").success)
+    return new Field(field.file, field.stored, traits, field.storedKey);
   if (traits.isScalar === true)
     return new Field(templatedScalar(field.file, type, meanwhile), field.stored, traits, field.storedKey);
   const template = z
@@ -290,9 +293,6 @@ function templatedScalar<T>(own: z.ZodType<T>, type: TemplateType, meanwhile: T 
   };
   const forms = anyOf ?? [{ type: written, ...meta }];
   const types = [...new Set([written, "string"].flat())];
-  // Any text is as good as a template.
-  if (type === "string" && Object.keys(meta).length === 0)
-    return file.meta({ type: written } as z.GlobalMeta);
   return file.meta({
     type: types.length === 1 ? types[0] : types,
     anyOf: [...forms, { type: "string", pattern: TEMPLATE.source }],

@@ -24,6 +24,7 @@ import {
   templates,
   type ValueOf,
 } from "./field.ts";
+import { hasExpressions } from "./has-expressions.ts";
 import { foreach, itemKey, matrix } from "./item-values.ts";
 import { type TaskConfig, taskConfig } from "./kinds/index.ts";
 import { workingDirectory } from "./kinds/kind.ts";
@@ -326,21 +327,30 @@ const Param = new Block({
   min: text().sparse().describe("The smallest value, of an int, a number or a date"),
   max: text().sparse().describe("The largest value, of an int, a number or a date"),
   required: notStored(flag()).describe("true is the same as no default"),
-  default: text()
+  default: templated(text(), "string")
+    .at("default")
     .help("for a list or a mapping, write type: json")
     .optional()
     .describe("Without one, the parameter must be given at each trigger"),
+  default_template: derived(z.string()),
 });
 const CheckedParam = Param.file.transform((param, ctx) =>
   checkedParam(param, (path, problem) =>
     ctx.addIssue({ code: "custom", message: problem.message, path, params: { problem } }),
   ),
 );
+/** A default that has expressions is evaluated at the trigger; an older reader takes the parameter for one without a default. */
+function withTemplate(param: ValueOf<typeof Param>): ValueOf<typeof Param> {
+  if (param.default === null || !hasExpressions(param.default)) return param;
+  return { ...param, default: null, default_template: param.default };
+}
 const ShortParam = new Field(
   z
     .union([text().file, z.null(), CheckedParam])
     .transform((param) =>
-      param === null || typeof param === "string" ? { description: null, default: param } : param,
+      withTemplate(
+        param === null || typeof param === "string" ? { description: null, default: param } : param,
+      ),
     ),
   Param.stored,
   Param.traits,

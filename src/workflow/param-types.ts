@@ -140,11 +140,20 @@ export function paramRulesText({ type, enum: choices, min, max }: ParamRules): s
 /** The JSON Schema of the parameters of a workflow, as typed values. */
 export function paramsSchema(
   params: Readonly<
-    Record<string, ParamRules & { readonly description: string | null; readonly default: string | null }>
+    Record<
+      string,
+      ParamRules & {
+        readonly description: string | null;
+        readonly default: string | null;
+        readonly default_template?: string | undefined;
+      }
+    >
   >,
 ): Readonly<Record<string, unknown>> {
   const entries = Object.entries(params);
-  const required = entries.filter(([, param]) => param.default === null).map(([name]) => name);
+  const required = entries
+    .filter(([, param]) => param.default === null && param.default_template === undefined)
+    .map(([name]) => name);
   return {
     $schema: "http://json-schema.org/draft-07/schema#",
     type: "object",

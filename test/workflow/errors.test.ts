@@ -1710,7 +1710,7 @@ const CASES: readonly Case[] = [
     code: "E064",
     at: "1:7",
     message: 'expressions are not allowed in "cron"',
-    help: /^they are allowed in env, args, /,
+    help: /^they are allowed in args, /,
   },
   {
     about: "an expression as a dependency",
@@ -1718,7 +1718,7 @@ const CASES: readonly Case[] = [
     code: "E064",
     at: "6:15",
     message: 'expressions are not allowed in "depends"',
-    help: /^they are allowed in env, args, /,
+    help: /^they are allowed in args, /,
   },
   // E065 expression-without-quotes
   {

@@ -117,7 +117,11 @@ async function printWorkflow(
               },
             ]
           : []),
-        { title: "DEFAULT", value: ([, param]) => param.default ?? "(must be given)", flexible: true },
+        {
+          title: "DEFAULT",
+          value: ([, param]) => param.default ?? param.default_template ?? "(must be given)",
+          flexible: true,
+        },
         { title: "DESCRIPTION", value: ([, param]) => param.description ?? "", flexible: true },
       ],
       params,

@@ -6,9 +6,15 @@ import type { FormField } from "./overlay.ts";
 /** A field for a parameter, with its default in it. */
 export function newField(
   name: string,
-  param: ParamRules & { readonly description: string | null; readonly default: string | null },
+  param: ParamRules & {
+    readonly description: string | null;
+    readonly default: string | null;
+    readonly default_template?: string | undefined;
+  },
 ): FormField {
-  const { description, default: byDefault } = param;
+  const { description } = param;
+  // Whoever leaves an expression as it is gets its value.
+  const byDefault = param.default ?? param.default_template ?? null;
   const choices = param.type === "bool" ? ["true", "false"] : (param.enum ?? null);
   return { name, description, byDefault, rules: param, choices, editor: newEditor(byDefault ?? "") };
 }

@@ -61,7 +61,7 @@ function overviewLines(state: State, id: string, width: number): Span[][] {
   if (params.length > 0) {
     lines.push([], [["Parameters", BOLD]]);
     for (const [name, param] of params) {
-      const { description, default: byDefault } = param;
+      const { description, default: text, default_template: byDefault = text } = param;
       const rules = paramRulesText(param);
       lines.push([
         [`  ${name}`, CYAN],

@@ -14,9 +14,6 @@ import { aType, type CelType, type TypeKind } from "./types.ts";
 /** Keys whose text is for people: it is never evaluated, and has always been allowed to hold anything. */
 const PROSE: ReadonlySet<string> = new Set(["name", "description"]);
 
-const ALLOWED =
-  "they are allowed in env, args, cmd, working_directory, script_path, stdin, env_file, timeout, grace, retry and the keys of !Http; elsewhere write the value itself";
-
 /** Which kinds of values fit a key, and what it must be in words. Text is read as if it were written there. */
 const WANTED: Readonly<Record<TemplateType, { readonly kinds: readonly TypeKind[]; readonly noun: string }>> =
   {
@@ -74,15 +71,16 @@ class Checker {
   }
 
   #text(node: Located, text: string, field: AnyField, path: IssuePath): void {
-    const { template, place = "start" } = field.traits;
-    if (template === undefined) {
+    const { template, place = isShortParam(path) ? "default" : "start" } = field.traits;
+    if (template === undefined && !isShortParam(path)) {
       if (PROSE.has(String(path.at(-1)))) return;
       const key = path.findLast((part) => typeof part === "string");
       const message = `expressions are not allowed in "${key}"`;
-      this.findings.push({ code: "E064", message, help: ALLOWED, start: node.start, end: node.end });
+      this.findings.push({ code: "E064", message, help: allowedKeys(), start: node.start, end: node.end });
       return;
     }
-    this.hasTemplates = true;
+    // Those of defaults are evaluated by the principal, and no agent sees them.
+    if (place !== "default") this.hasTemplates = true;
     const task = path[0] === "tasks" && path[1] !== undefined ? String(path[1]) : null;
     const compiled = compileTemplate(
       text.trim(),
@@ -109,7 +107,7 @@ class Checker {
       this.#add(node, text, { ...problem, start: problem.start + offset, end: problem.end + offset });
     }
     if (compiled.problems.length > 0) return;
-    const problem = typeProblem(compiled, template, path);
+    const problem = typeProblem(compiled, template ?? "string", path);
     if (problem !== null)
       this.#add(node, text, { ...problem, start: offset, end: offset + text.trim().length });
   }
@@ -138,8 +136,30 @@ class Checker {
   }
 }
 
+/** Whether this is the default of a parameter, written in place of the parameter. */
+function isShortParam(path: IssuePath): boolean {
+  return path.length === 2 && path[0] === "params";
+}
+
 function isTask(path: IssuePath): boolean {
   return path.length === 2 && path[0] === "tasks";
+}
+
+/** Where expressions are allowed, as the schema has it. */
+function allowedKeys(): string {
+  const keys = new Set<string>();
+  const seen = new Set<AnyField>();
+  const visit = (field: AnyField, key: string): void => {
+    if (field.traits.template !== undefined) keys.add(key);
+    if (seen.has(field)) return;
+    seen.add(field);
+    const { keys: own = {}, kinds = {}, entry } = field.traits;
+    for (const [name, child] of Object.entries(own)) visit(child, name);
+    for (const kind of Object.values(kinds)) visit(kind, key);
+    if (entry !== undefined) visit(entry, key);
+  };
+  visit(Workflow, "");
+  return `they are allowed in ${[...keys].sort().join(", ")}; elsewhere write the value itself`;
 }
 
 function typeProblem(

@@ -71,7 +71,11 @@ export class WorkflowExpressions {
 
   #readEventNames(): { readonly names: readonly string[] | null | undefined } {
     const { tasks, ...rest } = this.#workflow;
+    const defaults = Object.values(rest.params ?? {}).flatMap(({ default_template: text }) =>
+      text === undefined ? [] : [text],
+    );
     const compiled = [
+      ...defaults.map((text) => this.compile(text, "default", null)),
       ...templatesOfWorkflow(rest).map(({ text, place }) =>
         this.compile(text, place === "start" ? "env" : place, null),
       ),

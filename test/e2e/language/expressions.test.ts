@@ -7,7 +7,7 @@ import { type Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
 import { codeBlocks } from "../../support/code-blocks.ts";
 import { runOver } from "../support/fixtures.ts";
 
-const [REPORT = "", DEFAULTS = ""] = codeBlocks(findPage("expressions")?.text ?? "")
+const [REPORT = "", COMPUTED = "", DEFAULTS = ""] = codeBlocks(findPage("expressions")?.text ?? "")
   .filter(({ language }) => language === "yaml")
   .map(({ text }) => text);
 
@@ -41,7 +41,13 @@ beforeAll(async () => {
   [webhookPort = 0] = await freePorts(1);
   cluster = await startCluster({
     env: { CDKTR_WEBHOOK_PORT: String(webhookPort) },
-    workflows: { "report.yml": REPORT, "defaults.yml": DEFAULTS, "spread.yml": SPREAD, "event.yml": EVENT },
+    workflows: {
+      "report.yml": REPORT,
+      "computed.yml": COMPUTED,
+      "defaults.yml": DEFAULTS,
+      "spread.yml": SPREAD,
+      "event.yml": EVENT,
+    },
   });
   await Promise.all(
     ["a", "b"].map((zone) => cluster.startAgent(["--suffix", zone, "--label", `zone=${zone}`])),
@@ -69,6 +75,14 @@ test("the manual's report: a parameter, the date, the env of the workflow, an ou
     status: "COMPLETED",
     lines: ["17 rows in s3://us-orders"],
   });
+});
+
+test("the manual's parameters: a default is computed from the time of the run, and one from another parameter", async () => {
+  const today = new Intl.DateTimeFormat("en-CA", { timeZone: "Europe/London" });
+  const before = today.format();
+  const { lines } = await run("computed");
+  expect([before, today.format()].map((day) => `imports from /data/${day}`)).toContain(lines[0] ?? "");
+  expect((await run("computed", "-P", "day=2026-01-31")).lines).toEqual(["imports from /data/2026-01-31"]);
 });
 
 test("the manual's defaults: an output that was not published, a timeout", async () => {
