@@ -76,7 +76,27 @@ export function runVariables(assignment: RunAssignment, streamId: string, direct
     CDKTR_RUN_DIRECTORY: directory,
     [AGENT_MARKER]: streamId,
   };
-  return { ...variables, ...own };
+  return { ...variables, ...own, ...hookVariables(assignment) };
+}
+
+/** What hooks know of how the tasks of the run have ended. */
+function hookVariables({ run }: RunAssignment): Environment {
+  if (run === undefined) return {};
+  const own: OwnVariables<"hook"> = {
+    CDKTR_RUN_STATUS: run.status,
+    CDKTR_RUN_ERROR: run.error ?? "",
+    CDKTR_RUN_FAILED_TASKS: joined(run.failed_tasks),
+  };
+  return own;
+}
+
+/** Maximum length of a list of tasks in a variable: the kernel accepts no more than 128 KiB. */
+const LONGEST_LIST = 64 * 1024;
+
+/** The first of these ids that fit into a variable. */
+function joined(ids: readonly string[]): string {
+  const all = ids.join(" ");
+  return all.length <= LONGEST_LIST ? all : all.slice(0, all.lastIndexOf(" ", LONGEST_LIST));
 }
 
 /** Names of cdktr's own variables that are set for each attempt of a task. */

@@ -8,6 +8,7 @@ import configuration from "./configuration.md" with { type: "text" };
 import expressions from "./expressions.md" with { type: "text" };
 import fanOut from "./fan-out.md" with { type: "text" };
 import gettingStarted from "./getting-started.md" with { type: "text" };
+import hooks from "./hooks.md" with { type: "text" };
 import http from "./http.md" with { type: "text" };
 import listeners from "./listeners.md" with { type: "text" };
 import logsAndHistory from "./logs-and-history.md" with { type: "text" };
@@ -20,6 +21,7 @@ import security from "./security.md" with { type: "text" };
 import stateMachines from "./state-machines.md" with { type: "text" };
 import troubleshooting from "./troubleshooting.md" with { type: "text" };
 import tui from "./tui.md" with { type: "text" };
+import waiting from "./waiting.md" with { type: "text" };
 import wireProtocol from "./wire-protocol.md" with { type: "text" };
 import workflows from "./workflows.md" with { type: "text" };
 
@@ -52,6 +54,8 @@ export const PAGES: readonly Page[] = [
   page("expressions", "Values that are known only when a task starts", expressions),
   page("http", "Tasks that send HTTP requests", http),
   page("fan-out", "A task for each item of a list, or each combination", fanOut),
+  page("waiting", "Tasks that wait for a time, runs that start later", waiting),
+  page("hooks", "Tasks that run when a run is over, whatever its end", hooks),
   page("scheduling", "Cron, time zones, missed firings", scheduling),
   page("listeners", "Runs for any event, in TypeScript and Python", `${listeners}${examples()}`),
   page("cli", "Commands, exit status, JSON, watching runs", cli),

@@ -13,6 +13,8 @@ interface PrincipalTopics {
   readonly "run offered": undefined;
   /** The principal has to watch the deadline of a run, which may be this far away, ms, or further. */
   readonly "run limited": number;
+  /** A run, or a task, waits until this time, ms since the epoch. */
+  readonly "wait added": number;
   readonly "run ended": RunRecord;
   /** Finished runs were removed; only the history has them. */
   readonly "runs forgotten": undefined;

@@ -43,6 +43,7 @@ import type { PrincipalEvents } from "./principal-events.ts";
 import { Rehearsal } from "./rehearsal.ts";
 import { Definitions } from "./runs/definitions.ts";
 import { Dispatcher } from "./runs/dispatcher.ts";
+import { DueWatch } from "./runs/due-watch.ts";
 import { FollowUps } from "./runs/follow-ups.ts";
 import { LeaseWatch } from "./runs/lease-watch.ts";
 import { PauseWatch } from "./runs/pause-watch.ts";
@@ -208,6 +209,7 @@ export class Principal extends BackgroundService {
       installation,
       heartbeatTimeoutMs,
     });
+    const dues = new DueWatch({ ...base, log: log("dispatcher"), changes });
     const waits = new Waits(definitions, !this.isOpen);
     const waitWatch = new WaitWatch({ ...base, log: log("dispatcher"), waits });
     const runs = new RunService({ ...base, log: log("workflows"), changes, waits, workflows, old: history });
@@ -299,6 +301,7 @@ export class Principal extends BackgroundService {
       leases,
       agents,
       waitWatch,
+      dues,
       housekeeping,
       api,
       guard,

@@ -205,8 +205,9 @@ export class PrincipalClient {
     return this.call("WAITRUN", { workflow_instance_id: runId, wait_ms: waitMs }, options);
   }
 
-  cancelRun(runId: string, options?: RequestOptions) {
-    return this.call("CANCELRUN", { workflow_instance_id: runId }, options);
+  /** @param options.hooks also stops the hooks of a run whose tasks were cancelled before */
+  cancelRun(runId: string, { hooks = false, ...options }: RequestOptions & { hooks?: boolean } = {}) {
+    return this.call("CANCELRUN", { workflow_instance_id: runId, ...(hooks ? { hooks } : {}) }, options);
   }
 
   retryRun(retry: RequestFor<"RETRYRUN">, options?: RequestOptions) {

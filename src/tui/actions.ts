@@ -1,4 +1,5 @@
 /** Carries out confirmed actions; the result is shown as a toast. */
+import { isInHooks } from "../contract/run-hooks.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
 import { openRun } from "./navigation.ts";
@@ -35,7 +36,9 @@ async function request(client: PrincipalClient, store: Store, action: Action): P
       return `Triggered ${workflowId}`;
     }
     case "cancel": {
-      const run = await client.cancelRun(action.runId, options);
+      const hooks = isInHooks(await client.getRun(action.runId));
+      const run = await client.cancelRun(action.runId, { ...options, hooks });
+      if (hooks) return "Its tasks are over; its hooks are stopped";
       return run.status === "CANCELLED" ? "The run is cancelled" : "The run is being cancelled";
     }
     case "retry": {

@@ -1,6 +1,7 @@
 /** Warns about `runs_on` when it asks for a value that no agent can have, among the labels that every agent has by itself. */
 import { nearest } from "../terminal/did-you-mean.ts";
 import type { Finding } from "./diagnostic.ts";
+import { hookTasks } from "./hooks.ts";
 import { type IssuePath, nodeAt, placeOf } from "./issues.ts";
 import type { WorkflowDefinition } from "./model.ts";
 import type { Located } from "./yaml-tree.ts";
@@ -42,7 +43,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
 
 /** The labels that the workflow and its tasks demand and that no agent can have. */
 export function checkPlacement(
-  file: Pick<WorkflowDefinition, "runs_on" | "tasks">,
+  file: Pick<WorkflowDefinition, "runs_on" | "tasks" | "hooks">,
   root: Located,
 ): Finding[] {
   const findings: Finding[] = [];
@@ -62,5 +63,6 @@ export function checkPlacement(
   };
   check(file.runs_on, ["runs_on"]);
   for (const { id, runs_on } of file.tasks) check(runs_on, ["tasks", id, "runs_on"]);
+  for (const { id, runs_on } of hookTasks(file)) check(runs_on, ["hooks", id, "runs_on"]);
   return findings;
 }

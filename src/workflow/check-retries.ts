@@ -4,12 +4,16 @@ import { type IssuePath, placeOf } from "./issues.ts";
 import type { RetryPolicy } from "./model.ts";
 import type { Located } from "./yaml-tree.ts";
 
-/** Checks the retries of the tasks of a file. */
+/**
+ * Checks the retries of the tasks, or of the hooks, of a file.
+ * @param key where in the file they are
+ */
 export function checkRetries(
   tasks: readonly { readonly id: string; readonly retry: RetryPolicy }[],
   root: Located,
+  key: "tasks" | "hooks" = "tasks",
 ): Finding[] {
-  return tasks.flatMap(({ id, retry }) => checkRetry(["tasks", id, "retry"], id, retry, root));
+  return tasks.flatMap(({ id, retry }) => checkRetry([key, id, "retry"], id, retry, root));
 }
 
 function checkRetry(path: IssuePath, id: string, retry: RetryPolicy, root: Located): Finding[] {

@@ -1,5 +1,6 @@
 /** Checks what the tasks of a workflow file do: that each has exactly one of `run` and `config`, and that no expression is in a script. */
 import type { Finding } from "./diagnostic.ts";
+import { HOOKS } from "./hooks.ts";
 import { nodeAt } from "./issues.ts";
 import { checksOf } from "./kinds/index.ts";
 import { meaningOf, type WordPlace } from "./vocabulary.ts";
@@ -8,14 +9,19 @@ import type { Located, LocatedChild } from "./yaml-tree.ts";
 /** Checks the tasks as far as they can be read, whatever else is wrong with the file. @param text of the file, in which the nodes are */
 export function checkWork(root: Located, text: string): Finding[] {
   const findings: Finding[] = [];
-  const tasks = nodeAt(root, ["tasks"]);
-  if (tasks === null || !isMapping(tasks.value)) return [];
-  for (const [id, task] of tasks.children) {
-    if (!isMapping(task.node.value) || task.node.broken === true) continue;
-    findings.push(...checkTask(String(id), task, text));
+  for (const key of ["tasks", "hooks"]) {
+    const tasks = nodeAt(root, [key]);
+    if (tasks === null || !isMapping(tasks.value)) continue;
+    for (const [id, task] of tasks.children) {
+      if (!isMapping(task.node.value) || task.node.broken === true) continue;
+      if (key === "hooks" && !HOOK_IDS.has(String(id))) continue;
+      findings.push(...checkTask(String(id), task, text));
+    }
   }
   return findings;
 }
+
+const HOOK_IDS: ReadonlySet<string> = new Set(HOOKS);
 
 function checkTask(id: string, task: LocatedChild, text: string): Finding[] {
   const findings: Finding[] = [];

@@ -57,16 +57,25 @@ function meaning(word: string, { path, field, node }: Place): Meaning | null {
   const place = wordPlace(path);
   if (place === null) return null;
   const known = Object.keys(field?.keys(node?.tag?.name) ?? {});
-  return meaningOf(place, word, known, node?.children.get(word)?.node.value);
+  const value = node?.children.get(word)?.node.value;
+  // Otherwise a hook is a task.
+  const otherwise = place === "hook" ? meaningOf("task", word, known, value) : null;
+  return meaningOf(place, word, known, value) ?? otherwise;
 }
 
 function wordPlace(path: IssuePath): WordPlace | null {
   const [first, , third] = path;
   if (path.length === 0) return "workflow";
-  if (path.length === 1) return first === "on" ? "on" : first === "defaults" ? "task" : null;
+  if (path.length === 1) {
+    if (first === "on" || first === "hooks") return first;
+    return first === "defaults" ? "task" : null;
+  }
   if (first === "defaults") return path.length === 2 && path[1] === "retry" ? "retry" : null;
-  if (path.length === 2) return first === "tasks" ? "task" : first === "params" ? "param" : null;
-  if (path.length !== 3 || first !== "tasks") return null;
+  if (path.length === 2) {
+    if (first === "hooks") return "hook";
+    return first === "tasks" ? "task" : first === "params" ? "param" : null;
+  }
+  if (path.length !== 3 || (first !== "tasks" && first !== "hooks")) return null;
   return third === "config" || third === "retry" ? third : null;
 }
 

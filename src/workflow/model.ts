@@ -30,7 +30,7 @@ import { type TaskConfig, taskConfig } from "./kinds/index.ts";
 import { workingDirectory } from "./kinds/kind.ts";
 import { shell } from "./kinds/shell.ts";
 import { outputName, problemOfOutputName } from "./output-name.ts";
-import { isOwnVariable, paramVariable } from "./own-variables.ts";
+import { isOwnVariable, isReservedVariable, paramVariable } from "./own-variables.ts";
 import {
   anyText,
   backoff,
@@ -68,7 +68,7 @@ const variableNames = (): NameCheck => (variable) => {
     const message = `${quote(variable)} is not a valid name for an environment variable`;
     return { code: "E053", message, help: VARIABLE_HELP };
   }
-  if (!isOwnVariable(variable)) return null;
+  if (!isReservedVariable(variable)) return null;
   return { code: "E053", message: `${variable} is set by cdktr itself`, help: "choose another name" };
 };
 
@@ -235,8 +235,7 @@ const HOW = {
 const Task = new Block({ ...WHO, config: config(), ...HOW });
 
 /** A task as a file has it: `run: TEXT` is short for `config: !Shell {script: TEXT}`. */
-const TaskOfFile = new Block({
-  ...WHO,
+const WORK = {
   run: filled()
     .help("such as run: echo hello; a script of several lines goes below run: |")
     .optional()
@@ -244,8 +243,8 @@ const TaskOfFile = new Block({
   shell: shell(),
   working_directory: workingDirectory("a relative one starts where the task would start without it"),
   config: config().optional(),
-  ...HOW,
-});
+};
+const TaskOfFile = new Block({ ...WHO, ...WORK, ...HOW });
 const AnyTask = new Field(
   TaskOfFile.file.transform(
     ({ run, shell, working_directory, ...task }): ValueOf<typeof Task> => ({
@@ -317,6 +316,52 @@ const Tasks = new Field(
     .transform((tasks) => Object.entries(tasks).map(([id, task]) => identified(id, task))),
   z.array(Task.identified()).min(1),
   tasksById.traits,
+);
+
+const { depends: _a, accepts: _b, when: _c, ...WHO_OF_HOOKS } = WHO;
+const {
+  allow_failure: _d,
+  outputs: _e,
+  foreach: _f,
+  matrix: _g,
+  key: _h,
+  max_parallel: _i,
+  fail_fast: _j,
+  ...HOW_OF_HOOKS
+} = {
+  ...HOW,
+  timeout: duration(1)
+    .default(300_000)
+    .as("timeout_ms")
+    .describe("An attempt that takes longer is stopped and counts as failed"),
+};
+/** A task that runs when all others are over. Nothing limits its time but itself: the time limit of the run is about those others. */
+const Hook = new Block({ ...WHO_OF_HOOKS, config: config(), ...HOW_OF_HOOKS });
+const HookOfFile = new Block({ ...WHO_OF_HOOKS, ...WORK, ...HOW_OF_HOOKS });
+
+const hook = (on: string) =>
+  new Field(
+    HookOfFile.file.transform(
+      ({ run, shell, working_directory, ...task }): ValueOf<typeof Hook> => ({
+        ...task,
+        name: task.name === NAMELESS ? on : task.name,
+        config: configOf({ run, shell, working_directory, config: task.config }),
+      }),
+    ),
+    Hook.stored,
+    HookOfFile.traits,
+  ).sparse();
+
+const Hooks = new Block(
+  {
+    on_success: hook("on_success").describe("Runs if the run COMPLETED"),
+    on_failure: hook("on_failure").describe(
+      "Runs if the run FAILED or CRASHED, also because it took too long",
+    ),
+    on_cancel: hook("on_cancel").describe("Runs if the run was CANCELLED"),
+    on_exit: hook("on_exit").describe("Runs whatever the end"),
+  },
+  "Tasks that run when all others are over; they do not change the status of the run",
 );
 
 /** A parameter; without a default it must be given with each trigger. */
@@ -464,6 +509,7 @@ export const Workflow = new Block(
       .describe("Outputs of its runs, computed from those of the tasks when a run has completed"),
     params: Params.describe("Parameters of a run; tasks find them as CDKTR_PARAM_NAME"),
     tasks: Tasks.help("add at least one task"),
+    hooks: Hooks.sparse(),
     language: derived(z.number()),
   },
   "A cdktr workflow",

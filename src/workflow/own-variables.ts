@@ -29,6 +29,18 @@ export const OWN_VARIABLES = {
     holds: "the run's own directory on this agent, see above; it exists once a task has started there",
   },
   CDKTR_AGENT_STREAM_ID: { set: "run", holds: "marks every process that the agent started" },
+  CDKTR_RUN_STATUS: {
+    set: "hook",
+    holds: "in hooks: how the tasks of the run have ended: COMPLETED, FAILED, CRASHED or CANCELLED",
+  },
+  CDKTR_RUN_ERROR: {
+    set: "hook",
+    holds: "in hooks: why the run did not complete; empty if it COMPLETED",
+  },
+  CDKTR_RUN_FAILED_TASKS: {
+    set: "hook",
+    holds: "in hooks: the ids of the tasks that failed, separated by spaces",
+  },
 } as const;
 
 /** The variables that it sets beside those for the items of fan-outs. Elsewhere they belong to the user. */
@@ -43,8 +55,8 @@ export function isItemVariable(name: string): boolean {
   return Object.hasOwn(ITEM_VARIABLES, name);
 }
 
-/** Computes the value of each variable that is set for a run, or for a task. */
-export type OwnVariables<When extends "run" | "task"> = {
+/** Computes the value of each variable that is set for a run, for a task, or for a hook. */
+export type OwnVariables<When extends "run" | "task" | "hook"> = {
   [N in keyof typeof OWN_VARIABLES as (typeof OWN_VARIABLES)[N]["set"] extends When ? N : never]: string;
 };
 
@@ -59,3 +71,12 @@ export function paramVariable(name: string): string {
 export function isOwnVariable(name: string): boolean {
   return Object.hasOwn(OWN_VARIABLES, name) || name.startsWith(PARAM_PREFIX);
 }
+
+/** Whether the `env` of a workflow must not set a variable: tasks would not see it. Only hooks do not see those that are set for hooks. */
+export function isReservedVariable(name: string): boolean {
+  return isOwnVariable(name) && !HOOK_VARIABLES.has(name);
+}
+
+const HOOK_VARIABLES: ReadonlySet<string> = new Set(
+  Object.entries(OWN_VARIABLES).flatMap(([name, { set }]) => (set === "hook" ? [name] : [])),
+);

@@ -2,6 +2,8 @@
 
 import { nearest } from "../terminal/did-you-mean.ts";
 import { checkFanOuts } from "./check-fan-outs.ts";
+import { checkHooks } from "./check-hooks.ts";
+import { checkKinds } from "./check-kinds.ts";
 import { checkRequired, readJsonDefaults } from "./check-params.ts";
 import { checkPlacement } from "./check-placement.ts";
 import { checkRetries } from "./check-retries.ts";
@@ -14,9 +16,10 @@ import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnos
 import { checkExpressions } from "./expressions.ts";
 import type { AnyField, ValueOf } from "./field.ts";
 import { hasExpressions } from "./has-expressions.ts";
+import { hookTasks } from "./hooks.ts";
 import { findingsOfIssues, type IssuePath, nodeAt, placeOf } from "./issues.ts";
 import { factsOf, likelyTag, TASK_TAGS } from "./kinds/index.ts";
-import { type Defaults, identified, Workflow, type WorkflowDefinition } from "./model.ts";
+import { type Defaults, identified, type TaskConfig, Workflow, type WorkflowDefinition } from "./model.ts";
 import { readPlainYaml } from "./plain-yaml.ts";
 import { SourceText } from "./source-text.ts";
 import { type Located, readYaml, TAG_KEY } from "./yaml-tree.ts";
@@ -123,6 +126,7 @@ function checkValues(
     ...checkTasks(root),
     ...checkSecrets(root),
     ...checkWork(root, text),
+    ...checkHooks(root),
     ...checkTriggers(root, id),
     ...checkRequired(root),
     ...(expressions?.findings ?? []),
@@ -137,9 +141,11 @@ function checkValues(
   findings.push(
     ...checkEffects(checked.data, root),
     ...checkPlacement(checked.data, root),
+    ...checkKinds(checked.data, root),
     ...checkRetries(checked.data.tasks, root),
     ...checkReachable(checked.data.tasks, root),
     ...checkFanOuts(checked.data, root),
+    ...checkRetries(hookTasks(checked.data), root, "hooks"),
     ...checkOfferedParams(checked.data, root),
   );
   const tasks = inOrder(checked.data.tasks, root);
@@ -255,20 +261,22 @@ function checkEffects(file: FileContent, root: Located): Finding[] {
       }
     }
   }
-  for (const name of unusedSecrets(file))
+  for (const name of unusedSecrets({ secrets: file.secrets, tasks: [...file.tasks, ...hookTasks(file)] }))
     warn(
       ["secrets", name],
       `the secret "${name}" has no effect: no task uses it`,
       "add it to secrets of a task, or remove it",
     );
-  for (const { id, config } of file.tasks) {
+  const checkConfig = (path: IssuePath, config: TaskConfig): void => {
     for (const key of factsOf(config).ignores ?? [])
-      if ((nodeAt(root, ["tasks", id, key])?.value ?? null) !== null)
-        warn(["tasks", id, key], `"${key}" has no effect on !${config.type}`, "remove it");
+      if ((nodeAt(root, [...path, key])?.value ?? null) !== null)
+        warn([...path, key], `"${key}" has no effect on !${config.type}`, "remove it");
     const found = factsOf(config).noEffect?.(config) ?? null;
-    if (found === null) continue;
-    warn(["tasks", id, "config", found.key], `"${found.key}" has no effect ${found.where}`, found.help);
-  }
+    if (found === null) return;
+    warn([...path, "config", found.key], `"${found.key}" has no effect ${found.where}`, found.help);
+  };
+  for (const { id, config } of file.tasks) checkConfig(["tasks", id], config);
+  for (const { id, config } of hookTasks(file)) checkConfig(["hooks", id], config);
   return findings;
 }
 

@@ -3,9 +3,11 @@ import { acceptedBy } from "./conditions.ts";
 import { buildDag } from "./dag.ts";
 import { expressionsOf, type WorkflowExpressions } from "./expressions.ts";
 import { readsOfItems } from "./fan-out.ts";
+import { type HookOn, hookTasks } from "./hooks.ts";
+import { factsOf as kindOf } from "./kinds/index.ts";
 import type { TaskDefinition, WorkflowDefinition } from "./model.ts";
 import { type Placement, placementOf } from "./placement.ts";
-import { protocolOf } from "./protocol-of.ts";
+import { PROTOCOL_OF_HOOKS, protocolOf } from "./protocol-of.ts";
 import type { RunFacts } from "./run-facts.ts";
 import { storedSecretsOf } from "./secrets.ts";
 import type { RunStatus } from "./status.ts";
@@ -35,9 +37,6 @@ type Results = (id: string) => Result | undefined;
 
 /** What a condition says: null if the task runs; why it is skipped; or why the condition cannot be computed, so that the task fails. */
 export type Verdict = { readonly skip: string } | { readonly fail: string } | null;
-
-/** When a hook runs, by the end of all other tasks. */
-export type HookOn = "on_success" | "on_failure" | "on_cancel" | "on_exit";
 
 /** A task that depends on another one, and which statuses of that one it accepts. */
 type Dependent = Need;
@@ -102,6 +101,8 @@ export interface Plan {
   readonly order: readonly string[];
   /** One agent can execute all of it: it is a single slice. */
   readonly isWhole: boolean;
+  /** Tasks of it run when all others are over. */
+  readonly hasHooks: boolean;
   /** The protocol version that an agent needs to execute all of it. */
   readonly protocol: number;
   /** The tasks whose results conditions and fan-outs are decided by: whoever runs the machine tells it their outputs. */
@@ -120,40 +121,55 @@ export interface Plan {
  * @throws InvalidInputError when its tasks do not form a DAG
  */
 export function planOf(
-  workflow: Pick<WorkflowDefinition, "tasks" | "runs_on" | "placement" | "language" | "secrets"> &
+  workflow: Pick<WorkflowDefinition, "tasks" | "hooks" | "runs_on" | "placement" | "language" | "secrets"> &
     Partial<Pick<WorkflowDefinition, "params" | "env" | "outputs">>,
 ): Plan {
   const expressions = workflow.language === undefined ? undefined : expressionsOf(workflow);
   const readAtEnd = Object.values(workflow.outputs ?? {}).flatMap(
     (text) => expressions?.compile(text, "result", null).tasks ?? [],
   );
-  return planFrom(
-    workflow.tasks.map((task, index) => {
-      const placement = placementOf(workflow, task);
-      return {
-        id: task.id,
-        name: task.name,
-        index,
-        needs: [...new Set(task.depends)].map((needed) => ({
-          task: needed,
-          accepts: acceptedBy(task, needed),
-        })),
-        placement,
-        protocol: protocolOf(workflow, task),
-        ...(task.allow_failure === true ? { allowsFailure: true } : {}),
-        ...(storedSecretsOf(workflow, [task]).length === 0 ? {} : { usesStore: true }),
-        ...(expressions === undefined ? {} : { reads: new Set(expressions.readsOf(task)) }),
-        ...decisionsOf(task, placement, expressions),
-      };
+  const tasks = workflow.tasks.map((task, index): PlanNode => {
+    const placement = placementOf(workflow, task);
+    const { waitsFor } = kindOf(task.config);
+    return {
+      id: task.id,
+      name: task.name,
+      index,
+      needs: [...new Set(task.depends)].map((needed) => ({
+        task: needed,
+        accepts: acceptedBy(task, needed),
+      })),
+      placement,
+      protocol: protocolOf(workflow, task),
+      ...(task.allow_failure === true ? { allowsFailure: true } : {}),
+      ...(storedSecretsOf(workflow, [task]).length === 0 ? {} : { usesStore: true }),
+      ...(expressions === undefined ? {} : { reads: new Set(expressions.readsOf(task)) }),
+      ...decisionsOf(task, placement.spread || waitsFor !== undefined, expressions),
+      ...(waitsFor === undefined ? {} : { waits: waitsFor }),
+    };
+  });
+  const hooks = hookTasks(workflow).map(
+    (task, index): PlanNode => ({
+      id: task.id,
+      name: task.name,
+      index: tasks.length + index,
+      needs: [],
+      placement: placementOf(workflow, task),
+      protocol: PROTOCOL_OF_HOOKS,
+      hook: task.id,
+      ...(storedSecretsOf(workflow, [task]).length === 0 ? {} : { usesStore: true }),
     }),
-    readAtEnd,
   );
+  return planFrom(hooks.length === 0 ? tasks : [...tasks, ...hooks], readAtEnd);
 }
 
-/** What is decided when a task may begin: whether it runs, and whether for the items of a list. */
+/**
+ * What is decided when a task may begin: whether it runs, and whether for the items of a list.
+ * @param isShared whether the principal computes the items
+ */
 function decisionsOf(
   task: TaskDefinition,
-  { spread }: Placement,
+  isShared: boolean,
   expressions: WorkflowExpressions | undefined,
 ): Pick<PlanNode, "when" | "fanOut" | "decidedBy"> {
   const condition: Pick<PlanNode, "when" | "decidedBy"> =
@@ -164,7 +180,7 @@ function decisionsOf(
   const fanOut = {
     maxParallel: task.max_parallel ?? null,
     failFast: task.fail_fast ?? false,
-    ...(spread ? { isShared: true } : {}),
+    ...(isShared ? { isShared } : {}),
   };
   const items = expressions === undefined ? [] : readsOfItems(task, expressions);
   const decidedBy = new Set([...(condition.decidedBy ?? []), ...items]);
@@ -191,6 +207,7 @@ export function planFrom(nodes: readonly PlanNode[], readAtEnd: Iterable<string>
       (node) =>
         !needsPrincipal(node) && !node.placement.spread && node.placement.key === first?.placement.key,
     ),
+    hasHooks: nodes.some(({ hook }) => hook !== undefined),
     protocol: protocolOfNodes(nodes),
     decidedBy: decidedBy(nodes),
     readAtEnd: new Set(readAtEnd),

@@ -58,9 +58,10 @@
  */
 import { InvalidInputError } from "../errors.ts";
 import { formatDuration } from "./duration.ts";
+import type { HookOn } from "./hooks.ts";
 import { nodeId } from "./item-id.ts";
 import type { Placement } from "./placement.ts";
-import type { HookOn, Outputs, Plan, PlanNode, Result, Verdict } from "./plan.ts";
+import type { Outputs, Plan, PlanNode, Result, Verdict } from "./plan.ts";
 import type { RunFacts } from "./run-facts.ts";
 import { canTransition, type RunStatus, type Transitions } from "./status.ts";
 import type { Ending } from "./task-state.ts";

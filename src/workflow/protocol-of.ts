@@ -10,6 +10,9 @@ const FIRST = 1;
 /** The protocol version since which an agent knows the second version of the language. */
 const LANGUAGE = 3;
 
+/** The protocol version of an agent that can be given a hook: it has to pass on how the run ended. */
+export const PROTOCOL_OF_HOOKS = LANGUAGE;
+
 /** The stored keys of a task that every agent knows, or that no agent needs to know. */
 const OF_TASKS: ReadonlySet<string> = new Set([
   "id",

@@ -10,6 +10,8 @@
  *          └──▶ SKIPPED              WAITING   a try failed, and tries are left
  *
  *   RUNNING ──▶ SKIPPED   a fan-out of which items were skipped
+ *   PENDING ──▶ WAITING ──▶ COMPLETED   it waits for a time, without an agent
+ *
  *   PENDING, RUNNING, WAITING ──▶ FAILED      no try is left; it cannot start;
  *                                             the time of the run is up
  *   PENDING, RUNNING, WAITING ──▶ CANCELLED   the run was cancelled
@@ -18,9 +20,9 @@
 import { isTerminal, type RunStatus, type Transitions } from "./status.ts";
 
 export const TASK_TRANSITIONS: Transitions<RunStatus> = {
-  PENDING: ["RUNNING", "SKIPPED", "CANCELLED", "CRASHED", "FAILED"],
+  PENDING: ["RUNNING", "WAITING", "SKIPPED", "CANCELLED", "CRASHED", "FAILED"],
   RUNNING: ["COMPLETED", "FAILED", "WAITING", "CANCELLED", "CRASHED", "SKIPPED"],
-  WAITING: ["RUNNING", "FAILED", "CANCELLED", "CRASHED"],
+  WAITING: ["RUNNING", "COMPLETED", "FAILED", "CANCELLED", "CRASHED"],
   COMPLETED: [],
   FAILED: [],
   CRASHED: [],

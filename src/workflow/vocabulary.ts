@@ -4,7 +4,7 @@
  */
 
 /** A mapping of workflow files in which foreign words are looked for. */
-export type WordPlace = "workflow" | "task" | "config" | "retry" | "param" | "on";
+export type WordPlace = "workflow" | "task" | "config" | "retry" | "param" | "on" | "hooks" | "hook";
 
 /** What a foreign word means. */
 export interface Meaning {
@@ -51,7 +51,12 @@ const ROWS: readonly Row[] = [
     means: "params",
     help: 'it is called "params" here: params: {day: today}',
   },
-  { places: ["workflow"], words: ["on_failure", "on_success", "on_cancel", "on_exit"], means: "hooks" },
+  {
+    places: ["workflow"],
+    words: ["on_failure", "on_success", "on_cancel", "on_exit", "handlers", "on_error", "finally"],
+    means: "hooks",
+    help: 'it belongs to "hooks": hooks: {on_success: …, on_failure: …, on_cancel: …, on_exit: …}',
+  },
   { places: ["workflow"], words: ["max_active_runs", "concurrency_policy"], means: "concurrency" },
   {
     places: ["workflow"],
@@ -291,9 +296,51 @@ const ROWS: readonly Row[] = [
   { places: ["on"], words: ["workflows", "workflow_run", "after", "upstream"], means: "workflow" },
 ];
 
+/** Keys of tasks that hooks do not have. */
+const NOT_OF_HOOKS: readonly Row[] = [
+  {
+    places: ["hook"],
+    words: ["depends", "needs", "depends_on", "dependencies", "upstream", "after", "requires"],
+    help: "a hook waits for no task: it runs when all are over",
+  },
+  {
+    places: ["hook"],
+    words: ["when", "if", "condition", "only_if"],
+    help: "a hook has no condition: its name says when it runs",
+  },
+  {
+    places: ["hook"],
+    words: ["foreach", "matrix", "key", "max_parallel", "fail_fast", "with_items", "loop", "strategy"],
+    help: "a hook runs once",
+  },
+  {
+    places: ["hook"],
+    words: ["repeat"],
+    help: "a hook runs once; retry: {max_attempts: 3} tries it again when it fails",
+  },
+  {
+    places: ["hook"],
+    words: ["allow_failure", "continue_on_error", "ignore_errors", "allow_fail"],
+    help: "remove it: the status of a run does not depend on its hooks",
+  },
+  { places: ["hook"], words: ["outputs"], help: "remove it: no task runs after a hook that could read them" },
+  {
+    places: ["hooks"],
+    words: ["failure", "on_error", "error", "on_fail", "on_failed", "failed", "on_crash"],
+    means: "on_failure",
+  },
+  { places: ["hooks"], words: ["success", "on_complete", "on_completed", "completed"], means: "on_success" },
+  { places: ["hooks"], words: ["cancel", "on_cancelled", "on_abort", "cancelled"], means: "on_cancel" },
+  {
+    places: ["hooks"],
+    words: ["exit", "always", "finally", "on_finish", "on_end", "on_always", "ensure", "post"],
+    means: "on_exit",
+  },
+];
+
 /** The rows that have a word in a place. */
 const BY_WORD = Map.groupBy(
-  ROWS.flatMap((row) =>
+  [...ROWS, ...NOT_OF_HOOKS].flatMap((row) =>
     row.places.flatMap((place) => row.words.map((word) => ({ at: `${place} ${word}`, row }))),
   ),
   ({ at }) => at,

@@ -1,5 +1,12 @@
 import { expect, test } from "bun:test";
-import { instantOption, parseInstant, parseSpan, spanOption } from "../../src/cli/support/time.ts";
+import {
+  comingOption,
+  instantOption,
+  parseComing,
+  parseInstant,
+  parseSpan,
+  spanOption,
+} from "../../src/cli/support/time.ts";
 import { UsageError } from "../../src/errors.ts";
 
 const NOW = Date.UTC(2025, 0, 20, 12);
@@ -47,4 +54,29 @@ test.each([
 ])("%p is no time", (text) => {
   expect(parseInstant(text, NOW)).toBeUndefined();
   expect(() => instantOption(text, "--since", NOW)).toThrow(UsageError);
+});
+
+/** The 20th of January 2025 at 12:00, local time. */
+const NOON = new Date(2025, 0, 20, 12).getTime();
+const on = (day: number, ...time: number[]) => new Date(2025, 0, day, ...time).getTime();
+
+test.each([
+  ["13:30", on(20, 13, 30)],
+  ["12:00", on(21, 12)],
+  ["02:00", on(21, 2)],
+  ["2:00:30", on(21, 2, 0, 30)],
+  ["today 02:00", on(20, 2)],
+  ["Tomorrow  02:00", on(21, 2)],
+  ["2025-01-25 02:00", on(25, 2)],
+  ["2025-01-25T02:00:00Z", Date.UTC(2025, 0, 25, 2)],
+])("the coming time %p", (text, ms) => expect(parseComing(text, NOON)).toBe(ms));
+
+test.each([
+  ["25:00", "--at 25:00 is not a time."],
+  ["12:60", "--at 12:60 is not a time."],
+  ["soon", "--at soon is not a time."],
+  ["today 11:59", "--at today 11:59 is in the past."],
+  ["2025-01-19", "--at 2025-01-19 is in the past."],
+])("%p does not come any more", (text, message) => {
+  expect(() => comingOption(text, "--at", NOON)).toThrow(message);
 });

@@ -89,6 +89,23 @@ test("etl.accounts: a nested directory, scripts beside the workflow, files hande
   );
 });
 
+test("hooks: after a failure and after a success, those that are for it run", async () => {
+  const failed = await follow("hooks");
+  expect(failed.code).toBe(1);
+  expect(failed.lines).toContain("a mail would say: FAILED, failed: load");
+  expect(failed.lines).toContain("unlocking orders");
+  expect(failed.lines).not.toContain("orders is loaded");
+  const done = await follow("hooks", "-P", "table=customers");
+  expect(done.code).toBe(0);
+  expect(statuses(done.run)).toEqual({
+    lock: "COMPLETED",
+    load: "COMPLETED",
+    on_success: "COMPLETED",
+    on_failure: "SKIPPED",
+    on_exit: "COMPLETED",
+  });
+});
+
 test("weekly: has a next firing and did not fire", async () => {
   const { code, stdout } = await cluster.cdktr(["workflow", "show", "weekly"]);
   expect(code).toBe(0);

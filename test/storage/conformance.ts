@@ -563,6 +563,64 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await store.read((tx) => tx.attemptsToStop("a"))).toEqual([]);
     });
 
+    given("lets hooks run although their run is stopped, until they are stopped", async ({ store }) => {
+      await store.transact(register("a"));
+      await store.transact((tx) => tx.createRun(SPLIT, "{}", []));
+      const hook = { slice: 2, tasks: ["on_exit"], needs: "", is_hook: true };
+      await store.transact((tx) => tx.addSlices(SPLIT, [{ ...FIRST, needs: "" }, hook], 1000));
+      const claims = [await store.transact((tx) => claimed(tx, "a"))];
+      claims.push(await store.transact((tx) => claimed(tx, "a")));
+      expect(claims.map(({ slice }) => slice?.is_hook)).toEqual([false, true]);
+      const stopped = async () =>
+        (await store.read((tx) => tx.attemptsToStop("a"))).map(({ slice, reason }) => [slice, reason]);
+      await store.transact(async (tx) => tx.recordTimeout(await runOf(tx, "split"), 9));
+      expect(await stopped()).toEqual([[1, "timed out"]]);
+      await store.transact(async (tx) => tx.stopHooks(await runOf(tx, "split")));
+      expect(await store.read((tx) => runOf(tx, "split"))).toMatchObject({ hooks_stopped: true });
+      expect((await stopped()).sort()).toEqual([
+        [1, "cancelled"],
+        [2, "cancelled"],
+      ]);
+    });
+
+    given("has a run that starts later only when its time has come", async ({ store }) => {
+      await store.transact(create("later", { queued: false, start_at_ms: 5000 }));
+      expect(await store.read((tx) => tx.queueHeads())).toEqual([]);
+      const wait = { kind: "start", task: "", task_instance_id: null, data: "{}", since_ms: 1000 } as const;
+      const waits = ["later", "latest"].map((workflow_instance_id, n) => ({
+        ...wait,
+        workflow_instance_id,
+        due_ms: 5000 + n,
+      }));
+      await store.transact(async (tx) => {
+        for (const each of waits.toReversed()) await tx.addWait(each);
+        // The first one counts.
+        await tx.addWait({ ...wait, workflow_instance_id: "later", due_ms: 1 });
+      });
+      expect(await store.read((tx) => tx.nextDueWait())).toBe(5000);
+      expect(await store.read((tx) => tx.dueWaits(4999, 10))).toEqual([]);
+      expect(await store.read((tx) => tx.dueWaits(5001, 10))).toEqual(waits);
+      expect(await store.read((tx) => tx.dueWaits(5001, 1))).toEqual(waits.slice(0, 1));
+      expect(await store.read((tx) => tx.listWaits("latest"))).toEqual(waits.slice(1));
+      await store.transact(async (tx) => {
+        for (const { workflow_instance_id } of waits) await tx.endWait(workflow_instance_id, "");
+        await tx.startRun(await runOf(tx, "later"), { queued: true, needs: "", revision: 0 }, 6000);
+      });
+      expect(await store.read((tx) => tx.getWait("later", ""))).toBeNull();
+      expect(await store.read((tx) => tx.nextDueWait())).toBeNull();
+      expect(await store.read((tx) => runOf(tx, "later"))).toMatchObject({
+        status: "PENDING",
+        status_at_ms: 6000,
+        start_at_ms: null,
+      });
+      expect(await store.read((tx) => tx.queueHeads())).toMatchObject([{ workflow_instance_id: "later" }]);
+      const rows = (await store.takeStatuses(0, 10)).map(({ row }) => [row.status, row.timestamp_ms]);
+      expect(rows).toEqual([
+        ["PENDING", 1000],
+        ["PENDING", 6000],
+      ]);
+    });
+
     given("gives a request one run, however often it is repeated at once", async ({ store }) => {
       await store.transact(register("a"));
       for (const id of ["one", "two", "three"]) await store.transact(create(id));
@@ -1056,7 +1114,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       const task = taskRun("one");
       await store.transact((tx) => tx.transitionTask({ ...task, status: "RUNNING" }, null, OF));
       const done: TaskRunRecord = { ...task, status: "COMPLETED" };
-      expect(await refused(store, (tx) => tx.transitionTask(done, "WAITING", OF))).toBeInstanceOf(
+      expect(await refused(store, (tx) => tx.transitionTask(done, "PENDING", OF))).toBeInstanceOf(
         IllegalTransitionError,
       );
       expect(

@@ -95,6 +95,8 @@ export function pendingRun(id: string, over: Partial<RunRecord> = {}): RunRecord
     cancel_requested_at_ms: null,
     timed_out_at_ms: null,
     deadline_ms: null,
+    start_at_ms: null,
+    hooks_stopped: false,
     tasks_total: 1,
     tasks_done: 0,
     allowed_failures: 0,

@@ -1270,6 +1270,55 @@ const CASES: readonly Case[] = [
     at: "6:18",
     message: 'the parameters "day" and "DAY" differ only in case',
   },
+  {
+    about: "a wait for nothing",
+    text: "tasks:\n  a: {config: !Wait {}}\n",
+    code: "E014",
+    at: "2:7",
+    message: '!Wait of task "a" needs "for" or "until"',
+    help: "such as for: 10m, or until: 2030-01-20T02:00:00Z",
+  },
+  {
+    about: "a wait for two things",
+    text: "tasks:\n  a: {config: !Wait {for: 10m, until: 2030-01-20T02:00:00Z}}\n",
+    code: "E014",
+    at: "2:7",
+    message: '!Wait of task "a" has both "for" and "until"',
+    help: "keep one",
+  },
+  {
+    about: "a wait without a unit",
+    text: "tasks:\n  a: {config: !Wait {for: 10}}\n",
+    code: "E043",
+    at: "2:27",
+    message: '"for" in config of task "a": "10" has no unit',
+    help: 'write "10s" for seconds, "10m" for minutes',
+  },
+  {
+    about: "a wait for a time without an offset",
+    text: "tasks:\n  a: {config: !Wait {until: 2030-01-20T02:00}}\n",
+    code: "E042",
+    at: "2:29",
+    message: '"until" in config of task "a": "2030-01-20T02:00" has no offset',
+    help: /write 2030-01-20T02:00:00Z for UTC/,
+  },
+  {
+    about: "a hook that waits",
+    text: task("hooks: {on_exit: {config: !Wait {for: 10m}}}\n"),
+    code: "E014",
+    at: "6:19",
+    message: "a hook cannot be !Wait",
+    help: "a hook runs on an agent: use another kind",
+  },
+  // E057 reserved-id
+  {
+    about: "a task with the id of a hook",
+    text: `${task("")}  on_exit: {config: !Subprocess {cmd: ls}}\nhooks: {on_exit: {config: !Subprocess {cmd: ls}}}\n`,
+    code: "E057",
+    at: "6:3",
+    message: 'task "on_exit" has the id of a hook of this workflow',
+    help: "rename the task",
+  },
   // E055 bad-label-name
   {
     about: "a label without a name",
@@ -1901,9 +1950,19 @@ const WORDS: readonly [place: "workflow" | "task", line: string, help: string][]
     "uses: actions/checkout@v4",
     "there are no containers here: run docker as the program of the task",
   ],
+  [
+    "workflow",
+    "on_failure: {run: ls}",
+    'it belongs to "hooks": hooks: {on_success: …, on_failure: …, on_cancel: …, on_exit: …}',
+  ],
   ["task", "id: b", "the id is the key above"],
   ["task", "operator: Bash", "the kind of a task is the tag of its config: config: !Subprocess"],
 ];
+
+/** A file with a hook that has this line. */
+function hook(line: string): string {
+  return task(`hooks: {on_failure: {${line}, config: !Subprocess {cmd: ls}}}\n`);
+}
 
 /** The same in other mappings of a task or of the workflow. */
 const INNER_WORDS: readonly [text: string, word: string, help: string][] = [
@@ -1940,6 +1999,32 @@ const INNER_WORDS: readonly [text: string, word: string, help: string][] = [
   [task("params: {n: {type: int, minimum: 1}}\n"), "minimum", 'it is called "min" here'],
   [task("on: {schedule: x}\n"), "schedule", 'a schedule is "cron", beside "on"'],
   [task("on: {files: {glob: x}}\n"), "files", 'it is called "file" here'],
+  [hook("depends: [a]"), "depends", "a hook waits for no task: it runs when all are over"],
+  [hook("needs: [a]"), "needs", "a hook waits for no task: it runs when all are over"],
+  [hook("when: x"), "when", "a hook has no condition: its name says when it runs"],
+  [hook("if: x"), "if", "a hook has no condition: its name says when it runs"],
+  [hook("foreach: [x]"), "foreach", "a hook runs once"],
+  [hook("matrix: {os: [x]}"), "matrix", "a hook runs once"],
+  [
+    hook("repeat: {every: 1s}"),
+    "repeat",
+    "a hook runs once; retry: {max_attempts: 3} tries it again when it fails",
+  ],
+  [
+    hook("allow_failure: true"),
+    "allow_failure",
+    "remove it: the status of a run does not depend on its hooks",
+  ],
+  [hook("outputs: [x]"), "outputs", "remove it: no task runs after a hook that could read them"],
+  [
+    hook("retries: 2"),
+    "retries",
+    'it is called "retry" here: retry: {max_attempts: 3}, which counts the first one',
+  ],
+  [task("hooks: {on_fail: {}}\n"), "on_fail", 'it is called "on_failure" here'],
+  [task("hooks: {success: {}}\n"), "success", 'it is called "on_success" here'],
+  [task("hooks: {finally: {}}\n"), "finally", 'it is called "on_exit" here'],
+  [task("hooks: {onCancelled: {}}\n"), "onCancelled", 'it is called "on_cancel" here'],
 ];
 
 describe("words of other tools", () => {
@@ -2073,8 +2158,6 @@ const RESERVED: readonly string[] = [
   "W011",
   // foreach, matrix
   "E056",
-  // hooks
-  "E057",
 ];
 
 describe("warnings", () => {

@@ -20,8 +20,10 @@ const validator = z.fromJSONSchema(withoutChoice(schema) as Parameters<typeof z.
 const accepts = (value: unknown): boolean => validator.safeParse(value).success;
 
 describe("workflowJsonSchema", () => {
-  test("a task has either run or config", () => {
-    expect(JSON.stringify(schema).split(`"additionalProperties":false,"oneOf":${CHOICE}`)).toHaveLength(2);
+  test("a task has either run or config, and so has each of the four hooks", () => {
+    expect(JSON.stringify(schema).split(`"additionalProperties":false,"oneOf":${CHOICE}`)).toHaveLength(
+      1 + 5,
+    );
   });
 
   test("is JSON, draft 7, without any trace of tags", () => {

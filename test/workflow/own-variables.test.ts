@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { findPage } from "../../src/docs/index.ts";
-import { isOwnVariable, OWN_VARIABLES } from "../../src/workflow/own-variables.ts";
+import { isOwnVariable, isReservedVariable, OWN_VARIABLES } from "../../src/workflow/own-variables.ts";
 import { definitionOf, diagnosticsOf } from "./support.ts";
 
 const inWorkflow = (name: string) =>
@@ -8,7 +8,9 @@ const inWorkflow = (name: string) =>
 const inTask = (name: string) =>
   `name: w\ntasks:\n  a:\n    name: a\n    env: {${name}: x}\n    config: !Subprocess {cmd: ls}\n`;
 
-test.each([...Object.keys(OWN_VARIABLES), "CDKTR_PARAM_DAY"])("%s is refused in env", (name) => {
+const reserved = Object.entries(OWN_VARIABLES).flatMap(([name, { set }]) => (set === "hook" ? [] : [name]));
+
+test.each([...reserved, "CDKTR_PARAM_DAY"])("%s is refused in env", (name) => {
   for (const [text, line, column] of [
     [inWorkflow(name), 2, 7],
     [inTask(name), 5, 11],
@@ -16,6 +18,15 @@ test.each([...Object.keys(OWN_VARIABLES), "CDKTR_PARAM_DAY"])("%s is refused in 
     expect(diagnosticsOf(text)).toMatchObject([
       { code: "E053", line, column, message: `${name} is set by cdktr itself`, help: "choose another name" },
     ]);
+  }
+});
+
+test("what only hooks are told may be set: files that did so before there were hooks stay valid", () => {
+  const ofHooks = Object.keys(OWN_VARIABLES).filter((name) => !reserved.includes(name));
+  expect(ofHooks).toEqual(["CDKTR_RUN_STATUS", "CDKTR_RUN_ERROR", "CDKTR_RUN_FAILED_TASKS"]);
+  for (const name of ofHooks) {
+    expect([isOwnVariable(name), isReservedVariable(name)]).toEqual([true, false]);
+    expect(definitionOf(inWorkflow(name)).env).toEqual({ [name]: "x" });
   }
 });
 

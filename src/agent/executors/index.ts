@@ -24,9 +24,12 @@ export {
   type Script,
 } from "./executor.ts";
 
+/** The kinds of tasks that no agent executes. */
+type OfPrincipal = "Wait";
+
 /** Executors by task type; a new type needs one file and one row here. */
 const EXECUTORS: {
-  readonly [T in TaskConfig["type"]]:
+  readonly [T in Exclude<TaskConfig["type"], OfPrincipal>]:
     | Executor<Extract<TaskConfig, { type: T }>>
     | Performer<Extract<TaskConfig, { type: T }>>;
 } = {

@@ -6,6 +6,7 @@ import { LogFollower } from "../../protocol/log-follower.ts";
 import { searchPages } from "../../protocol/log-search.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
 import { Timer } from "../../timer.ts";
+import { allTasks } from "../../workflow/hooks.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import { command } from "../support/command.ts";
@@ -115,7 +116,9 @@ function matcher(
     if (name === undefined) {
       name = client.getRun(line.workflow_instance_id).then(
         (run) => {
-          const found = run.definition?.tasks.find(({ id }) => id === task || task.startsWith(`${id}[`));
+          const found = (run.definition === null ? [] : allTasks(run.definition)).find(
+            ({ id }) => id === task || task.startsWith(`${id}[`),
+          );
           return found && found.name + task.slice(found.id.length);
         },
         () => undefined,

@@ -98,6 +98,15 @@ function runTable(runs: readonly RunSummary[], now: number): string[] {
       { title: "ATTEMPT", value: (run) => String(run.attempt), align: "right", dispensable: true },
       { title: "AGENT", value: (run) => agentsWord(run) ?? "-", flexible: true },
       { title: "CREATED", value: (run) => formatRelative(run.created_at_ms, now) },
+      ...(runs.some((run) => run.start_at_ms !== undefined)
+        ? [
+            {
+              title: "STARTS",
+              value: (run: RunSummary) =>
+                run.start_at_ms === undefined ? "-" : formatRelative(run.start_at_ms, now),
+            },
+          ]
+        : []),
       {
         title: "TOOK",
         value: (run) => {

@@ -157,6 +157,7 @@ async function printRun(run: RunDetails, failed: readonly ItemSummary[], now: nu
   await fact("Retry of", run.retry_of);
   await fact("Scheduled", run.scheduled_time_ms === null ? null : time(run.scheduled_time_ms));
   await fact("Created", time(run.created_at_ms));
+  await fact("Starts", run.start_at_ms === undefined ? null : time(run.start_at_ms));
   await fact("Started", run.started_at_ms === null ? null : time(run.started_at_ms));
   await fact("Finished", run.finished_at_ms === null ? null : time(run.finished_at_ms));
   const took = tookMs(run, now);

@@ -7,7 +7,9 @@ import { agentsWord, isShared } from "../../contract/run-agents.ts";
 import { presentError } from "../../contract/run-waits.ts";
 import { tookMs } from "../../contract/took.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
+import { allTasks } from "../../workflow/hooks.ts";
 import { nodeId } from "../../workflow/item-id.ts";
+import type { TaskDefinition } from "../../workflow/model.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import { formatDuration, formatStatus, statusPaint } from "./format.ts";
@@ -121,14 +123,18 @@ export function taskTable(run: RunDetails, now: number, options: { resources?: b
   const ended = (task: TaskRunSummary) =>
     task.signal ?? (task.exit_code === null ? "-" : String(task.exit_code));
   const resources = options.resources ?? false;
-  const order = new Map(run.definition?.tasks.map((task, i) => [task.id, i]));
+  const order = new Map(tasksWithHooks(run).map((task, i) => [task.id, i]));
   const rows = [...run.tasks, ...tasksToCome(run)].sort(
     (a, b) => (order.get(a.task_id) ?? 0) - (order.get(b.task_id) ?? 0),
   );
   const tries = rows.some((task) => task.task_attempt > 1);
   return renderTable<TaskRunSummary>(
     [
-      { title: "TASK", value: (task) => task.task_id, flexible: true },
+      {
+        title: "TASK",
+        value: (task) => (task.hook === true ? `${task.task_id} (hook)` : task.task_id),
+        flexible: true,
+      },
       {
         title: "STATUS",
         value: (task) => `${formatStatus(task.status, style)}${allowedSuffix(task)}`,
@@ -222,7 +228,7 @@ export function itemTable(items: readonly ItemSummary[], now: number): string[] 
 function tasksToCome(run: RunDetails): TaskRunSummary[] {
   if (isTerminal(RUN_TRANSITIONS, run.status)) return [];
   const known = new Set(run.tasks.map((task) => task.task_id));
-  return (run.definition?.tasks ?? [])
+  return tasksWithHooks(run)
     .filter(({ id }) => !known.has(id))
     .map(({ id }) => ({
       task_id: id,
@@ -240,6 +246,10 @@ function tasksToCome(run: RunDetails): TaskRunSummary[] {
       finished_at_ms: null,
       agent_id: null,
     }));
+}
+
+function tasksWithHooks({ definition }: RunDetails): readonly TaskDefinition[] {
+  return definition === null ? [] : allTasks(definition);
 }
 
 /** Names that are given before the number of the others. */

@@ -3,18 +3,27 @@ import type { RunAttempt, RunDetails, SliceWait, TaskRunSummary } from "../../co
 import { waitGroups } from "../../contract/run-waits.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { acceptedBy } from "../../workflow/conditions.ts";
+import { factsOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
-import { formatDuration, formatStatus, plural } from "./format.ts";
+import { formatDuration, formatInstant, formatRelative, formatStatus, plural } from "./format.ts";
 import { shortList, statusLine } from "./run-report.ts";
 import type { Style } from "./style.ts";
 
 /** A task that failed, with the end of what it printed. */
 type FailedTask = Pick<
   TaskRunSummary,
-  "task_id" | "status" | "agent_id" | "task_attempt" | "exit_code" | "signal" | "error" | "finished_at_ms"
+  | "task_id"
+  | "status"
+  | "agent_id"
+  | "task_attempt"
+  | "exit_code"
+  | "signal"
+  | "error"
+  | "finished_at_ms"
+  | "hook"
 > & {
   /** The last lines that it wrote to stderr, or to stdout if there are none. */
   readonly last_lines: readonly string[];
@@ -27,6 +36,8 @@ export interface RunExplanation {
   readonly status: RunStatus;
   readonly attempt: number;
   readonly error: string | null;
+  /** When it starts, if it waits for that time. */
+  readonly start_at_ms: number | null;
   /** The agent that was offered the run and has not confirmed it yet. */
   readonly offered_to: string | null;
   /** What waits for an agent: at most 100 slices, at least one for each reason. */
@@ -41,6 +52,8 @@ export interface RunExplanation {
     readonly next_attempt_ms: number | null;
     readonly error: string | null;
   }[];
+  /** Tasks that wait for a time, without an agent. */
+  readonly pausing: readonly { readonly task_id: string; readonly until_ms: number | null }[];
   readonly running: readonly Pick<TaskRunSummary, "task_id" | "agent_id" | "started_at_ms">[];
   /** Tasks that wait for others, which are not over. */
   readonly blocked: readonly { readonly task_id: string; readonly waits_for: readonly string[] }[];
@@ -73,8 +86,12 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
   };
   const inState = (...statuses: RunStatus[]) => run.tasks.filter((task) => statuses.includes(task.status));
   const definitions = run.definition?.tasks ?? [];
+  const waiting = inState("WAITING");
+  const pauses = new Set(
+    definitions.flatMap(({ id, config }) => (factsOf(config).waitsFor === undefined ? [] : [id])),
+  );
   const queued = new Set(waits.flatMap(({ tasks }) => tasks));
-  const toCome = (isOver ? [] : definitions)
+  const toCome = (isOver || run.start_at_ms !== undefined ? [] : definitions)
     .filter(({ id }) => !queued.has(id) && (of.get(id)?.status ?? "PENDING") === "PENDING")
     .map((task) => ({
       task_id: task.id,
@@ -99,16 +116,22 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
     status: run.status,
     attempt: run.attempt,
     error: run.error,
+    start_at_ms: run.start_at_ms ?? null,
     offered_to: run.status === "PENDING" && waits.length === 0 ? run.agent_id : null,
     waits,
     waiting_slices: run.waiting_slices ?? waits.length,
-    retries: inState("WAITING").map((task) => ({
-      task_id: task.task_id,
-      task_attempt: task.task_attempt,
-      max_attempts: definitions.find(({ id }) => id === task.task_id)?.retry.max_attempts ?? null,
-      next_attempt_ms: task.next_attempt_ms ?? null,
-      error: task.error,
-    })),
+    retries: waiting
+      .filter(({ task_id }) => !pauses.has(task_id))
+      .map((task) => ({
+        task_id: task.task_id,
+        task_attempt: task.task_attempt,
+        max_attempts: definitions.find(({ id }) => id === task.task_id)?.retry.max_attempts ?? null,
+        next_attempt_ms: task.next_attempt_ms ?? null,
+        error: task.error,
+      })),
+    pausing: waiting.flatMap(({ task_id, next_attempt_ms = null }) =>
+      pauses.has(task_id) ? [{ task_id, until_ms: next_attempt_ms }] : [],
+    ),
     running: inState("RUNNING").map(({ task_id, agent_id, started_at_ms }) => ({
       task_id,
       agent_id,
@@ -134,7 +157,10 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
     allowed: inState("FAILED")
       .filter(isAllowed)
       .map(({ task_id, error }) => ({ task_id, error })),
-    skipped: inState("SKIPPED").map(({ task_id, error }) => ({ task_id, reason: error })),
+    // That a hook is not for this end need not be explained.
+    skipped: inState("SKIPPED").flatMap(({ task_id, error, hook }) =>
+      hook === true ? [] : [{ task_id, reason: error }],
+    ),
   };
 }
 
@@ -145,8 +171,11 @@ function isSilent({ slice, attempt, agent_id, status }: RunAttempt, { tasks }: R
 }
 
 function part(task: TaskRunSummary): Omit<FailedTask, "last_lines"> {
-  const { task_id, status, agent_id, task_attempt, exit_code, signal, error, finished_at_ms } = task;
-  return { task_id, status, agent_id, task_attempt, exit_code, signal, error, finished_at_ms };
+  const { task_id, status, agent_id, task_attempt, exit_code, signal, error, finished_at_ms, hook } = task;
+  return {
+    ...{ task_id, status, agent_id, task_attempt, exit_code, signal, error, finished_at_ms },
+    ...(hook === true ? { hook } : {}),
+  };
 }
 
 /** Tasks that are named before the number of the others. */
@@ -164,6 +193,12 @@ export function explanationLines(run: RunDetails, why: RunExplanation, now: numb
     const has = isPlural ? "have" : "has";
     add(plainText(`${subject} ${has} waited for an agent for ${since(since_ms)}: ${reason}.`), hint);
   }
+  if (why.start_at_ms !== null) {
+    add(
+      `It starts at ${formatInstant(why.start_at_ms)} (${formatRelative(why.start_at_ms, now)}).`,
+      `Until then it can be cancelled: cdktr runs cancel ${why.workflow_instance_id}`,
+    );
+  }
   if (why.offered_to !== null)
     add(`Agent ${plainText(why.offered_to)} has just been given it, and has not confirmed it yet.`);
   for (const { task_id, task_attempt, max_attempts, next_attempt_ms, error } of why.retries) {
@@ -178,6 +213,13 @@ export function explanationLines(run: RunDetails, why: RunExplanation, now: numb
       `Task ${plainText(task_id)} begins attempt ${task_attempt + 1}${of}${when}.`,
       error === null ? null : `Attempt ${task_attempt}: ${plainText(error)}`,
     );
+  }
+  for (const { task_id, until_ms } of why.pausing) {
+    const until =
+      until_ms === null
+        ? "for a time"
+        : `until ${formatInstant(until_ms)} (${formatRelative(until_ms, now)})`;
+    add(`Task ${plainText(task_id)} waits ${until}; no agent is held.`);
   }
   if (why.running.length > 0) {
     add(
@@ -235,8 +277,9 @@ export function explanationLines(run: RunDetails, why: RunExplanation, now: numb
     const on = task.agent_id === null ? "" : ` on ${plainText(task.agent_id)}`;
     const tries = task.task_attempt > 1 ? ` after ${task.task_attempt} attempts` : "";
     add(
-      `Task ${plainText(task.task_id)} ${formatStatus(task.status, style)}${on}${tries}: ${plainText(task.error ?? endOf(task))}`,
+      `${task.hook === true ? "Hook" : "Task"} ${plainText(task.task_id)} ${formatStatus(task.status, style)}${on}${tries}: ${plainText(task.error ?? endOf(task))}`,
       ...task.last_lines.map((line) => `${style.dim("│")} ${plainText(line)}`),
+      task.hook === true ? "The status of the run does not depend on its hooks." : null,
     );
   }
   const others = why.failed.slice(EXPLAINED).map(({ task_id }) => task_id);
@@ -257,7 +300,9 @@ export function explanationLines(run: RunDetails, why: RunExplanation, now: numb
     const id = why.workflow_instance_id;
     add(
       `Its log: cdktr logs query --run ${id}`,
-      isTerminal(RUN_TRANSITIONS, why.status) ? `Again from the failed tasks: cdktr runs retry ${id}` : null,
+      isTerminal(RUN_TRANSITIONS, why.status) && why.status !== "COMPLETED"
+        ? `Again from the failed tasks: cdktr runs retry ${id}`
+        : null,
     );
     // One block of advice.
     lines[lines.length - 1] = (lines.at(-1) ?? "").trimStart();

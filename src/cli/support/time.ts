@@ -54,6 +54,23 @@ export function spanOption(text: string | undefined, flag: string): number | und
   return span;
 }
 
+/**
+ * A point in time to come, ms since the epoch; undefined when it is not one. A time of day is the next one; without an offset it is local
+ * time.
+ */
+export function parseComing(text: string, nowMs: number): number | undefined {
+  const match = /^(?:(today|tomorrow)\s+)?(\d{1,2}):(\d{2})(?::(\d{2}))?$/i.exec(text.trim());
+  if (match === null) return parseInstant(text, nowMs);
+  const [, day, ...time] = match;
+  const [hours = 0, minutes = 0, seconds = 0] = time.map((part) => Number(part ?? 0));
+  if (hours > 23 || minutes > 59 || seconds > 59) return undefined;
+  const now = new Date(nowMs);
+  const on = (days: number) =>
+    new Date(now.getFullYear(), now.getMonth(), now.getDate() + days, hours, minutes, seconds).getTime();
+  if (day !== undefined) return on(day.toLowerCase() === "tomorrow" ? 1 : 0);
+  return on(0) > nowMs ? on(0) : on(1);
+}
+
 /** A point in time, ms since the epoch; undefined when it is not one. Without an offset it is local time. */
 export function parseInstant(text: string, nowMs: number): number | undefined {
   const trimmed = text.trim();
@@ -91,6 +108,26 @@ export function instantOption(text: string | undefined, flag: string, nowMs: num
   if (instant === undefined) {
     throw new UsageError(`${flag} ${text}: expected a time.`, {
       hint: "For example 2025-01-20T02:00:00Z, '2025-01-20 02:00' (local), '2h ago' or milliseconds since 1970.",
+    });
+  }
+  return instant;
+}
+
+/**
+ * Reads a point in time to come given with an option, ms since the epoch.
+ * @throws UsageError
+ */
+export function comingOption(text: string | undefined, flag: string, nowMs: number): number | undefined {
+  if (text === undefined) return undefined;
+  const instant = parseComing(text, nowMs);
+  if (instant === undefined) {
+    throw new UsageError(`${flag} ${text} is not a time.`, {
+      hint: "For example 02:00, 'tomorrow 02:00', '2025-01-20 02:00' (local time) or 2025-01-20T02:00:00Z.",
+    });
+  }
+  if (instant <= nowMs) {
+    throw new UsageError(`${flag} ${text} is in the past.`, {
+      hint: "Without --at and --in, a run starts at once.",
     });
   }
   return instant;

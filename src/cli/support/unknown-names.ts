@@ -3,6 +3,7 @@ import type { SearchLogs } from "../../contract/messages.ts";
 import { NotFoundError } from "../../errors.ts";
 import { type PrincipalClient, RequestRefusedError } from "../../protocol/client.ts";
 import { nearest } from "../../terminal/did-you-mean.ts";
+import { allTasks } from "../../workflow/hooks.ts";
 import { say } from "./report.ts";
 
 /** Maximum number of ids and names of tasks in a hint. */
@@ -99,12 +100,17 @@ async function tasksOf(
     if (runId !== undefined) {
       const { definition, tasks } = await client.getRun(runId);
       return {
-        names: namesOf(definition?.tasks ?? tasks.map(({ task_id: id }) => ({ id, name: id }))),
+        names: namesOf(
+          definition === null ? tasks.map(({ task_id: id }) => ({ id, name: id })) : allTasks(definition),
+        ),
         taskRuns: new Set(tasks.map((run) => run.task_instance_id)),
       };
     }
     const workflow = workflowId === undefined ? undefined : await client.getWorkflow(workflowId);
-    return { names: namesOf(workflow?.definition.tasks ?? []), taskRuns: new Set() };
+    return {
+      names: namesOf(workflow === undefined ? [] : allTasks(workflow.definition)),
+      taskRuns: new Set(),
+    };
   } catch (error) {
     if (error instanceof RequestRefusedError) return { names: new Set(), taskRuns: new Set() };
     throw error;

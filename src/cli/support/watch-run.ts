@@ -5,9 +5,11 @@ import { CdktrError, errorMessage, PrincipalUnreachableError } from "../../error
 import { LogFollower } from "../../protocol/log-follower.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
 import { pause, Timer } from "../../timer.ts";
+import { allTasks } from "../../workflow/hooks.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import { type Connection, principalNow } from "./connect.ts";
+import { formatInstant } from "./format.ts";
 import { askPatiently, subscribe } from "./live-log.ts";
 import { RunLogText } from "./log-text.ts";
 import { say } from "./report.ts";
@@ -39,6 +41,8 @@ export interface WatchOptions {
     readonly follow?: boolean | undefined;
     readonly json?: boolean | undefined;
   };
+  /** When the run starts, if not at once, ms since the epoch. */
+  readonly startMs?: number | undefined;
   /** Creates the run and returns its id. Called once the live log is on. */
   readonly trigger: () => Promise<string>;
 }
@@ -48,14 +52,15 @@ export interface WatchOptions {
  * @returns the exit status: 0, or 1 when a run that was waited for did not complete
  */
 export async function watchRun(connection: Connection, watch: WatchOptions): Promise<number> {
-  const { workflowId, options, trigger } = watch;
+  const { workflowId, options, trigger, startMs } = watch;
   if (options.follow) return follow(connection, watch);
   const runId = await trigger();
   if (!options.wait) {
     if (options.json) await printJson({ workflow_id: workflowId, workflow_instance_id: runId });
     else {
       await printLine(runId);
-      say(`Triggered ${workflowId}. See 'cdktr runs show ${runId.slice(0, 13)}'.`);
+      const start = startMs === undefined ? "" : `; it starts at ${formatInstant(startMs)}`;
+      say(`Triggered ${workflowId}${start}. See 'cdktr runs show ${runId.slice(0, 13)}'.`);
     }
     return 0;
   }
@@ -218,7 +223,7 @@ class FollowPrinter {
   async #knowTasks(): Promise<void> {
     try {
       const { definition } = await this.#connection.client.getRun(this.#runId);
-      this.#text.expect(definition?.tasks.map((task) => task.name) ?? []);
+      this.#text.expect(definition === null ? [] : allTasks(definition).map((task) => task.name));
     } catch {
       // Then the column grows as names appear.
     }

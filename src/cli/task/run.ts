@@ -1,8 +1,17 @@
-import { type CdktrError, NotFoundError, PrincipalUnreachableError } from "../../errors.ts";
+import type { PrincipalInfo } from "../../contract/messages.ts";
+import { LANGUAGE_SINCE } from "../../contract/version.ts";
+import {
+  type CdktrError,
+  NotFoundError,
+  PrincipalUnreachableError,
+  UnprocessableError,
+  UsageError,
+} from "../../errors.ts";
 import { type PrincipalClient, RequestRefusedError } from "../../protocol/client.ts";
 import { command, keyValues, repeated } from "../support/command.ts";
-import { withPrincipal } from "../support/connect.ts";
+import { principalNow, withPrincipal } from "../support/connect.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
+import { comingOption, spanOption } from "../support/time.ts";
 import { followArgs, followExit, watchRun } from "../support/watch-run.ts";
 
 /** Safe to repeat when no reply comes, because a trigger carries an idempotency key. */
@@ -17,6 +26,12 @@ export default command({
       description: "The workflow: etl.daily is the file etl/daily.yml",
     },
     param: { type: "string", alias: "P", valueHint: "K=V", description: "A parameter of the workflow" },
+    at: {
+      type: "string",
+      valueHint: "TIME",
+      description: "Start then: 02:00, 'tomorrow 02:00', '2025-01-20 02:00' (local time), or RFC 3339",
+    },
+    in: { type: "string", valueHint: "D", description: "Start after this time, such as 30m or 2h" },
     ...followArgs,
     ...jsonArg,
     ...principalArg,
@@ -26,7 +41,7 @@ export default command({
     see: ["runs show", "runs cancel", "logs tail"],
     completes: { id: "workflow" },
     details:
-      "Prints the id of the run. The trigger is acknowledged when the run is on the principal's disk: from then on it is guaranteed to run.",
+      "Prints the id of the run. The trigger is acknowledged when the run is on the principal's disk: from then on it is guaranteed to run. With --at or --in it waits there for its time, with the workflow as it is now; until then 'cdktr runs cancel' takes it back.",
     repeatable: ["param"],
     topic: "workflows",
     examples: [
@@ -36,21 +51,26 @@ export default command({
         command: "cdktr run etl.daily -P day=2025-01-20 -P region=eu --wait",
         does: "with parameters; exit 0 if it COMPLETED",
       },
+      { command: "cdktr run etl.daily --at 'tomorrow 02:00'", does: "queue a run now that starts then" },
+      { command: "cdktr run etl.daily --in 2h", does: "… or after two hours" },
       { command: "cdktr run etl.daily --wait --json", does: "the outcome and every task, for a program" },
     ],
   },
   run({ args, rawArgs }) {
     const params = keyValues(repeated(rawArgs, "param"), "-P");
     const dedupeKey = `cli-${crypto.randomUUID()}`;
-    return withPrincipal(args, (connection) =>
-      watchRun(connection, {
+    const start = startOption(args, principalNow());
+    return withPrincipal(args, (connection) => {
+      if (start !== undefined) requireLater(connection.info);
+      return watchRun(connection, {
         workflowId: args.id,
         options: args,
+        startMs: start?.ms,
         trigger: async () => {
           try {
             const created = await connection.client.runTask(
               args.id,
-              { params, trigger: "cli", dedupe_key: dedupeKey },
+              { params, trigger: "cli", dedupe_key: dedupeKey, ...start?.options },
               { attempts: TRIGGER_ATTEMPTS },
             );
             return created.workflow_instance_id;
@@ -63,10 +83,38 @@ export default command({
             );
           }
         },
-      }),
-    );
+      });
+    });
   },
 });
+
+/** When the run starts, ms since the epoch, and what the principal is told about that. */
+interface Start {
+  readonly ms: number;
+  readonly options: { readonly start_at_ms: number } | { readonly start_in_ms: number };
+}
+
+/** @throws UsageError */
+function startOption(
+  args: { at?: string | undefined; in?: string | undefined },
+  now: number,
+): Start | undefined {
+  if (args.at !== undefined && args.in !== undefined)
+    throw new UsageError("--at and --in exclude each other.", { hint: "Give the one that is meant." });
+  const span = spanOption(args.in, "--in");
+  if (span !== undefined) return { ms: now + span, options: { start_in_ms: Math.round(span) } };
+  const start = comingOption(args.at, "--at", now);
+  return start === undefined ? undefined : { ms: start, options: { start_at_ms: start } };
+}
+
+/** An older principal would start it at once. @throws UnprocessableError */
+function requireLater({ protocol, version }: PrincipalInfo): void {
+  if (protocol.version >= LANGUAGE_SINCE) return;
+  throw new UnprocessableError(
+    `The principal (cdktr ${version}) is too old for --at and --in: it would start the run at once.`,
+    { hint: "Upgrade it: cdktr docs operations" },
+  );
+}
 
 /** A refusal with what to do, when it is about a workflow that does not exist. */
 async function withHint(

@@ -3,6 +3,7 @@ import { plainText } from "../../terminal/foreign-text.ts";
 import { dependencyText } from "../../workflow/conditions.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import { formatExitCodes } from "../../workflow/exit-codes.ts";
+import { hookTasks } from "../../workflow/hooks.ts";
 import { factsOf, scriptTextOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
 import { paramRulesText, paramsSchema } from "../../workflow/param-types.ts";
@@ -131,6 +132,11 @@ async function printWorkflow(
   }
   await printLine(`\n${style.bold("TASKS")}`);
   for (const line of taskTable(definition.tasks)) await printLine(line);
+  const hooks = hookTasks(definition);
+  if (hooks.length > 0) {
+    await printLine(`\n${style.bold("HOOKS")}`);
+    for (const line of taskTable(hooks)) await printLine(line);
+  }
   if (summary.error !== null) {
     await printLine(
       `\n${style.yellow("The current file is invalid; this is the last valid version, which is in use:")}`,

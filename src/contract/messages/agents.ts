@@ -111,6 +111,14 @@ export type AssignedItem = z.infer<typeof AssignedItem>;
 const ItemResult = ItemName.extend({ status: TaskResult.shape.status, outputs: TaskResult.shape.outputs });
 export type ItemResult = z.infer<typeof ItemResult>;
 
+/** How the tasks of a run have ended. */
+const RunOutcome = z.object({
+  status: Status,
+  error: z.string().nullable(),
+  /** Ids of those that FAILED or CRASHED and were not allowed to. */
+  failed_tasks: z.array(z.string()),
+});
+
 /** A run, or a slice of one, that is assigned to an agent. */
 export const RunAssignment = z.object({
   workflow_id: z.string(),
@@ -138,6 +146,8 @@ export const RunAssignment = z.object({
    */
   item_results: z.record(z.string(), z.array(ItemResult)).optional(),
   workflow: WorkflowDefinition,
+  /** For hooks: how the other tasks of the run have ended. */
+  run: RunOutcome.optional(),
   /** What earlier attempts have left of the time limit of a whole run, ms; by default all of it. */
   time_left_ms: z.number().int().nonnegative().optional(),
   /** The lease is held already: the tasks start at once, without a report that they do. Older principals always wait for one. */

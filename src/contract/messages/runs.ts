@@ -26,6 +26,9 @@ export function eventBytes(event: Readonly<Record<string, string>>): number {
   );
 }
 
+/** A run that is triggered now may start this much later, ms. */
+const LONGEST_WAIT_MS = 10 * 366 * 24 * 3_600_000;
+
 /** Options of `RUNTASK`. */
 export const RunTaskOptions = z.object({
   params: z.record(z.string().max(256), z.string().max(64 * 1024)).default({}),
@@ -38,6 +41,10 @@ export const RunTaskOptions = z.object({
   event: EventValues.optional(),
   /** Number of runs before it in a chain of `on: workflow`; the listener passes on the value from `LSFOLLOWUPS`. */
   trigger_depth: z.number().int().min(0).max(1000).default(0),
+  /** When the run starts; it is stored now. A time that has passed is now. Principals before protocol 3 ignore it. */
+  start_at_ms: Instant.optional(),
+  /** The same as a time from now, ms; of both, `start_at_ms` counts. */
+  start_in_ms: z.number().int().nonnegative().max(LONGEST_WAIT_MS).optional(),
 });
 export type RunTaskOptions = z.infer<typeof RunTaskOptions>;
 
@@ -68,11 +75,13 @@ export const RunSummary = z.object({
   agents: z.number().int().optional(),
   attempt: z.number().int(),
   created_at_ms: z.number(),
+  /** While it waits for the time at which it starts: that time. */
+  start_at_ms: z.number().optional(),
   started_at_ms: z.number().nullable(),
   finished_at_ms: z.number().nullable(),
   /** How long it took, by one monotonic clock where that is known; null until it has ended. Older principals do not send it. */
   duration_ms: z.number().nullable().optional(),
-  /** Tasks of the definition, and how many of them have ended in the newest attempt. */
+  /** Tasks of the definition with its hooks, and how many of them have ended in the newest attempt. */
   tasks_total: z.number().int().optional(),
   tasks_done: z.number().int().optional(),
   /** Number of tasks that FAILED and were allowed to, once it is over; absent for none. */
@@ -116,6 +125,8 @@ export const TaskRunSummary = z.object({
   is_allowed: z.boolean().optional(),
   /** The items, of a fan-out: they are not among the tasks. Older principals do not send it. */
   items: ItemCounts.optional(),
+  /** It is a hook of its workflow: it runs when all other tasks are over. */
+  hook: z.boolean().optional(),
 });
 export type TaskRunSummary = z.infer<typeof TaskRunSummary>;
 
@@ -178,7 +189,14 @@ export const GetRun = z.object({
 });
 
 /** `CANCELRUN`. */
-export const CancelRun = z.object({ workflow_instance_id: Name });
+export const CancelRun = z.object({
+  workflow_instance_id: Name,
+  /**
+   * Also stops the hooks of a run whose other tasks are over because it was cancelled before; those of any other run whose tasks are over are
+   * stopped without it. Older principals do not know it, nor hooks.
+   */
+  hooks: z.boolean().default(false),
+});
 
 /** `WAITRUN`: answers when the run has ended, or after `wait_ms`. */
 export const WaitRun = z.object({

@@ -102,7 +102,7 @@ export function handlersOf(s: HandlerServices): Handlers {
     GETRUN: ({ workflow_instance_id: id, outputs }) => s.runs.get(id, outputs),
     LSITEMS: (request) => s.runs.items(request),
     WAITRUN: ({ workflow_instance_id: id, wait_ms }) => s.runs.wait(id, wait_ms),
-    CANCELRUN: ({ workflow_instance_id: id }) => s.runs.cancel(id),
+    CANCELRUN: ({ workflow_instance_id: id, hooks }) => s.runs.cancel(id, hooks),
     RETRYRUN: async (request) => ({ workflow_instance_id: await s.runs.retry(request) }),
     GETRECENTSTATUSES: () => s.runs.recentStatuses(10),
     LSFOLLOWUPS: (request) => s.followUps.list(request),

@@ -10,9 +10,11 @@ import type {
   SliceRecord,
 } from "../../storage/operational/store.ts";
 import { withoutItems } from "../../workflow/fan-out.ts";
+import { allTasks } from "../../workflow/hooks.ts";
 import { nodeId } from "../../workflow/item-id.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../workflow/model.ts";
 import { neededBy, type PlanNode } from "../../workflow/plan.ts";
+import type { Progress } from "../../workflow/progress.ts";
 import { storedSecretsOf } from "../../workflow/secrets.ts";
 import type { Ending } from "../../workflow/task-state.ts";
 import type { SecretStore } from "../secrets/secret-store.ts";
@@ -24,7 +26,7 @@ export class UnassignableError extends CdktrError {}
 
 type Part = Pick<
   RunAssignment,
-  "workflow" | "completed_tasks" | "tasks" | "results" | "items" | "item_results"
+  "workflow" | "completed_tasks" | "tasks" | "results" | "items" | "item_results" | "run"
 >;
 type ItemResults = NonNullable<RunAssignment["item_results"]>;
 type Results = NonNullable<RunAssignment["results"]>;
@@ -61,7 +63,10 @@ export class Assignments {
     const secret_variables = this.#secretVariables();
     const stored = storedSecretsOf(part.workflow, tasksOf(part));
     // An agent that has to confirm it is told with the confirmation to stop, before it starts anything.
-    const isStopped = run.cancel_requested_at_ms !== null || run.timed_out_at_ms !== null;
+    const isStopped =
+      slice?.is_hook === true
+        ? run.hooks_stopped
+        : run.cancel_requested_at_ms !== null || run.timed_out_at_ms !== null;
     const left = slice === null && attempt.attempt > 1 ? await tx.timeLeft(run) : null;
     return {
       workflow_id: run.workflow_id,
@@ -108,7 +113,7 @@ export class Assignments {
 
   /**
    * The definition is cut down to the tasks of the slice and those on which they depend: the assignments of a run with thousands of slices
-   * would otherwise repeat all of it thousands of times.
+   * would otherwise repeat all of it thousands of times. For the agent, hooks are tasks like others.
    */
   async #slice(tx: OperationalTx, run: RunRecord, slice: SliceRecord): Promise<Part | null> {
     const at = await this.#progress.of(tx, run);
@@ -159,13 +164,15 @@ export class Assignments {
           ...(await itemsBefore(tx, slice, items)),
         }
       : {};
+    const { hooks: _, ...workflow } = at.definition;
     return {
-      workflow: { ...at.definition, tasks: [...outside.values(), ...tasks] },
+      workflow: { ...workflow, tasks: [...outside.values(), ...tasks] },
       completed_tasks,
       tasks: [...ids],
       results,
       ...(Object.keys(items).length === 0 ? {} : { items }),
       ...(Object.keys(item_results).length === 0 ? {} : { item_results }),
+      ...(slice.is_hook ? outcomeOf(at.progress) : {}),
     };
   }
 
@@ -214,7 +221,7 @@ export class Assignments {
   #tasksOf(definition: WorkflowDefinition): ReadonlyMap<string, TaskDefinition> {
     const known = this.#tasks.get(definition);
     if (known !== undefined) return known;
-    const tasks = new Map(definition.tasks.map((task) => [task.id, task]));
+    const tasks = new Map(allTasks(definition).map((task) => [task.id, task]));
     this.#tasks.set(definition, tasks);
     return tasks;
   }
@@ -224,6 +231,13 @@ export class Assignments {
 function tasksOf({ workflow, tasks }: Part): readonly TaskDefinition[] {
   if (tasks === undefined || workflow.secrets === undefined) return workflow.tasks;
   return workflow.tasks.filter(({ id }) => tasks.includes(id));
+}
+
+/** How the tasks of a run have ended, for its hooks. */
+function outcomeOf({ outcome }: Progress): Pick<Part, "run"> {
+  if (outcome === null) return {};
+  const { status, error, failed } = outcome;
+  return { run: { status, error, failed_tasks: [...failed] } };
 }
 
 /** The tasks of a slice that COMPLETED in an earlier attempt. The machine of the run need not know of those on which nothing depends. */

@@ -145,6 +145,10 @@ export class ProgressOfRuns {
         values.map(({ key }) => ({ key })),
       );
     for (const { state, tasks } of slices) if (state !== "OVER") progress.assigned(tasks);
+    if (plan.nodes.some(({ waits }) => waits !== undefined)) {
+      for (const { task } of await tx.listWaits(run.workflow_instance_id)) progress.waits(task);
+    }
+    if (run.hooks_stopped) progress.stopHooks();
     const decisions =
       run.cancel_requested_at_ms !== null
         ? progress.stop("cancelled")

@@ -13,6 +13,7 @@ import type {
   RunStep,
   TaskRunRecord,
   TaskRunState,
+  WaitRecord,
 } from "../../storage/operational/store.ts";
 import { nodeId } from "../../workflow/item-id.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
@@ -24,8 +25,9 @@ import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import { nameOf } from "./attempt-name.ts";
 import { needsOfWhole } from "./needs.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
-import { newTaskRun, RunWriting, type RunWritingOptions } from "./run-writing.ts";
+import { limited, newTaskRun, RunWriting, type RunWritingOptions } from "./run-writing.ts";
 import { type Leftover, SplitRuns } from "./split-runs.ts";
+import { startNote } from "./waits.ts";
 
 /** What {@link RunChanges} needs. */
 export interface RunChangesOptions extends RunWritingOptions {
@@ -47,6 +49,8 @@ export interface NewRun {
   readonly scheduled_time_ms: number | null;
   readonly retry_of: string | null;
   readonly trigger_depth: number;
+  /** When it starts, ms since the epoch; at once by default. */
+  readonly start_at_ms?: number | null;
   readonly tasks_total: number;
   /** Tasks that need not run again; copied from the run that this one retries. */
   readonly carried: readonly TaskRunRecord[];
@@ -154,28 +158,28 @@ export class RunChanges {
     this.#split = new SplitRuns({ ...options, progress: this.#progress, writing: this.#writing });
   }
 
-  /** Creates a run, which then waits for an agent: as a whole if one can have all of it. */
+  /** Creates a run, which then waits for its time, if it has one, or for an agent: as a whole if one can have all of it. */
   async create(tx: OperationalTx, fresh: NewRun): Promise<RunRecord> {
     const { carried, definition, items_of = null, item_outputs = new Map(), ...fields } = fresh;
     const now = this.#o.clock.now();
-    // One whose definition is damaged ends when an agent gets it.
     const plan = this.#o.definitions.planOfText(fresh.definition_hash, definition);
-    const isWhole = plan?.isWhole ?? true;
+    const { start_at_ms = null } = fresh;
+    const place = start_at_ms === null ? this.#placeOf(plan) : NOWHERE;
     const run: RunRecord = {
       ...fields,
       event: fresh.event ?? null,
+      start_at_ms,
       created_at_ms: now,
       status: "PENDING",
       attempt: 1,
       crashed_attempts: 0,
-      queued: isWhole,
-      needs: isWhole && plan !== null ? needsOfWhole(plan) : "",
-      revision: isWhole ? 0 : this.#progress.newRevision(),
+      ...place,
       agent_id: null,
       agents: 0,
       cancel_requested_at_ms: null,
       timed_out_at_ms: null,
       deadline_ms: null,
+      hooks_stopped: false,
       tasks_done: carried.length,
       allowed_failures: 0,
       outputs: null,
@@ -201,8 +205,43 @@ export class RunChanges {
       await tx.carryItems(items_of, run.workflow_instance_id);
       await tx.restoreOutputs(run.workflow_instance_id, item_outputs);
     }
+    if (start_at_ms !== null) {
+      await this.#startsAt(tx, run, start_at_ms);
+      return run;
+    }
     this.#writing.queued(tx);
-    return isWhole ? run : this.#split.created(tx, run);
+    return place.queued ? run : this.#split.created(tx, run);
+  }
+
+  /** It is not queued before its time. */
+  async #startsAt(tx: OperationalTx, run: RunRecord, due_ms: number): Promise<void> {
+    const { workflow_instance_id, created_at_ms: since_ms } = run;
+    const wait = { task: "", task_instance_id: null, kind: "start", data: "{}" } as const;
+    await tx.addWait({ ...wait, workflow_instance_id, due_ms, since_ms });
+    await tx.noteReason(workflow_instance_id, startNote(due_ms), since_ms);
+    this.#writing.written(tx);
+    tx.afterCommit(() => this.#o.events.emit("wait added", due_ms));
+  }
+
+  /** What something waits for has come: the time of a run, which waits for an agent from now on, or that of a task. */
+  async due(tx: OperationalTx, wait: WaitRecord): Promise<void> {
+    const { workflow_instance_id: id, task } = wait;
+    const run = await tx.getRun(id);
+    if (run === null || isTerminal(RUN_TRANSITIONS, run.status)) return tx.endWait(id, task);
+    if (wait.kind === "time") return this.#split.due(tx, run, wait);
+    await tx.endWait(id, task);
+    if (run.start_at_ms === null) return;
+    const place = this.#placeOf(await this.#o.definitions.planOf(tx, run));
+    const started = await tx.startRun(run, place, this.#o.clock.now());
+    this.#writing.queued(tx);
+    if (!place.queued) await this.#split.created(tx, started);
+  }
+
+  /** How a run waits for agents. One whose definition is damaged ends when an agent gets it. */
+  #placeOf(plan: Plan | null): Pick<RunRecord, "queued" | "needs" | "revision"> {
+    if (plan === null) return { queued: true, needs: "", revision: 0 };
+    if (plan.isWhole) return { queued: true, needs: needsOfWhole(plan), revision: 0 };
+    return { queued: false, needs: "", revision: this.#progress.newRevision() };
   }
 
   /**
@@ -358,11 +397,13 @@ export class RunChanges {
     const slice = attempt.slice === 0 ? null : await tx.getSlice(run.workflow_instance_id, attempt.slice);
     const wasHeld = attempt.lease === "HELD";
     const now = this.#o.clock.now();
-    const isCancelled = run.cancel_requested_at_ms !== null;
+    // Hooks run although the run was stopped, until they are stopped themselves.
+    const isHook = slice?.is_hook === true;
+    const isCancelled = isHook ? run.hooks_stopped : run.cancel_requested_at_ms !== null;
     const status = isCancelled ? "CANCELLED" : "CRASHED";
     await this.#closeTasks(tx, { run, attempt }, status, reason);
     const step = { status, error: reason } as const;
-    if (isCancelled || run.timed_out_at_ms !== null) {
+    if (isCancelled || (run.timed_out_at_ms !== null && !isHook)) {
       const ended = await this.#give(tx, { run, attempt }, lease, now, step);
       return { run: ended, isQueued: false };
     }
@@ -432,9 +473,13 @@ export class RunChanges {
     );
   }
 
-  /** Cancels a run; agents that execute it, or part of it, are ordered to stop and end it. */
-  async cancel(tx: OperationalTx, run: RunRecord): Promise<void> {
-    if (run.revision > 0) return this.#split.cancel(tx, run);
+  /**
+   * Cancels a run; agents that execute it, or part of it, are ordered to stop and end it.
+   * @param hooks whether to stop the hooks of one whose tasks were cancelled before
+   */
+  async cancel(tx: OperationalTx, run: RunRecord, hooks = false): Promise<void> {
+    if (run.revision > 0) return this.#split.cancel(tx, run, hooks);
+    if (run.start_at_ms !== null) await tx.endWait(run.workflow_instance_id, "");
     const now = this.#o.clock.now();
     const attempt = await tx.getAttempt({ ...run, slice: 0 });
     const asked = await tx.requestCancel(run, now);
@@ -556,16 +601,16 @@ export class RunChanges {
       started_at_ms: run.started_at_ms ?? status_at_ms,
       error: null,
     });
-    return { attempt, run: await this.#limit(tx, running) };
+    return { attempt, run: await this.#limit(tx, running, attempt) };
   }
 
-  /** The time limit of a run begins with its first start; later attempts have what is left of it. */
-  async #limit(tx: OperationalTx, run: RunRecord): Promise<RunRecord> {
+  /** The time limit of a run begins with its first start; later attempts have what is left of it. It is not about hooks. */
+  async #limit(tx: OperationalTx, run: RunRecord, { slice }: AttemptRecord): Promise<RunRecord> {
     if (run.deadline_ms !== null) return run;
     const limit = (await this.#o.definitions.of(tx, run))?.timeout_ms ?? null;
     if (limit === null) return run;
-    if (run.revision > 0) tx.afterCommit(() => this.#o.events.emit("run limited", limit));
-    return tx.limitRun(run, limit);
+    if (slice > 0 && (await tx.getSlice(run.workflow_instance_id, slice))?.is_hook === true) return run;
+    return limited(tx, run, limit, this.#o.events);
   }
 
   /** An agent says that a slice is over. */
@@ -581,10 +626,11 @@ export class RunChanges {
     const step = { lease: "RELEASED", status, finished_at_ms, error, log_stream_id, log_seq } as const;
     await tx.transitionLease(attempt, step);
     const next = await this.#split.sliceOver(tx, run, attempt, at, left);
-    const isStopped = next.cancel_requested_at_ms !== null || next.timed_out_at_ms !== null;
+    if (status !== "CANCELLED" || isTerminal(RUN_TRANSITIONS, next.status)) return;
+    const isStopped =
+      next.cancel_requested_at_ms !== null || next.timed_out_at_ms !== null || next.hooks_stopped;
     // Nobody asked for it: whoever stopped the agent's part wants the run stopped.
-    if (status === "CANCELLED" && !isStopped && !isTerminal(RUN_TRANSITIONS, next.status))
-      await this.#split.cancel(tx, next);
+    if (!isStopped) await this.#split.cancel(tx, next);
   }
 
   /** Ends a run, and its newest attempt if there is one. */
@@ -648,6 +694,9 @@ export class RunChanges {
     return this.#writing.setTask(tx, run, attempt.agent_id, task, from, at, change);
   }
 }
+
+/** Of a run that no agent is offered yet. */
+const NOWHERE = { queued: false, needs: "", revision: 0 } as const;
 
 /** By how much a time may be wrong that is computed from a difference of clocks: messages take time, ms. */
 const CLOCK_ERROR_MS = 3000;

@@ -34,6 +34,7 @@ import {
 import { quote } from "../../terminal/foreign-text.ts";
 import { eventFor } from "../../workflow/expressions.ts";
 import { aggregate } from "../../workflow/fan-out.ts";
+import { allTasks, isHook } from "../../workflow/hooks.ts";
 import type { RetryPolicy, WorkflowDefinition } from "../../workflow/model.ts";
 import { resolveParams } from "../../workflow/params.ts";
 import { retryDelayMs } from "../../workflow/retry.ts";
@@ -46,7 +47,7 @@ import { stillNeeded } from "./assignments.ts";
 import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
 import type { RunChanges } from "./run-changes.ts";
-import { named, type Waits } from "./waits.ts";
+import { isBeforeStart, isForAgent, named, type Waits } from "./waits.ts";
 
 /** Number of finished runs to keep in the operational state; older ones are only in the history. */
 export const KEPT_RUNS = 10_000;
@@ -166,6 +167,7 @@ export class RunService {
       const stored = this.#workflows.get(workflowId);
       if (stored === undefined) throw this.#unknownWorkflow(workflowId);
       const firedMs = options.trigger === "cron" ? options.scheduled_time_ms : null;
+      const start_at_ms = firedMs === null ? this.#startOf(options) : null;
       // Before the new run, whose status is then the workflow's latest.
       if (firedMs !== null) await this.#dropWaiting(tx, stored.definition, firedMs);
       await this.#changes.create(tx, {
@@ -185,15 +187,23 @@ export class RunService {
         }),
         event: eventFor(stored.definition, options.event),
         trigger: options.trigger,
-        scheduled_time_ms: options.scheduled_time_ms,
+        scheduled_time_ms: start_at_ms ?? options.scheduled_time_ms,
         retry_of: null,
         trigger_depth: options.trigger_depth,
-        tasks_total: stored.definition.tasks.length,
+        start_at_ms,
+        tasks_total: allTasks(stored.definition).length,
         carried: [],
       });
       if (firedMs !== null) await tx.moveSchedule(workflowId, firedMs, this.#clock.now());
       if (isFiring(options.trigger)) tx.afterCommit(() => this.#workflows.fired(workflowId));
     });
+  }
+
+  /** When a run that is triggered now starts, ms since the epoch; null for at once. */
+  #startOf({ start_at_ms, start_in_ms }: RunTaskOptions): number | null {
+    const now = this.#clock.now();
+    const start = start_at_ms ?? (start_in_ms === undefined ? now : now + start_in_ms);
+    return start > now ? Math.round(start) : null;
   }
 
   /**
@@ -235,7 +245,11 @@ export class RunService {
       const definition = await tx.getDefinition(run.definition_hash);
       if (definition === null) throw unknownRun(id);
       const tasks = retry.from_start ? [] : await tx.listTaskRuns(id);
-      const done = tasks.filter((task) => task.status === "COMPLETED");
+      const plan = await this.#definitions.planOf(tx, run);
+      // Hooks are about the end of one run.
+      const done = tasks.filter(
+        ({ status, task_id }) => status === "COMPLETED" && plan?.node(task_id)?.hook === undefined,
+      );
       const carried = newestOf(done.filter(({ item_key }) => item_key === null));
       const items = done.filter(({ item_key }) => item_key !== null);
       const lacking = await this.#lackingOutputs(tx, run, carried, items);
@@ -312,9 +326,10 @@ export class RunService {
 
   /**
    * Cancels a run: at once when it is waiting, through its agent when it is running.
+   * @param hooks whether to stop the hooks of one whose tasks were cancelled before
    * @throws UnprocessableError when it is over
    */
-  async cancel(runId: string): Promise<RunDetails> {
+  async cancel(runId: string, hooks: boolean): Promise<RunDetails> {
     const { workflow_instance_id: id } = await this.#find(runId, "cancelled");
     return this.#store.transact(async (tx) => {
       const run = await tx.getRun(id);
@@ -323,7 +338,7 @@ export class RunService {
       if (isTerminal(RUN_TRANSITIONS, run.status)) {
         throw new UnprocessableError(`Run ${id} is over already: ${run.status}.`);
       }
-      await this.#changes.cancel(tx, run);
+      await this.#changes.cancel(tx, run, hooks);
       return this.#details(tx, (await tx.getRun(id)) ?? run);
     });
   }
@@ -580,7 +595,7 @@ export class RunService {
     const tasks = await tx.listTasks(run.workflow_instance_id);
     const items = await itemsOf(tx, tasks);
     const definition = await this.#definitions.of(tx, run);
-    const waits = await this.#waits.of(tx, run);
+    const waits = (await this.#waits.of(tx, run)).filter(isForAgent);
     return {
       ...summaryOf(run),
       workflow_name: run.workflow_name,
@@ -662,6 +677,7 @@ function summaryOf(run: ListedRun): RunSummary {
     ...(run.revision === 0 ? {} : { agents: run.agents }),
     attempt: run.attempt,
     created_at_ms: run.created_at_ms,
+    ...(isBeforeStart(run) ? { start_at_ms: run.start_at_ms } : {}),
     started_at_ms: run.started_at_ms,
     finished_at_ms: run.finished_at_ms,
     duration_ms: durationOf(run),
@@ -768,7 +784,8 @@ function summarizer(
   definition: WorkflowDefinition | null,
   items: ReadonlyMap<string, ItemCounts> = new Map(),
 ): (task: TaskRunState) => TaskRunSummary {
-  const policies = new Map(definition?.tasks.map(({ id, retry }) => [id, retry]));
+  const known = definition === null ? [] : allTasks(definition);
+  const policies = new Map(known.map(({ id, retry }) => [id, retry]));
   return (record) => {
     const {
       workflow_instance_id: _run,
@@ -790,6 +807,7 @@ function summarizer(
       ...(due === null ? {} : { next_attempt_ms: due }),
       ...(allowed === 0 ? {} : { is_allowed: true }),
       ...(counts === undefined ? {} : { items: counts }),
+      ...(definition !== null && isHook(definition, task.task_id) ? { hook: true } : {}),
     };
   };
 }

@@ -124,6 +124,21 @@ export function newNodeRun(
   return newTaskRun(task, at);
 }
 
+/**
+ * Starts the time limit of a run, which counts from its first start, unless it has one already.
+ * @param limit ms; null for none
+ */
+export async function limited(
+  tx: OperationalTx,
+  run: RunRecord,
+  limit: number | null,
+  events: PrincipalEvents,
+): Promise<RunRecord> {
+  if (limit === null || run.deadline_ms !== null) return run;
+  if (run.revision > 0) tx.afterCommit(() => events.emit("run limited", limit));
+  return tx.limitRun(run, limit);
+}
+
 /** A task run of which nothing is known yet. */
 export function newTaskRun(
   task: Pick<

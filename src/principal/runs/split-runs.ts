@@ -13,6 +13,7 @@ import type {
   OperationalTx,
   RunRecord,
   SliceRecord,
+  WaitRecord,
 } from "../../storage/operational/store.ts";
 import { nodeId } from "../../workflow/item-id.ts";
 import {
@@ -26,13 +27,14 @@ import {
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { nextSlices } from "../../workflow/slices.ts";
 import { canTransition } from "../../workflow/status.ts";
-import { isEnding } from "../../workflow/task-state.ts";
+import { type Ending, isEnding } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { Definitions } from "./definitions.ts";
 import { type CancelDecision, FanOuts } from "./fan-outs.ts";
 import { needsOfSlice } from "./needs.ts";
 import { isTold, type ProgressOfRuns, type RunProgress } from "./progress-of-runs.ts";
-import { newNodeRun, type RunWriting } from "./run-writing.ts";
+import { beginWait } from "./run-kinds.ts";
+import { limited, newNodeRun, type RunWriting } from "./run-writing.ts";
 
 /** How those tasks of a slice end whose end its agent did not report. */
 export interface Leftover {
@@ -186,11 +188,37 @@ export class SplitRuns {
     if (undecided.length > 0) await tx.withdrawTasks(id, undecided);
   }
 
-  /** Cancels a run that is not over. One that is being stopped because it takes too long ends as that. */
-  async cancel(tx: OperationalTx, run: RunRecord): Promise<void> {
+  /**
+   * Cancels a run that is not over. One that is being stopped because it takes too long ends as that. If only its hooks are not over, those
+   * are stopped; the run ends as it would have. But the hooks of a run that was cancelled are not stopped by a repeated request.
+   * @param hooks it is meant to stop them
+   */
+  async cancel(tx: OperationalTx, run: RunRecord, hooks = false): Promise<void> {
+    if (await this.#isInHooks(tx, run)) {
+      if (hooks || run.cancel_requested_at_ms === null) await this.#stopHooks(tx, run);
+      return;
+    }
     if (run.timed_out_at_ms !== null) return;
     const asked = await tx.requestCancel(run, this.#o.clock.now());
     await this.#stop(tx, asked, "cancelled", null);
+  }
+
+  /** Whether all tasks of a run but hooks are over. */
+  async #isInHooks(tx: OperationalTx, run: RunRecord): Promise<boolean> {
+    const plan = await this.#o.definitions.planOf(tx, run);
+    if (plan?.hasHooks !== true) return false;
+    const at = await this.#progress.of(tx, run);
+    return at !== null && at.progress.outcome !== null;
+  }
+
+  async #stopHooks(tx: OperationalTx, run: RunRecord): Promise<void> {
+    if (run.hooks_stopped) return;
+    const stopped = await tx.stopHooks(run);
+    const withdrawn = await this.#withdraw(tx, stopped, stopReason("cancelled"));
+    await this.#advance(tx, stopped, this.#o.clock.now(), (progress) => [
+      ...progress.stopHooks(),
+      ...progress.released(withdrawn),
+    ]);
   }
 
   /** Stops a run that takes longer than it may. */
@@ -201,6 +229,8 @@ export class SplitRuns {
   /** Takes everything away from agents and from the queue: the run ends now, whatever the machine thinks. */
   async abandon(tx: OperationalTx, run: RunRecord, left: Leftover): Promise<void> {
     const now = this.#o.clock.now();
+    for (const { task } of await tx.listWaits(run.workflow_instance_id))
+      await this.#endWait(tx, run, task, now, left);
     for (const slice of await tx.listSlices(run.workflow_instance_id, "open")) {
       const attempt = slice.state === "LEASED" ? await tx.getAttempt(slice) : null;
       if (attempt !== null) {
@@ -214,19 +244,25 @@ export class SplitRuns {
 
   /** What is not executed by anybody is over at once; agents that execute something get the order to stop. */
   async #stop(tx: OperationalTx, run: RunRecord, kind: Stop, error: string | null): Promise<void> {
+    const withdrawn = await this.#withdraw(tx, run, stopReason(kind));
+    await this.#advance(tx, run, this.#o.clock.now(), (progress) => [
+      ...progress.stop(kind, error),
+      ...progress.released(withdrawn),
+    ]);
+  }
+
+  /** Ends slices that no agent executes; agents that execute one get the order to stop. Returns the tasks of the former. */
+  async #withdraw(tx: OperationalTx, run: RunRecord, error: string): Promise<string[]> {
     const withdrawn: string[] = [];
     for (const slice of await tx.listSlices(run.workflow_instance_id, "open")) {
       const attempt = slice.state === "LEASED" ? await tx.getAttempt(slice) : null;
       if (attempt !== null) this.#orders(tx, attempt);
       if (attempt?.lease === "HELD") continue;
-      if (attempt !== null) await this.#revoke(tx, attempt, { status: "CANCELLED", error: stopReason(kind) });
+      if (attempt !== null) await this.#revoke(tx, attempt, { status: "CANCELLED", error });
       await tx.endSlice(slice);
       withdrawn.push(...slice.tasks);
     }
-    await this.#advance(tx, run, this.#o.clock.now(), (progress) => [
-      ...progress.stop(kind, error),
-      ...progress.released(withdrawn),
-    ]);
+    return withdrawn;
   }
 
   #orders(tx: OperationalTx, { agent_id }: AttemptRecord): void {
@@ -303,6 +339,7 @@ export class SplitRuns {
   ): Promise<RunRecord> {
     const { plan, progress } = of;
     let hasReady = false;
+    let present = run;
     const left = [...decisions];
     const cancelled: CancelDecision[] = [];
     // The list grows while it is read.
@@ -316,10 +353,15 @@ export class SplitRuns {
           if (plan.node(decision.task)?.fanOut?.isShared !== true) hasReady = true;
           else left.push(...(await this.#fanOuts.expand(tx, run, of, decision.task, at)));
           break;
+        case "wait":
+          present = await this.#wait(tx, present, of, decision.task, at);
+          break;
         case "skip": {
           const { task: id, status, reason: error, isAllowed } = decision;
-          const task = newNodeRun(run, id, progress.node(id), { slice: 0, attempt: run.attempt }, at);
+          const node = progress.node(id);
           const change = { status, error, allowed: isAllowed ? 1 : 0 } as const;
+          if (node?.waits !== undefined && (await this.#endWait(tx, run, id, at, change))) break;
+          const task = newNodeRun(run, id, node, { slice: 0, attempt: run.attempt }, at);
           await this.#o.writing.setTask(tx, run, null, task, null, at, change);
           break;
         }
@@ -327,12 +369,11 @@ export class SplitRuns {
           await this.#fanOuts.end(tx, run, of, decision, at);
           break;
         case "cancel":
-          cancelled.push(decision);
+          // Whoever executes a hook gets its order to stop.
+          if (progress.node(decision.task)?.hook === undefined) cancelled.push(decision);
           break;
         case "finish":
           break;
-        default:
-          throw new Error(`the principal does not carry out the decision "${decision.kind}"`);
       }
       if (decision === left.at(-1) && cancelled.length > 0)
         left.push(...(await this.#fanOuts.cancel(tx, run, of, cancelled.splice(0), at)));
@@ -342,15 +383,19 @@ export class SplitRuns {
       const room = await this.#fanOuts.room(tx, progress);
       const slices = nextSlices(plan, progress, room).map(({ tasks, placement, protocol, usesStore }) => {
         progress.assigned(tasks);
-        return { slice: ++number, tasks, needs: needsOfSlice(placement, protocol, usesStore) };
+        const is_hook = tasks.every((task) => plan.node(task)?.hook !== undefined);
+        return { slice: ++number, tasks, needs: needsOfSlice(placement, protocol, usesStore), is_hook };
       });
       await tx.addSlices(run, slices, this.#o.clock.now());
+      // The time limit of a run is about its tasks.
+      if (present.deadline_ms !== null && slices.some((slice) => slice.is_hook))
+        present = await tx.limitRun(present, null);
       this.#o.writing.queued(tx);
     }
-    if (progress.finish === null) return run;
+    if (progress.finish === null) return present;
     // An agent may still have to say that it has nothing more to do.
     const open = await tx.listSlices(run.workflow_instance_id, "open");
-    return open.length > 0 ? run : this.#finish(tx, run, progress.finish, at);
+    return open.length > 0 ? present : this.#finish(tx, present, progress.finish, at);
   }
 
   async #finish(
@@ -364,13 +409,65 @@ export class SplitRuns {
     const step = { status, error: told, allowed_failures };
     if (canTransition(RUN_TRANSITIONS, run.status, status)) return this.#o.writing.end(tx, run, at, step);
     // Nothing of it was left to be executed.
+    return this.#o.writing.end(tx, await this.#begun(tx, run, at), at, step);
+  }
+
+  /** A run begins without an agent. */
+  async #begun(tx: OperationalTx, run: RunRecord, at: number): Promise<RunRecord> {
     const status_at_ms = Math.max(run.status_at_ms, at);
-    const begun = {
-      status: "RUNNING",
-      status_at_ms,
-      started_at_ms: run.started_at_ms ?? status_at_ms,
-    } as const;
-    return this.#o.writing.end(tx, await tx.transitionRun(run, { ...begun, error: null }), at, step);
+    const started_at_ms = run.started_at_ms ?? status_at_ms;
+    this.#o.writing.written(tx);
+    return tx.transitionRun(run, { status: "RUNNING", status_at_ms, started_at_ms, error: null });
+  }
+
+  /** A task begins to wait for what no agent has to do with, unless it does so already. */
+  async #wait(
+    tx: OperationalTx,
+    run: RunRecord,
+    { definition, progress }: RunProgress,
+    taskId: string,
+    at: number,
+  ): Promise<RunRecord> {
+    const { workflow_instance_id } = run;
+    const node = progress.node(taskId);
+    const config = definition.tasks.find(({ id }) => id === (node?.item?.task ?? taskId))?.config;
+    if (config === undefined) throw new Error(`there is no task "${taskId}"`);
+    if ((await tx.getWait(workflow_instance_id, taskId)) !== null) return run;
+    const begun = run.status === "PENDING" ? await this.#begun(tx, run, at) : run;
+    const fresh = newNodeRun(begun, taskId, node, { slice: 0, attempt: begun.attempt }, at);
+    const task = { ...fresh, started_at_ms: at };
+    const wait = beginWait(config, at);
+    const { due_ms } = wait;
+    await this.#o.writing.setTask(tx, begun, null, task, null, at, { status: "WAITING", due_ms });
+    const { task_instance_id } = task;
+    await tx.addWait({ ...wait, workflow_instance_id, task: taskId, task_instance_id, since_ms: at });
+    if (due_ms !== null) tx.afterCommit(() => this.#o.events.emit("wait added", due_ms));
+    return limited(tx, begun, definition.timeout_ms, this.#o.events);
+  }
+
+  /** Ends the task run of a task that waits. Returns whether it waited. */
+  async #endWait(
+    tx: OperationalTx,
+    run: RunRecord,
+    taskId: string,
+    at: number,
+    end: { readonly status: Ending; readonly error: string | null },
+  ): Promise<boolean> {
+    const { workflow_instance_id: id } = run;
+    const wait = await tx.getWait(id, taskId);
+    if (wait === null) return false;
+    await tx.endWait(id, taskId);
+    const task = wait.task_instance_id === null ? null : await tx.getTaskRun(id, wait.task_instance_id);
+    if (task === null || isEnding(task.status)) return false;
+    await this.#o.writing.setTask(tx, run, null, task, task.status, at, end);
+    return true;
+  }
+
+  /** The time for which a task waits has come. */
+  async due(tx: OperationalTx, run: RunRecord, { task }: WaitRecord): Promise<void> {
+    const at = this.#o.clock.now();
+    if (!(await this.#endWait(tx, run, task, at, { status: "COMPLETED", error: null }))) return;
+    await this.#advance(tx, run, at, (progress) => progress.ended(task, { status: "COMPLETED" }));
   }
 
   #forget(tx: OperationalTx, run: RunRecord): void {

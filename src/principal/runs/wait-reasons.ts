@@ -10,6 +10,8 @@
  *   no agent   it needs secrets of the principal's store, which this principal gives to no agent
  *   full       all agents that could take them are executing as many runs as they may
  *   ready      an agent has room: it takes the oldest tasks first
+ *
+ * A run that waits for the time at which it starts (`time`) has nothing to do with agents yet: {@link startReason}.
  */
 import { AUTOMATIC_LABELS } from "../../contract/agent-labels.ts";
 import { lacking, type Placement } from "../../workflow/placement.ts";
@@ -18,7 +20,7 @@ import { type Needs, readNeeds } from "./needs.ts";
 type Labels = Placement["runs_on"];
 
 /** See the table above. */
-type WaitKind = "no agent" | "draining" | "labels" | "version" | "full" | "ready";
+type WaitKind = "no agent" | "draining" | "labels" | "version" | "full" | "ready" | "time";
 
 /** What matters of an agent to tasks that wait. */
 export interface AgentRoom {
@@ -39,6 +41,12 @@ export interface WaitReason {
   readonly reason: string;
   /** What to do about it; null when nothing need be done. */
   readonly hint: string | null;
+}
+
+/** The reason of a run that waits for the time at which it starts, ms since the epoch. */
+export function startReason(startMs: number): WaitReason {
+  const start = new Date(startMs).toISOString().replace(".000Z", "Z");
+  return { kind: "time", reason: `it starts at ${start}`, hint: null };
 }
 
 /**

@@ -1,10 +1,10 @@
-/** Which parts of a run wait for an agent, since when, and why. */
+/** Which parts of a run wait for an agent, or for the time at which the run starts; since when, and why. */
 import { waitLines } from "../../contract/run-waits.ts";
 import type { OperationalTx, RunNote, RunRecord } from "../../storage/operational/store.ts";
 import type { Definitions } from "./definitions.ts";
-import { type WaitReason, waitReasons } from "./wait-reasons.ts";
+import { startReason, type WaitReason, waitReasons } from "./wait-reasons.ts";
 
-/** Tasks of a run that wait for an agent together. */
+/** Tasks of a run that wait together. */
 export interface Wait extends WaitReason {
   /** Number of their slice; 0 for a whole run. */
   readonly slice: number;
@@ -60,6 +60,8 @@ export class Waits {
   /** As {@link of}, but without the tasks of a whole run. @param reasons read now, if something waits, by default */
   async why(tx: OperationalTx, run: RunRecord, reasons?: Reasons): Promise<Wait[]> {
     if (run.revision === 0) {
+      if (isBeforeStart(run))
+        return [{ slice: 0, tasks: [], since_ms: run.created_at_ms, ...startReason(run.start_at_ms) }];
       if (!run.queued) return [];
       const reasonOf = reasons ?? (await this.reasons(tx));
       return [{ slice: 0, tasks: [], since_ms: run.status_at_ms, ...reasonOf(run.needs) }];
@@ -77,11 +79,31 @@ export class Waits {
   }
 }
 
+/** Whether a run waits for the time at which it starts. */
+export function isBeforeStart<R extends Pick<RunRecord, "start_at_ms" | "status">>(
+  run: R,
+): run is R & { readonly start_at_ms: number } {
+  return run.start_at_ms !== null && run.status === "PENDING";
+}
+
+/** What is written about a run that waits for the time at which it starts, ms since the epoch. */
+export function startNote(startMs: number): RunNote {
+  return { reason: startReason(startMs).reason, waits: null };
+}
+
 /** Slices that are named if very many wait. */
 const NAMED = 100;
 
+/** A wait for an agent. */
+type WaitForAgent = Wait & { readonly kind: Exclude<Wait["kind"], "time"> };
+
+/** Whether it is an agent that is waited for. Programs that are older than it do not know a wait for a time. */
+export function isForAgent(wait: Wait): wait is WaitForAgent {
+  return wait.kind !== "time";
+}
+
 /** The waits of a run as replies have them: if there are very many, some of them, at least one for each reason. */
-export function named(waits: readonly Wait[]): readonly Wait[] {
+export function named<W extends Wait>(waits: readonly W[]): readonly W[] {
   if (waits.length <= NAMED) return waits;
   const first = new Set(
     Map.groupBy(waits, ({ reason }) => reason)

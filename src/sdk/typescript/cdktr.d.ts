@@ -111,6 +111,7 @@ declare module "cdktr" {
     readonly agents?: number;
     readonly attempt: number;
     readonly created_at_ms: number;
+    readonly start_at_ms?: number;
     readonly started_at_ms: number | null;
     readonly finished_at_ms: number | null;
     readonly duration_ms?: number | null;
@@ -142,6 +143,7 @@ declare module "cdktr" {
       readonly total: number;
       readonly by_status: Readonly<Record<string, number>>;
     };
+    readonly hook?: boolean;
   }
 
   export interface RunAttempt {

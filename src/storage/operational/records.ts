@@ -50,7 +50,11 @@ export interface ListedRun {
   readonly timed_out_at_ms: number | null;
   /** When the time of the run is up, by the store's clock; null without a limit, and before an agent has started it. */
   readonly deadline_ms: number | null;
-  /** Number of tasks of the definition. */
+  /** When it starts, ms since the epoch, while it waits for that time; null otherwise. It is not in the queue until then. */
+  readonly start_at_ms: number | null;
+  /** Whether its hooks are to be stopped: somebody cancelled it when its other tasks were over. */
+  readonly hooks_stopped: boolean;
+  /** Number of tasks of the definition, hooks included. */
   readonly tasks_total: number;
   /** Number of tasks that are over in the newest attempt, or completed before. */
   readonly tasks_done: number;
@@ -109,6 +113,25 @@ export interface SliceRecord {
   readonly state: SliceState;
   /** When it was queued last. */
   readonly queued_at_ms: number;
+  /** Whether its tasks are hooks, which run when all others are over. */
+  readonly is_hook: boolean;
+}
+
+/** Something that a run, or a task of it, waits for, and that no agent has to do with. */
+export interface WaitRecord {
+  readonly workflow_instance_id: string;
+  /** Id of the task that waits; "" for the run itself. */
+  readonly task: string;
+  /** The task run; null for the run itself. */
+  readonly task_instance_id: string | null;
+  /** `start`: the time at which the run starts. `time`: a time at which a task is over. */
+  readonly kind: "start" | "time";
+  /** When it is over, ms since the epoch. */
+  readonly due_ms: number | null;
+  /** JSON object: what else is to be known. */
+  readonly data: string;
+  /** Since when it waits, ms since the epoch. */
+  readonly since_ms: number;
 }
 
 /** What waits longest of all that has the same needs. */

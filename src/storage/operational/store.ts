@@ -27,6 +27,7 @@ import type {
   ScheduleCursor,
   SliceRecord,
   TaskRunRecord,
+  WaitRecord,
   WorkflowVersion,
 } from "./records.ts";
 
@@ -133,7 +134,7 @@ export type TaskEnd = Pick<
 >;
 
 /** Tasks of a split run that are ready for an agent. */
-type NewSlice = Pick<SliceRecord, "slice" | "tasks" | "needs">;
+type NewSlice = Pick<SliceRecord, "slice" | "tasks" | "needs"> & Partial<Pick<SliceRecord, "is_hook">>;
 
 /** An agent that is not lost yet. */
 export interface DueAgent {
@@ -164,6 +165,17 @@ export interface RunIntentions {
   requestCancel(run: RunRecord, nowMs: number): Promise<RunRecord>;
   /** Records that a split run that is not over has taken longer than it may. */
   recordTimeout(run: RunRecord, nowMs: number): Promise<RunRecord>;
+  /** Records that the hooks of a split run, whose other tasks are over, are to be stopped. */
+  stopHooks(run: RunRecord): Promise<RunRecord>;
+  /**
+   * The time of a run that waited for it has come: from now on it waits for an agent.
+   * @param to whether it does so as a whole, what an agent must have, and the revision of a split one
+   */
+  startRun(
+    run: RunRecord,
+    to: Pick<RunRecord, "queued" | "needs" | "revision">,
+    nowMs: number,
+  ): Promise<RunRecord>;
   /** Gives a split run another revision, which it never had. */
   reviseRun(run: RunRecord, revision: number): Promise<RunRecord>;
   /** Sets how long a run may take from now on, ms; null for no limit. */
@@ -208,6 +220,20 @@ export interface RunIntentions {
   getDefinition(hash: string): Promise<string | null>;
   /** The latest status of each workflow, newest first. */
   recentStatuses(limit: number): Promise<RecentStatus[]>;
+}
+
+/** What runs and tasks wait for without an agent. */
+export interface WaitIntentions {
+  /** Adds a wait, unless the run, or the task, has one already. */
+  addWait(wait: WaitRecord): Promise<void>;
+  getWait(runId: string, task: string): Promise<WaitRecord | null>;
+  listWaits(runId: string): Promise<WaitRecord[]>;
+  /** It is over, or does not matter any more. */
+  endWait(runId: string, task: string): Promise<void>;
+  /** Those that are over at this time, ms since the epoch, oldest first. */
+  dueWaits(nowMs: number, limit: number): Promise<WaitRecord[]>;
+  /** When the next one is over, ms since the epoch; null for none. */
+  nextDueWait(): Promise<number | null>;
 }
 
 /** The slices of split runs. */
@@ -461,6 +487,7 @@ export interface CommitStep {
 /** The operations of a unit of work. */
 export interface OperationalTx
   extends RunIntentions,
+    WaitIntentions,
     SliceIntentions,
     LeaseIntentions,
     ItemIntentions,

@@ -1,4 +1,5 @@
 /** Keys in lists of runs and in a run. */
+import { allTasks } from "../../workflow/hooks.ts";
 import { runInFocus, selectedOf, workflowOfRun } from "../lists/list-ids.ts";
 import { NO_FILTER } from "../logs/log-buffer.ts";
 import { newLogView } from "../logs/log-view.ts";
@@ -96,7 +97,8 @@ function openTaskLog(state: State): void {
   if (page.kind !== "run" || page.pane === "details") return;
   const task = selectedOf(state, `tasks:${page.id}`);
   const run = state.data.runDetails.get(page.id);
-  const name = run?.definition?.tasks.find((one) => one.id === task)?.name;
+  const known = run?.definition == null ? [] : allTasks(run.definition);
+  const name = known.find((one) => one.id === task)?.name;
   if (run === undefined || name === undefined) return;
   const source = { kind: "run", workflowId: run.workflow_id, runId: page.id } as const;
   if (state.log.source.kind !== "run" || state.log.source.runId !== page.id) state.log = newLogView(source);

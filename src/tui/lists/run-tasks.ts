@@ -1,6 +1,7 @@
 /** The tasks of a run. */
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { isShared } from "../../contract/run-agents.ts";
+import { allTasks, hookTasks } from "../../workflow/hooks.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import { taskOrder } from "./task-order.ts";
@@ -12,11 +13,15 @@ export interface TaskOfRun {
   readonly run: TaskRunSummary | undefined;
 }
 
-/** The tasks in display order. */
+/** The tasks in display order; hooks come last. */
 export function tasksOf(run: RunDetails): TaskOfRun[] {
-  const byId = new Map(run.definition?.tasks.map((task) => [task.id, task]));
+  const known = run.definition === null ? [] : allTasks(run.definition);
+  const byId = new Map(known.map((task) => [task.id, task]));
   const runs = new Map(run.tasks.map((task) => [task.task_id, task]));
-  const ids = run.definition === null ? run.tasks.map((task) => task.task_id) : taskOrder(run.definition);
+  const ids =
+    run.definition === null
+      ? run.tasks.map((task) => task.task_id)
+      : [...taskOrder(run.definition), ...hookTasks(run.definition).map(({ id }) => id)];
   return ids.map((id) => ({ id, definition: byId.get(id) ?? null, run: runs.get(id) }));
 }
 

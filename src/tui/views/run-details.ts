@@ -37,6 +37,7 @@ function lines(run: RunDetails, now: number, columns: number): Span[][] {
     ...fact(agents.length > 1 ? "Agents" : "Agent", agents.length === 0 ? null : agents.join(", ")),
     ...fact("Scheduled", time(run.scheduled_time_ms)),
     ...fact("Created", time(run.created_at_ms)),
+    ...fact("Starts", time(run.start_at_ms ?? null)),
     ...fact("Started", time(run.started_at_ms)),
     ...fact("Finished", time(run.finished_at_ms)),
   ];

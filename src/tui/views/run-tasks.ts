@@ -138,7 +138,8 @@ export function drawTask(region: Region, run: RunDetails, id: string, now: numbe
     );
   }
   if (execution?.status === "WAITING" && execution.next_attempt_ms != null) {
-    facts.push(`next attempt ${until(execution.next_attempt_ms - now)}`);
+    const isPause = definition !== null && factsOf(definition.config).waitsFor !== undefined;
+    facts.push(`${isPause ? "over" : "next attempt"} ${until(execution.next_attempt_ms - now)}`);
   }
   if (execution?.agent_id != null) facts.push(`on ${execution.agent_id}`);
   if (execution?.cpu_ms != null) facts.push(`CPU ${duration(execution.cpu_ms)}`);

@@ -84,7 +84,7 @@ class Checker {
     const task = path[0] === "tasks" && path[1] !== undefined ? String(path[1]) : null;
     const compiled = compileTemplate(
       text.trim(),
-      this.#scope(task === null && place === "start" ? "env" : place, task),
+      this.#scope(task === null && place === "start" && path[0] !== "hooks" ? "env" : place, task),
       () => {
         throw new Error("nothing is evaluated while a file is checked");
       },
@@ -142,7 +142,7 @@ function isShortParam(path: IssuePath): boolean {
 }
 
 function isTask(path: IssuePath): boolean {
-  return path.length === 2 && path[0] === "tasks";
+  return path.length === 2 && (path[0] === "tasks" || path[0] === "hooks");
 }
 
 /** Where expressions are allowed, as the schema has it. */

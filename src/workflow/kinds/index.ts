@@ -8,8 +8,9 @@ import type { KindFacts } from "./kind.ts";
 import { Shell } from "./shell.ts";
 import { Subprocess } from "./subprocess.ts";
 import { UvPython } from "./uv-python.ts";
+import { Wait } from "./wait.ts";
 
-const KINDS = { Subprocess, UvPython, Shell, Bun: BunProgram, Http } as const;
+const KINDS = { Subprocess, UvPython, Shell, Bun: BunProgram, Http, Wait } as const;
 type Tag = keyof typeof KINDS;
 
 /** The possible tags of a task's config. */

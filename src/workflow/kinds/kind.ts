@@ -24,6 +24,10 @@ export interface KindFacts<Config> {
   readonly eitherOf?: readonly [string, string];
   /** Finds a key that is valid but has no effect in this config, and says what to do. */
   readonly noEffect?: (config: Config) => { key: string; where: string; help: string } | null;
+  /** Says what is wrong with a config as a whole, as the end of a sentence, and what to do. */
+  readonly demands?: (config: Config) => { message: string; help: string } | null;
+  /** What a task of this kind waits for: the principal carries it out, and no agent is held. */
+  readonly waitsFor?: "time";
 }
 
 type Tagged<Tag extends string, K> = K & { [TAG_KEY]: Field<Tag, "type"> };

@@ -38,12 +38,16 @@ const BY_KEY = "WHERE workflow_instance_id = ? AND attempt = ?";
 const GET = `${OF_RUNS} ${BY_KEY}`;
 const GET_OF_SLICE = `${OF_SLICES} ${BY_KEY} AND slice = ?`;
 /** An agent's attempts are few: they are searched first, then the run of each. See queue.ts about the parameter. */
-const toStop = (table: string, slice: string) =>
+const toStop = (table: string, slice: string, stopped: string) =>
   `SELECT a.workflow_instance_id, ${slice} AS slice, a.attempt, a.session_id,
-     CASE WHEN r.cancel_requested_at_ms IS NULL THEN 'timed out' ELSE 'cancelled' END AS reason
+     CASE WHEN r.cancel_requested_at_ms IS NULL AND r.hooks_stopped = 0 THEN 'timed out' ELSE 'cancelled' END AS reason
    FROM ${table} AS a CROSS JOIN runs AS r USING (workflow_instance_id)
-   WHERE a.${OPEN} AND a.agent_id = (SELECT ?1) AND (r.cancel_requested_at_ms IS NOT NULL OR r.timed_out_at_ms IS NOT NULL)`;
-const TO_STOP = `${toStop("attempts", "0")} UNION ALL ${toStop("slice_attempts", "a.slice")}`;
+   WHERE a.${OPEN} AND a.agent_id = (SELECT ?1) AND ${stopped}`;
+const IS_STOPPED = "(r.cancel_requested_at_ms IS NOT NULL OR r.timed_out_at_ms IS NOT NULL)";
+/** Hooks run although their run was stopped, until they are stopped themselves. */
+const IS_SLICE_STOPPED = `(r.hooks_stopped = 1 OR (${IS_STOPPED} AND NOT EXISTS (
+     SELECT 1 FROM slices AS s WHERE s.workflow_instance_id = a.workflow_instance_id AND s.slice = a.slice AND s.is_hook = 1)))`;
+const TO_STOP = `${toStop("attempts", "0", IS_STOPPED)} UNION ALL ${toStop("slice_attempts", "a.slice", IS_SLICE_STOPPED)}`;
 
 const SET_LEASE =
   "SET lease = ?, status = ?, deadline_ms = NULL, clock_offset_ms = ?, started_at_ms = ?, finished_at_ms = ?, error = ?";

@@ -6,15 +6,16 @@ import type { RecentStatus, RunIntentions, RunRecord } from "../store.ts";
 import { conflict, type Statements } from "./statements.ts";
 import { nextStatusId, writeRunStatus } from "./statuses.ts";
 
-type StoredRun = Omit<RunRecord, "params" | "event" | "queued"> & {
+type StoredRun = Omit<RunRecord, "params" | "event" | "queued" | "hooks_stopped"> & {
   params: string;
   event: string | null;
   queued: number;
+  hooks_stopped: number;
 };
 
 /** Those of a {@link RunRecord}. */
 const COLUMNS =
-  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, event, outputs, trigger, scheduled_time_ms, retry_of, trigger_depth, created_at_ms, status, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, tasks_total, tasks_done, allowed_failures, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq";
+  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, event, outputs, trigger, scheduled_time_ms, retry_of, trigger_depth, created_at_ms, status, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, start_at_ms, hooks_stopped, tasks_total, tasks_done, allowed_failures, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq";
 const RUNS = `SELECT ${COLUMNS} FROM runs`;
 const LISTED = `SELECT ${COLUMNS.replace(" params, event, outputs,", "")} FROM runs`;
 const RUN = `${RUNS} WHERE workflow_instance_id = ?`;
@@ -47,7 +48,11 @@ const nameOf = (run: RunRecord) => `run ${run.workflow_instance_id}`;
 /** Makes the record of a row, which is not used otherwise. */
 function toRun(row: StoredRun): RunRecord {
   const event = row.event === null ? null : JSON.parse(row.event);
-  return Object.assign(row, { params: JSON.parse(row.params), event, queued: row.queued === 1 });
+  return Object.assign(row, { params: JSON.parse(row.params), event, ...flagsOf(row) });
+}
+
+function flagsOf({ queued, hooks_stopped }: Pick<StoredRun, "queued" | "hooks_stopped">) {
+  return { queued: queued === 1, hooks_stopped: hooks_stopped === 1 };
 }
 
 export function getRun(db: Statements, id: string): RunRecord | null {
@@ -90,9 +95,9 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
     async createRun(run, definition, carried) {
       db.insert("definitions", { hash: run.definition_hash, definition }, "ON CONFLICT DO NOTHING");
       const last_outbox_id = nextStatusId(db);
-      const [params, queued] = [JSON.stringify(run.params), run.queued ? 1 : 0];
+      const [params, queued, hooks_stopped] = [JSON.stringify(run.params), run.queued ? 1 : 0, 0];
       const event = run.event === null ? null : JSON.stringify(run.event);
-      db.insert("runs", { ...run, params, event, queued, last_outbox_id });
+      db.insert("runs", { ...run, params, event, queued, hooks_stopped, last_outbox_id });
       for (const task of carried) db.insert("task_runs", task);
       if (carried.length > 0) {
         // What is known of where their outputs are.
@@ -161,6 +166,31 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       return change(run, { timed_out_at_ms: run.timed_out_at_ms ?? nowMs, deadline_ms: null });
     },
 
+    async stopHooks(run) {
+      const update = `UPDATE runs SET hooks_stopped = 1 WHERE ${AS_READ} AND finished_at_ms IS NULL`;
+      db.change(nameOf(run), update, ...asRead(run));
+      return { ...run, hooks_stopped: true };
+    },
+
+    async startRun(run, { queued, needs, revision }, nowMs) {
+      const statusId = nextStatusId(db);
+      const status_at_ms = Math.max(run.status_at_ms, nowMs);
+      db.change(
+        nameOf(run),
+        `UPDATE runs SET queued = ?, needs = ?, revision = ?, start_at_ms = NULL, status_at_ms = ?, last_outbox_id = ?
+         WHERE ${AS_READ} AND start_at_ms IS NOT NULL AND finished_at_ms IS NULL`,
+        queued ? 1 : 0,
+        needs,
+        revision,
+        status_at_ms,
+        statusId,
+        ...asRead(run),
+      );
+      const next: RunRecord = { ...run, queued, needs, revision, start_at_ms: null, status_at_ms };
+      writeRunStatus(db, next, statusId);
+      return next;
+    },
+
     async reviseRun(run, revision) {
       return change(run, { revision });
     },
@@ -218,7 +248,7 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
         .all<StoredRun & { seq: number }>(
           `SELECT ${COLUMNS}, seq FROM runs WHERE queued = 1 AND trigger = 'cron' AND ${due}
            UNION ALL
-           SELECT ${COLUMNS}, seq FROM runs WHERE status = 'PENDING' AND trigger = 'cron' AND revision > 0 AND agents = 0 AND ${due}
+           SELECT ${COLUMNS}, seq FROM runs WHERE status = 'PENDING' AND trigger = 'cron' AND revision > 0 AND agents = 0 AND cancel_requested_at_ms IS NULL AND ${due}
            ORDER BY seq LIMIT ?3`,
           workflowId,
           dueMs,
@@ -249,7 +279,7 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
           ...values,
           filter.limit,
         )
-        .map((row) => Object.assign(row, { queued: row.queued === 1 }));
+        .map((row) => Object.assign(row, flagsOf(row)));
     },
 
     async oldestFinishedMs(among) {

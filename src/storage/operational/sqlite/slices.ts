@@ -4,12 +4,13 @@ import type { RunRecord, SliceIntentions, SliceRecord } from "../store.ts";
 import { getRun } from "./runs.ts";
 import { conflict, type Statements } from "./statements.ts";
 
-const COLUMNS = "workflow_instance_id, slice, tasks, needs, attempt, crashed_attempts, state, queued_at_ms";
+const COLUMNS =
+  "workflow_instance_id, slice, tasks, needs, attempt, crashed_attempts, state, queued_at_ms, is_hook";
 
-type StoredSlice = Omit<SliceRecord, "tasks"> & { tasks: string };
+type StoredSlice = Omit<SliceRecord, "tasks" | "is_hook"> & { tasks: string; is_hook: number };
 
 function toSlice(row: StoredSlice): SliceRecord {
-  return { ...row, tasks: JSON.parse(row.tasks) };
+  return { ...row, tasks: JSON.parse(row.tasks), is_hook: row.is_hook === 1 };
 }
 
 export function getSlice(db: Statements, runId: string, slice: number): SliceRecord | null {
@@ -60,15 +61,16 @@ const nameOf = ({ slice, workflow_instance_id }: SliceRecord) =>
 export function sliceIntentions(db: Statements): SliceIntentions {
   return {
     async addSlices(run, slices, nowMs) {
-      for (const { slice, tasks, needs } of slices) {
+      for (const { slice, tasks, needs, is_hook = false } of slices) {
         const { changes } = db.run(
-          `INSERT INTO slices (workflow_instance_id, slice, tasks, needs, attempt, crashed_attempts, state, position, queued_at_ms)
-           SELECT ?, ?, ?, ?, 1, 0, 'QUEUED', (SELECT max(seq) FROM runs), ? WHERE true ON CONFLICT DO NOTHING`,
+          `INSERT INTO slices (workflow_instance_id, slice, tasks, needs, attempt, crashed_attempts, state, position, queued_at_ms, is_hook)
+           SELECT ?, ?, ?, ?, 1, 0, 'QUEUED', (SELECT max(seq) FROM runs), ?, ? WHERE true ON CONFLICT DO NOTHING`,
           run.workflow_instance_id,
           slice,
           JSON.stringify(tasks),
           needs,
           nowMs,
+          is_hook ? 1 : 0,
         );
         if (changes === 0) throw conflict(`slice ${slice} of run ${run.workflow_instance_id}`);
       }

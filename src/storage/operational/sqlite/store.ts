@@ -53,6 +53,7 @@ import {
   readIdentity,
   takeStatuses,
 } from "./statuses.ts";
+import { waitIntentions } from "./waits.ts";
 import { workflowIntentions } from "./workflows.ts";
 
 /** Options of the store. */
@@ -131,6 +132,7 @@ export class SqliteOperationalStore implements OperationalStore {
     const tx: OperationalTx = {
       ...runIntentions(db, now),
       ...sliceIntentions(db),
+      ...waitIntentions(db),
       ...leaseIntentions(db, now),
       ...itemIntentions(db),
       ...agentIntentions(db, now),

@@ -1,0 +1,36 @@
+/** Statements about what runs and tasks wait for without an agent. */
+import type { WaitIntentions, WaitRecord } from "../store.ts";
+import type { Statements } from "./statements.ts";
+
+const WAITS = "SELECT workflow_instance_id, task, task_instance_id, kind, due_ms, data, since_ms FROM waits";
+const BY_KEY = "WHERE workflow_instance_id = ? AND task = ?";
+
+/** The operations of a unit of work on waits. */
+export function waitIntentions(db: Statements): WaitIntentions {
+  return {
+    async addWait(wait) {
+      db.insert("waits", wait, "ON CONFLICT DO NOTHING");
+    },
+
+    async getWait(runId, task) {
+      return db.one<WaitRecord>(`${WAITS} ${BY_KEY}`, runId, task);
+    },
+
+    async listWaits(runId) {
+      return db.all<WaitRecord>(`${WAITS} WHERE workflow_instance_id = ? ORDER BY task`, runId);
+    },
+
+    async endWait(runId, task) {
+      db.run(`DELETE FROM waits ${BY_KEY}`, runId, task);
+    },
+
+    async dueWaits(nowMs, limit) {
+      return db.all<WaitRecord>(`${WAITS} WHERE due_ms <= ? ORDER BY due_ms LIMIT ?`, nowMs, limit);
+    },
+
+    async nextDueWait() {
+      const sql = "SELECT min(due_ms) AS next FROM waits WHERE due_ms IS NOT NULL";
+      return db.one<{ next: number | null }>(sql)?.next ?? null;
+    },
+  };
+}
