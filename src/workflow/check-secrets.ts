@@ -1,4 +1,5 @@
 /** Checks `secrets` of a workflow file: where each is, and whether what tasks use is declared. Never quotes what may be a secret itself. */
+import { isLoopback } from "../host/addresses.ts";
 import { nearest } from "../terminal/did-you-mean.ts";
 import type { Finding } from "./diagnostic.ts";
 import { nodeAt, placeOf } from "./issues.ts";
@@ -22,6 +23,16 @@ export function checkSecrets(root: Located): Finding[] {
   const names = [...(declared?.children.keys() ?? [])].map(String);
   for (const { user, node } of usersIn(root)) findings.push(...checkUser(user, node, names));
   return findings;
+}
+
+/** Warns about a secret that a request takes to another host without encryption, as far as its URL is known. */
+function sentOpenly(task: Located, { value: name, start, end }: Located): Finding[] {
+  const url = nodeAt(task, ["config", "url"])?.value;
+  const [, host = ""] =
+    (typeof url === "string" && /^http:\/\/(?:[^/@]*@)?(\[[^\]]*\]|[^/:?#]+)/i.exec(url)) || [];
+  if (typeof name !== "string" || host === "" || host.includes("$") || isLoopback(host)) return [];
+  const message = `the secret "${name}" is sent to ${host} without encryption`;
+  return [{ code: "W014", message, help: "write https://, if the server speaks it", start, end }];
 }
 
 /** What is wrong with a name of a secret that a task uses. @param names of those that are declared */
@@ -54,7 +65,8 @@ function checkUser(user: string, task: Located, names: readonly string[]): Findi
   const findings: Finding[] = [];
   for (const [, { node }] of nodeAt(task, ["config", "headers"])?.children ?? []) {
     const secret = node.children.get("secret")?.node;
-    if (secret !== undefined) findings.push(...undeclared(user, secret, names));
+    if (secret === undefined) continue;
+    findings.push(...undeclared(user, secret, names), ...sentOpenly(task, secret));
   }
   const secrets = task.children.get("secrets")?.node;
   const env = task.children.get("env")?.node;

@@ -64,6 +64,7 @@ export const DIAGNOSTIC_CODES = {
   W009: "unreachable-task",
   W010: "never-true",
   W011: "unread-output",
+  W014: "open-secret",
 } as const;
 
 /** The code of a kind of problem, `E…` for errors and `W…` for warnings. */

@@ -93,3 +93,26 @@ tasks:
     ["W002", '"body" has no effect in a GET request'],
   ]);
 });
+
+test("W014 open-secret: one that a request takes to another host without encryption", () => {
+  const warningsOf = (url: string) => {
+    const result = parse(
+      `secrets: {A: {file: /a}}\ntasks:\n  t: {config: !Http {url: "${url}", headers: {X: {secret: A}}}}\n`,
+    );
+    return result.ok ? result.warnings.map(({ code, message }) => `${code} ${message}`) : result.diagnostics;
+  };
+  expect(warningsOf("http://api.example.com:80/x")).toEqual([
+    'W014 the secret "A" is sent to api.example.com without encryption',
+  ]);
+  expect(warningsOf("http://u:p@[2001:db8::1]/x")).toEqual([
+    'W014 the secret "A" is sent to [2001:db8::1] without encryption',
+  ]);
+  for (const url of [
+    "https://api.example.com",
+    "http://localhost:1/x",
+    "http://127.0.0.1",
+    "http://[::1]:8080/",
+    "http://${{ run.id }}/",
+  ])
+    expect([url, warningsOf(url)]).toEqual([url, []]);
+});
