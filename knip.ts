@@ -16,8 +16,6 @@ const config: KnipConfig = {
     "src/history/main.ts!",
     // The sockets are a library, and its tests cover more of them than the rest uses.
     "src/zmq/index.ts!",
-    // What the steps of the language that follow build upon.
-    "src/workflow/{field,item-id}.ts!",
     "scripts/*.ts",
     "test/**/*.test.ts",
     // Programs that scripts and tests start.

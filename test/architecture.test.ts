@@ -20,7 +20,6 @@ const ENTRY_POINTS: Readonly<Record<string, string>> = {
   "src/main.ts": "the executable",
   "src/host/file-helper/main.ts": "the file helper when cdktr runs from its sources",
   "src/principal/workflows/reader-main.ts": "a reader of workflow files when cdktr runs from its sources",
-  "src/workflow/item-id.ts": "the steps of the language that follow",
   "src/history/main.ts": "the process of the history when cdktr runs from its sources",
   "src/sdk/typescript/runner.ts": "the process of a user's listener, bundled on its own",
   "src/sdk/examples/file-watcher.ts": "an example for users, run by cdktr listen",

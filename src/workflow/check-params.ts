@@ -4,7 +4,7 @@ import type { Finding } from "./diagnostic.ts";
 import type { Problem } from "./field.ts";
 import { hasExpressions } from "./has-expressions.ts";
 import { type IssuePath, nodeAt, placeOf } from "./issues.ts";
-import { type ParamRules, readParam, typeFacts } from "./param-types.ts";
+import { type ParamRules, paramPatternFault, readParam, typeFacts } from "./param-types.ts";
 import type { Located } from "./yaml-tree.ts";
 
 /** A parameter as it is read from a file. */
@@ -30,6 +30,11 @@ export function checkedParam<P extends FileParam>(param: P, report: Report): P {
       if (value === null && hasChoices) refuse(["enum", n], `is not ${noun}: ${quoted(choice)}`);
       return value ?? choice;
     });
+  }
+  if (param.pattern !== undefined) {
+    const fault = type === "string" ? paramPatternFault(param.pattern) : null;
+    if (fault !== null) refuse(["pattern"], fault);
+    if (type !== "string") refuse(["pattern"], `has no effect: its type is ${type}`, "remove it");
   }
   for (const [key, limit] of [
     ["min", min],

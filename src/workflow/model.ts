@@ -369,6 +369,9 @@ const Param = new Block({
   description: text().optional().describe("For people, and in the form of the terminal UI"),
   type: paramType().sparse().describe("What a value is; string by default"),
   enum: list(text(), { min: 1, unique: true }).sparse().describe("The only values that are allowed"),
+  pattern: text()
+    .sparse()
+    .describe("A regular expression in the syntax of RE2 that the whole text must match, of a string"),
   min: text().sparse().describe("The smallest value, of an int, a number or a date"),
   max: text().sparse().describe("The largest value, of an int, a number or a date"),
   required: notStored(flag()).describe("true is the same as no default"),

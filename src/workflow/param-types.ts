@@ -3,6 +3,7 @@
  * its type; each value has one spelling (`07` of an int is `7`). The form of the terminal UI uses this too.
  */
 import { nearest } from "../terminal/did-you-mean.ts";
+import { findsPattern, patternFault } from "./expressions/pattern.ts";
 
 /** The types, in the order of the manual. */
 export const PARAM_TYPES = ["string", "int", "number", "bool", "date", "json"] as const;
@@ -12,6 +13,8 @@ export type ParamType = (typeof PARAM_TYPES)[number];
 export interface ParamRules {
   readonly type?: string | undefined;
   readonly enum?: readonly string[] | undefined;
+  /** A regular expression that the whole text must match. */
+  readonly pattern?: string | undefined;
   /** In the spelling of the type. */
   readonly min?: string | undefined;
   readonly max?: string | undefined;
@@ -82,8 +85,8 @@ function typeOf(type: string | undefined): ParamType {
 
 /** Reads a value of a parameter. */
 export function readParam(rules: ParamRules, text: string): ParamValue {
-  const { type, enum: choices, min, max } = rules;
-  if (type === undefined && choices === undefined) return { ok: true, text };
+  const { type, enum: choices, pattern, min, max } = rules;
+  if (type === undefined && choices === undefined && pattern === undefined) return { ok: true, text };
   const { noun, read, compare } = typeFacts(type);
   const fail = (must: string, is: string, help?: string): ParamValue => ({
     ok: false,
@@ -96,6 +99,8 @@ export function readParam(rules: ParamRules, text: string): ParamValue {
     const help = near === undefined ? undefined : `did you mean "${near}"?`;
     return fail(`be one of ${listed(choices)}`, "is not among its choices", help);
   }
+  if (pattern !== undefined && typeOf(type) === "string" && !matches(pattern, value))
+    return fail(`match ${shortened(pattern)}`, `does not match its pattern, ${shortened(pattern)}`);
   if (compare === undefined) return { ok: true, text: value };
   const isDate = type === "date";
   if (min !== undefined && compare(value, min) < 0)
@@ -128,9 +133,10 @@ function jsonOfParam(rules: ParamRules, text: string): unknown {
 }
 
 /** What a value must be, in a few words, such as `int from 1 to 31`; empty for any text. */
-export function paramRulesText({ type, enum: choices, min, max }: ParamRules): string {
+export function paramRulesText({ type, enum: choices, pattern, min, max }: ParamRules): string {
   const words = type === undefined || type === "string" ? [] : [type];
   if (choices !== undefined) words.push(`one of ${listed(choices)}`);
+  if (pattern !== undefined) words.push(`matching ${shortened(pattern)}`);
   if (min !== undefined && max !== undefined) words.push(`from ${min} to ${max}`);
   else if (min !== undefined) words.push(`from ${min}`);
   else if (max !== undefined) words.push(`to ${max}`);
@@ -181,6 +187,7 @@ function paramSchema(
     ...SCHEMA_TYPES[typeOf(param.type)],
     ...(param.description === null ? {} : { description: param.description }),
     ...(param.enum === undefined ? {} : { enum: param.enum.map(value) }),
+    ...(param.pattern === undefined ? {} : { pattern: `^(?:${param.pattern})$` }),
     ...(param.min === undefined || !hasNumbers ? {} : { minimum: value(param.min) }),
     ...(param.max === undefined || !hasNumbers ? {} : { maximum: value(param.max) }),
     ...(param.default === null ? {} : { default: value(param.default) }),
@@ -192,11 +199,32 @@ const MOST_LISTED = 12;
 const LONGEST_LISTED = 40;
 
 function listed(choices: readonly string[]): string {
-  const shown = choices.slice(0, MOST_LISTED).map((choice) => {
-    if (choice === "") return '""';
-    return choice.length > LONGEST_LISTED ? `${choice.slice(0, LONGEST_LISTED).toWellFormed()}…` : choice;
-  });
+  const shown = choices.slice(0, MOST_LISTED).map((choice) => (choice === "" ? '""' : shortened(choice)));
   return `${shown.join(", ")}${choices.length > shown.length ? ", …" : ""}`;
+}
+
+function shortened(text: string): string {
+  return text.length > LONGEST_LISTED ? `${text.slice(0, LONGEST_LISTED).toWellFormed()}…` : text;
+}
+
+/** Whether a pattern matches the whole text, in a time that grows with its length alone. */
+function matches(pattern: string, text: string): boolean {
+  const whole = wholePattern(pattern);
+  return patternFault(whole) === null && findsPattern(whole, text);
+}
+
+function wholePattern(pattern: string): string {
+  return `\\A(?:${pattern})\\z`;
+}
+
+/** What is wrong with the pattern of a parameter; null if nothing is. */
+export function paramPatternFault(pattern: string): string | null {
+  const fault = patternFault(pattern) ?? patternFault(wholePattern(pattern));
+  return (
+    fault?.replace(/^the pattern (cannot be read|is)/, (_, what) =>
+      what === "is" ? what : "is not a regular expression",
+    ) ?? null
+  );
 }
 
 function helpFor(type: ParamType, text: string): string | undefined {

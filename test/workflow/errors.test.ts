@@ -1598,6 +1598,28 @@ const CASES: readonly Case[] = [
     message: 'entry 2 of "enum" of parameter "days" is not a whole number: "x"',
   },
   {
+    about: "a pattern that is none",
+    text: task('params: {x: {pattern: "a("}}\n'),
+    code: "E072",
+    at: "6:23",
+    message: /^"pattern" of parameter "x" is not a regular expression: missing closing \)/,
+  },
+  {
+    about: "a pattern of an int",
+    text: task('params: {x: {type: int, pattern: "a"}}\n'),
+    code: "E072",
+    at: "6:34",
+    message: '"pattern" of parameter "x" has no effect: its type is int',
+    help: "remove it",
+  },
+  {
+    about: "a default that does not match",
+    text: task('params: {x: {pattern: "[a-z]+", default: A}}\n'),
+    code: "E071",
+    at: "6:42",
+    message: '"default" of parameter "x" does not match its pattern, [a-z]+: "A"',
+  },
+  {
     about: "a min that is no number",
     text: task("params: {days: {type: int, min: one}}\n"),
     code: "E072",
@@ -2027,7 +2049,37 @@ const INNER_WORDS: readonly [text: string, word: string, help: string][] = [
   [task("hooks: {onCancelled: {}}\n"), "onCancelled", 'it is called "on_cancel" here'],
 ];
 
+/** Words for what a task does, or when, or how often. */
+const TASK_WORDS: readonly [line: string, help: string][] = [
+  ["command: make all", 'it is called "run" here: run: make all'],
+  ["command: [make, all]", 'it is called "run" here: run: echo hello'],
+  ["script: ./build.sh", 'it is called "run" here: run: ./build.sh'],
+  ["bash_command: date", 'it is called "run" here: run: date'],
+  ["sh: date", 'it is called "run" here: run: date'],
+  ["if: always()", 'it is called "when" here'],
+  ["condition: x", 'it is called "when" here'],
+  ["only_if: x", 'it is called "when" here'],
+  ["continue_on_error: true", 'it is called "allow_failure" here'],
+  ["continue-on-error: true", 'it is called "allow_failure" here'],
+  ["ignore_errors: yes", 'it is called "allow_failure" here'],
+  ["with_items: [a]", 'it is called "foreach" here'],
+  ["withParam: x", 'it is called "foreach" here'],
+  ["loop: [a]", 'it is called "foreach" here'],
+  ["for_each: [a]", 'it is called "foreach" here'],
+  ["strategy: {}", 'it is called "matrix" here'],
+  ["cwd: /tmp", 'it is called "working_directory" here: working_directory: /tmp'],
+  ["workdir: src", 'it is called "working_directory" here: working_directory: src'],
+];
+
 describe("words of other tools", () => {
+  test.each(TASK_WORDS)("%s", (line, help) => {
+    const work = help.includes('"run"') ? "" : "    run: ls\n";
+    const found = diagnosticsOf(`tasks:\n  a:\n    ${line}\n${work}`);
+    expect(found).toMatchObject([
+      { code: "E010", message: `unknown key "${line.split(":")[0]}" in task "a"`, help },
+    ]);
+  });
+
   test.each(WORDS)("%s: %s", (place, line, help) => {
     const found = diagnosticsOf(task(place === "task" ? `    ${line}\n` : `${line}\n`));
     const word = line.split(":")[0];

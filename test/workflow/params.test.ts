@@ -83,6 +83,10 @@ const GOOD: readonly Row[] = [
   ["string", {}, "äöü 漢字 🎉\nx", "äöü 漢字 🎉\nx"],
   ["string", { enum: ["eu", "us"] }, "eu", "eu"],
   ["string", { enum: ["", "us"] }, "", ""],
+  ["string", { pattern: "[a-z]+" }, "abc", "abc"],
+  ["string", { pattern: "a|b" }, "b", "b"],
+  ["string", { pattern: "(?i)abc" }, "ABC", "ABC"],
+  ["string", { pattern: "\\d{4}" }, "2026", "2026"],
   ["int", {}, "0", "0"],
   ["int", {}, "-0", "0"],
   ["int", {}, "+7", "7"],
@@ -130,6 +134,11 @@ const BAD: readonly Row[] = [
     'must be one of europe, us, not "eurpe" (did you mean "europe"?)',
   ],
   ["string", { enum: ["eu", "us"] }, "", 'must be one of eu, us, not ""'],
+  ["string", { pattern: "[a-z]+" }, "abc1", 'must match [a-z]+, not "abc1"'],
+  ["string", { pattern: "a|b" }, "ab", 'must match a|b, not "ab"'],
+  ["string", { pattern: "[a-z]+" }, "abc\n", 'must match [a-z]+, not "abc\\n"'],
+  // A pattern that takes other engines forever.
+  ["string", { pattern: "(a+)+" }, `${"a".repeat(50_000)}!`, `must match (a+)+, not "${"a".repeat(60)}…"`],
   ["int", {}, "", 'must be a whole number, not ""'],
   ["int", {}, "seven", 'must be a whole number, not "seven"'],
   ["int", {}, "1.0", 'must be a whole number, not "1.0"'],
@@ -273,6 +282,7 @@ describe("the rules of a parameter", () => {
     [{ type: "date", max: "2026-01-01" }, "date to 2026-01-01"],
     [{ enum: ["eu", "us"] }, "one of eu, us"],
     [{ type: "int", enum: ["1", "2"] }, "int one of 1, 2"],
+    [{ pattern: "[a-z]+" }, "matching [a-z]+"],
   ])("%j in words: %j", (rules, text) => {
     expect(paramRulesText(rules)).toBe(text);
   });
@@ -285,6 +295,7 @@ describe("the rules of a parameter", () => {
         full: { description: null, type: "bool", default: "false" },
         tables: { description: null, type: "json", default: '["a"]' },
         day: { description: null, type: "date", default: null },
+        name: { description: null, pattern: "[a-z]+", default: "x" },
       }),
     ).toEqual({
       $schema: "http://json-schema.org/draft-07/schema#",
@@ -295,6 +306,7 @@ describe("the rules of a parameter", () => {
         full: { type: "boolean", default: false },
         tables: { default: ["a"] },
         day: { type: "string", format: "date" },
+        name: { type: "string", pattern: "^(?:[a-z]+)$", default: "x" },
       },
       required: ["days", "day"],
       additionalProperties: false,
