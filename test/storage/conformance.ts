@@ -883,6 +883,105 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await store.read((tx) => runOf(tx, "split"))).toMatchObject({ tasks_done: 2 });
     });
 
+    given(
+      "items of fan-outs: listed page by page, counted, carried over, and no tasks of their run",
+      async ({ store }) => {
+        await store.transact((tx) => tx.createRun(SPLIT, "{}", []));
+        const item = (index: number, attempt: number, status: RunStatus, outputs: string | null = null) =>
+          taskRun("split", {
+            task_instance_id: `${index} in ${attempt}`,
+            task_id: "load",
+            item_key: `k${index}`,
+            item_index: index,
+            slice: 1,
+            attempt,
+            status,
+            outputs,
+          });
+        await store.transact(async (tx) => {
+          const parent = { task_id: "load", items_total: 4, status: "RUNNING" } as const;
+          await tx.transitionTask(taskRun("split", parent), null, OF);
+          for (const index of [2, 0, 1]) await tx.transitionTask(item(index, 1, "RUNNING"), null, OF);
+          await tx.transitionTask(item(0, 1, "COMPLETED", '{"n":0}'), "RUNNING", OF);
+          await tx.transitionTask(item(1, 1, "CRASHED"), "RUNNING", OF);
+          await tx.transitionTask(item(1, 2, "RUNNING"), null, OF);
+          await tx.transitionTask(item(1, 2, "COMPLETED", '{"n":1}'), "RUNNING", OF);
+          await tx.transitionTask(item(2, 1, "FAILED"), "RUNNING", OF);
+        });
+        await store.read(async (tx) => {
+          expect((await tx.listTasks("split")).map(({ task_id }) => task_id)).toEqual(["load"]);
+          expect(await tx.completedTasks("split")).toEqual([]);
+          expect([...(await tx.outputsOf("split", ["load"]))]).toEqual([]);
+          expect(await runOf(tx, "split")).toMatchObject({ tasks_done: 0 });
+          const page = async (more: object) =>
+            (await tx.listItems("split", "load", { limit: 10, ...more })).map(
+              ({ item_key, status, attempt }) => `${item_key} ${status} ${attempt}`,
+            );
+          expect(await page({})).toEqual(["k0 COMPLETED 1", "k1 COMPLETED 2", "k2 FAILED 1"]);
+          expect(await page({ limit: 2 })).toEqual(["k0 COMPLETED 1", "k1 COMPLETED 2"]);
+          expect(await page({ afterIndex: 1 })).toEqual(["k2 FAILED 1"]);
+          expect(await page({ status: "COMPLETED", afterIndex: 0 })).toEqual(["k1 COMPLETED 2"]);
+          expect(await tx.listItems("split", "other", { limit: 10 })).toEqual([]);
+          const counts = (await tx.countItems("split")).map(({ status, items }) => `${status} ${items}`);
+          expect(counts.sort()).toEqual(["COMPLETED 2", "FAILED 1"]);
+          expect((await tx.completedItems("split")).map(({ item_key }) => item_key)).toEqual(["k0", "k1"]);
+          const outputs = await tx.itemOutputs("split", ["load", "other"]);
+          expect(outputs.map((one) => `${one.item_index} ${one.outputs}`)).toEqual([
+            '0 {"n":0}',
+            '1 {"n":1}',
+          ]);
+        });
+        // A retry has those that completed.
+        await store.transact(async (tx) => {
+          await tx.createRun({ ...SPLIT, workflow_instance_id: "again", retry_of: "split" }, "{}", []);
+          await tx.carryItems("split", "again");
+          await tx.restoreOutputs("again", new Map([["0 in 1", '{"n":"not"}']]));
+        });
+        await store.read(async (tx) => {
+          const carried = await tx.listItems("again", "load", { limit: 10 });
+          expect(carried).toMatchObject([
+            { item_key: "k0", slice: 0, attempt: 0, status: "COMPLETED", task_instance_id: "0 in 1" },
+            { item_key: "k1", slice: 0, attempt: 0, status: "COMPLETED" },
+          ]);
+          expect((await tx.itemOutputs("again", ["load"])).map(({ outputs }) => outputs)).toEqual([
+            '{"n":0}',
+            '{"n":1}',
+          ]);
+          expect(await runOf(tx, "again")).toMatchObject({ tasks_done: 0 });
+        });
+      },
+    );
+
+    given("items that are to be stopped: those of slices that an agent has", async ({ store }) => {
+      await store.transact(register("a"));
+      await store.transact((tx) => tx.createRun(SPLIT, "{}", []));
+      const slice = { slice: 1, tasks: ["load[a]", "load[c]", "other"], needs: "" };
+      await store.transact(async (tx) => {
+        await tx.addSlices(await runOf(tx, "split"), [slice], 1000);
+        await tx.putFanOut(
+          "split",
+          "load",
+          JSON.stringify(["a", "b", "c"].map((key) => ({ key, value: key }))),
+        );
+      });
+      await store.transact((tx) => claimed(tx, "a"));
+      expect(await store.read((tx) => tx.itemsToStop("a"))).toEqual([]);
+      await store.transact((tx) => tx.cutFanOut("split", "load", true));
+      const [order, more] = await store.read((tx) => tx.itemsToStop("a"));
+      expect(more).toBeUndefined();
+      expect(order).toMatchObject({ workflow_instance_id: "split", slice: 1, attempt: 1 });
+      expect(order?.items).toEqual([
+        { task_id: "load", key: "a", index: 0 },
+        { task_id: "load", key: "c", index: 2 },
+      ]);
+      expect(await store.read((tx) => tx.itemsToStop("b"))).toEqual([]);
+      await store.transact((tx) => tx.cutFanOut("split", "load", false));
+      expect(await store.read((tx) => tx.itemsToStop("a"))).toEqual([]);
+      expect(await store.read((tx) => tx.fanOutsOf("split"))).toMatchObject([
+        { task_id: "load", is_cut: false },
+      ]);
+    });
+
     given("settles what an older cdktr left of split runs", async ({ store }) => {
       await store.transact(register("a"));
       for (const id of ["alive", "ended"]) {
