@@ -133,6 +133,11 @@ const ROWS: readonly Row[] = [
   { places: ["task"], words: ["strategy"], means: "matrix" },
   {
     places: ["task"],
+    words: ["parallelism", "parallel", "max_concurrency", "max_active_tis_per_dag"],
+    means: "max_parallel",
+  },
+  {
+    places: ["task"],
     words: ["if", "condition", "conditions", "only_if", "unless", "preconditions"],
     means: "when",
   },

@@ -19,6 +19,7 @@ beforeAll(async () => {
     cluster.writeWorkflow(`retry-${placement}.yml`, `placement: ${placement}${RETRY}`);
   }
   cluster.writeWorkflow("fast.yml", FAST);
+  cluster.writeWorkflow("script.yml", SCRIPT);
   cluster.writeWorkflow("gated.yml", GATED);
   await cluster.startPrincipal();
   for (const suffix of ["1", "2"]) await cluster.startAgent(["--suffix", suffix]);
@@ -56,6 +57,14 @@ tasks:
   sum:
     depends: [load]
     ${sh("true")}
+`;
+
+const SCRIPT = `
+tasks:
+  load:
+    foreach: [plain, "$(touch x) 'y' \\"z\\""]
+    run: |
+      printf '<%s>\\n' "$CDKTR_ITEM"
 `;
 
 const FAST = `
@@ -156,6 +165,20 @@ describe("the manual's", () => {
       "alpine-3.12",
     ]);
   });
+});
+
+test("workflow show says for what a task runs", async () => {
+  const shown = await cluster.cdktr(["workflow", "show", "manual-3"]);
+  expect(shown.stdout).toContain("os: debian, ubuntu × python: 3.11, 3.12, 3.13");
+  expect((await cluster.cdktr(["workflow", "show", "manual-0"])).stdout).toContain(
+    "orders, customers, returns 2025",
+  );
+});
+
+test("a script gets its item as it is", async () => {
+  const run = await runOver(cluster.client, await trigger("script"));
+  expect(run.status).toBe("COMPLETED");
+  expect(await linesOf(run, "load[1]")).toEqual(["<$(touch x) 'y' \"z\">"]);
 });
 
 test("spread: agents share the items, and what follows has all that they published", async () => {

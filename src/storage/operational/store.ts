@@ -317,7 +317,7 @@ export interface LeaseIntentions {
   movedOutputs(runId: string): Promise<MovedOutputs[]>;
   /** Ids of the tasks of a run that completed, in any attempt, without items of fan-outs. */
   completedTasks(runId: string): Promise<string[]>;
-  /** Number of running tasks in attempts with an open lease, by agent; agents without any are omitted. */
+  /** Number of running tasks, and items of fan-outs, in attempts with an open lease, by agent; agents without any are omitted. */
   countRunningTasks(): Promise<ReadonlyMap<string, number>>;
 }
 

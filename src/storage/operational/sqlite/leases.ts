@@ -383,10 +383,10 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
     async countRunningTasks() {
       const rows = db.all<{ agent_id: string; n: number }>(
         `SELECT agent_id, count(*) AS n FROM attempts AS a JOIN task_runs AS t USING (workflow_instance_id, attempt)
-         WHERE ${OPEN} AND t.slice = 0 AND t.status = 'RUNNING' GROUP BY agent_id
+         WHERE ${OPEN} AND t.slice = 0 AND t.status = 'RUNNING' AND t.items_total IS NULL GROUP BY agent_id
          UNION ALL
          SELECT agent_id, count(*) FROM slice_attempts AS a JOIN task_runs AS t USING (workflow_instance_id, slice, attempt)
-         WHERE ${OPEN} AND t.slice > 0 AND t.status = 'RUNNING' GROUP BY agent_id`,
+         WHERE ${OPEN} AND t.slice > 0 AND t.status = 'RUNNING' AND t.items_total IS NULL GROUP BY agent_id`,
       );
       const counts = new Map<string, number>();
       for (const { agent_id, n } of rows) counts.set(agent_id, (counts.get(agent_id) ?? 0) + n);
