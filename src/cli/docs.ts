@@ -1,5 +1,6 @@
+import { WORKFLOW_EXAMPLES } from "../docs/examples.ts";
 import { findPage, PAGES } from "../docs/index.ts";
-import { NotFoundError } from "../errors.ts";
+import { NotFoundError, UsageError } from "../errors.ts";
 import { nearest } from "../terminal/did-you-mean.ts";
 import { command } from "./support/command.ts";
 import { jsonArg } from "./support/globals.ts";
@@ -19,16 +20,26 @@ export default command({
       required: false,
       description: "The page to read; without it, list the topics",
     },
+    example: {
+      type: "positional",
+      required: false,
+      description: "After examples: the workflow to print",
+    },
     ...jsonArg,
   },
   extras: {
     see: ["--help"],
-    exit: { 4: "There is no such page" },
+    exit: { 4: "There is no such page or example" },
     completes: { topic: "topic" },
     examples: [
       { command: "cdktr docs", does: "list the pages" },
       { command: "cdktr docs getting-started", does: "read a page" },
       { command: "cdktr docs workflows | less", does: "in a pager" },
+      { command: "cdktr docs examples", does: "list workflows to start from" },
+      {
+        command: "cdktr docs examples etl-tables > workflows/etl.yml",
+        does: "begin with one of them",
+      },
     ],
   },
   async run({ args }) {
@@ -41,11 +52,33 @@ export default command({
         hint: near === undefined ? `Topics: ${topics.join(", ")}.` : `Did you mean '${near}'?`,
       });
     }
+    if (args.example !== undefined) return printExample(page.topic, args.example, args.json ?? false);
     if (args.json) return printJson({ topic: page.topic, title: page.title, markdown: page.text });
     const colors = styleFor("stdout").enabled;
     await writeStdout(renderMarkdown(page.text, { width: Math.min(WIDEST, terminalWidth()), colors }));
   },
 });
+
+/** Prints a workflow as it is, for a file. */
+async function printExample(topic: string, name: string, json: boolean): Promise<void> {
+  if (topic !== "examples")
+    throw new UsageError(`The page '${topic}' has no examples to print.`, {
+      hint: "Such as: cdktr docs examples hello",
+    });
+  const wanted = name.toLowerCase().replace(/\.ya?ml$/, "");
+  const example = WORKFLOW_EXAMPLES.find((each) => each.name === wanted);
+  if (example === undefined) {
+    const near = nearest(
+      wanted,
+      WORKFLOW_EXAMPLES.map((each) => each.name),
+    );
+    throw new NotFoundError(`There is no example '${name}'.`, {
+      hint: near === undefined ? "cdktr docs examples lists them." : `Did you mean '${near}'?`,
+    });
+  }
+  if (json) return printJson(example);
+  await writeStdout(example.text);
+}
 
 async function listTopics(json: boolean): Promise<void> {
   const topics = PAGES.map(({ topic, title, about }) => ({ topic, title, about }));

@@ -5,6 +5,7 @@ import agents from "./agents.md" with { type: "text" };
 import architecture from "./architecture.md" with { type: "text" };
 import cli from "./cli.md" with { type: "text" };
 import configuration from "./configuration.md" with { type: "text" };
+import { WORKFLOW_EXAMPLES } from "./examples.ts";
 import expressions from "./expressions.md" with { type: "text" };
 import fanOut from "./fan-out.md" with { type: "text" };
 import gettingStarted from "./getting-started.md" with { type: "text" };
@@ -47,6 +48,18 @@ function examples(): string {
   }).join("");
 }
 
+/** What there is to start from, and how to take it. */
+function workflowExamples(): string {
+  const rows = WORKFLOW_EXAMPLES.map(({ name, about }) => `| ${name} | ${about} |`);
+  return [
+    "# Examples",
+    "Workflows that people have. Print one, or begin your own with it:",
+    "```sh\ncdktr docs examples backup-postgres\ncdktr docs examples backup-postgres > workflows/backup-postgres.yml\n```",
+    "Paths and commands in them are those of nobody's hosts: read the file before you run it.",
+    ["| name | what it does |", "| --- | --- |", ...rows].join("\n"),
+  ].join("\n\n");
+}
+
 /** All pages, in reading order. */
 export const PAGES: readonly Page[] = [
   page("getting-started", "The first ten minutes", gettingStarted),
@@ -56,6 +69,7 @@ export const PAGES: readonly Page[] = [
   page("fan-out", "A task for each item of a list, or each combination", fanOut),
   page("waiting", "Tasks that wait for a time, runs that start later", waiting),
   page("hooks", "Tasks that run when a run is over, whatever its end", hooks),
+  page("examples", "Workflows that people have, to start from", workflowExamples()),
   page("scheduling", "Cron, time zones, missed firings", scheduling),
   page("listeners", "Runs for any event, in TypeScript and Python", `${listeners}${examples()}`),
   page("cli", "Commands, exit status, JSON, watching runs", cli),
