@@ -4,6 +4,7 @@
  * the directory, the directory above it, and so on.
  */
 import { nodeAt } from "./issues.ts";
+import { factsOf } from "./kinds/index.ts";
 import { Defaults, type TaskConfig, type TaskDefinition, type WorkflowDefinition } from "./model.ts";
 import type { Located } from "./yaml-tree.ts";
 
@@ -65,8 +66,10 @@ export function withDefaults<C extends Content>(
 
 function taskWith(defaults: Defaults, task: TaskDefinition, node: Located | null): TaskDefinition {
   const config = configWith(defaults, task.config);
+  const { ignores = [] } = factsOf(config);
   const left = OF_TASKS.filter(
     ([key, stored]) =>
+      !ignores.includes(key) &&
       (defaults[stored] !== undefined || defaults.templates?.[key] !== undefined) &&
       isLeftOut(node?.children.get(key)?.node),
   );

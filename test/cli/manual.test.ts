@@ -10,6 +10,8 @@ import { renderUsage } from "../../src/cli/support/usage.ts";
 import { SETTINGS } from "../../src/config.ts";
 import { findPage, PAGES } from "../../src/docs/index.ts";
 import { root } from "../../src/main.ts";
+import type { AnyField } from "../../src/workflow/field.ts";
+import { Workflow } from "../../src/workflow/model.ts";
 import { parseWorkflow } from "../../src/workflow/parse.ts";
 import { parseSettings } from "../../src/workflow/settings-file.ts";
 import { codeBlocks } from "../support/code-blocks.ts";
@@ -109,6 +111,43 @@ describe("the manual as a whole", () => {
       for (const [, topic = ""] of text.matchAll(/`cdktr docs ([a-z-]+)`/g))
         expect(findPage(topic)?.topic).toBe(topic);
     }
+  });
+
+  test("every key of workflows and tasks is in its table, and every other key of the language is told", () => {
+    const page = findPage("workflows")?.text ?? "";
+    const all = PAGES.map(({ text }) => text).join("\n");
+    const rowsOf = (heading: string) => {
+      const [, section = ""] = page.split(`\n## ${heading}\n`);
+      const cells = (section.split("\n## ")[0] ?? "").matchAll(/^\| (`[^|]*`) +\|/gm);
+      return [...cells].flatMap(([, cell = ""]) => cell.split(", ").map((key) => key.replaceAll("`", "")));
+    };
+    const task = Workflow.child("tasks", undefined)?.child("any", undefined);
+    expect(
+      Object.keys(Workflow.keys(undefined)).filter((key) => !rowsOf("Keys of a workflow").includes(key)),
+    ).toEqual([]);
+    const ofTasks = Object.keys(task?.keys(undefined) ?? {});
+    expect(ofTasks.length).toBeGreaterThan(10);
+    const told = [...rowsOf("Keys of a task"), "key", "max_parallel", "fail_fast"];
+    expect(ofTasks.filter((key) => !told.includes(key))).toEqual([]);
+
+    const missing: string[] = [];
+    const visit = (field: AnyField | undefined, path: string, levels: number): void => {
+      if (field === undefined || levels === 0) return;
+      const { keys = {}, kinds = {}, entry } = field.traits;
+      for (const [key, inner] of Object.entries(keys)) {
+        if (key === "!") continue;
+        const isTold = new RegExp(`(\`|^|[\\s{(,])${key}(\`|:|\\b)`, "m").test(all);
+        if (!isTold) missing.push(`${path}${key}`);
+        visit(inner, `${path}${key}.`, levels - 1);
+      }
+      for (const [tag, inner] of Object.entries(kinds)) {
+        if (!all.includes(`!${tag}`)) missing.push(`${path}!${tag}`);
+        visit(inner, `${path}!${tag}.`, levels - 1);
+      }
+      if (entry !== field) visit(entry, path, levels - 1);
+    };
+    visit(Workflow, "", 8);
+    expect(missing).toEqual([]);
   });
 
   test("every setting is described, with its default", () => {

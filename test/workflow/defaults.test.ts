@@ -119,6 +119,20 @@ tasks:
   expect(tasks[2]?.config).not.toHaveProperty("shell");
 });
 
+test("a task that no agent executes takes no defaults that have no effect in it", () => {
+  const { tasks } = parsed(`${ALL}tasks:
+  pause:
+    config: !Wait {for: 1h}
+  work:
+    run: ls
+`);
+  expect(tasks).toMatchObject([
+    { id: "pause", timeout_ms: null, retry: { max_attempts: 1 } },
+    { id: "work", timeout_ms: 600_000, retry: { max_attempts: 3 } },
+  ]);
+  expect(tasks[0]).not.toHaveProperty("background");
+});
+
 test("defaults of a workflow may be expressions; its env has those of its directory", () => {
   const definition = parsed(
     `params: {limit: 5m}
