@@ -107,3 +107,47 @@ test("the agent's log says that no helper can be started", () => {
     paths.close();
   }
 });
+
+test("secrets on a foreign mount are read by other processes than the agent: a file, a command, and for a task that is there itself", async () => {
+  const helper = new FileHelper();
+  const asked: string[] = [];
+  const ask = helper.ask.bind(helper);
+  helper.ask = ((verb: "read", request: { paths: string[] }) => {
+    asked.push(`${verb} ${request.paths}`);
+    return ask(verb, { ...request, maxBytes: 1000 });
+  }) as typeof helper.ask;
+  writeFileSync(at("a share/password"), "hunter2-file\n");
+  writeFileSync(at("a share/bin/vault"), "#!/bin/sh\necho hunter2-command\n");
+  chmodSync(at("a share/bin/vault"), 0o755);
+  using bench = new Bench({
+    directory: root,
+    paths: new TaskPaths(mounts(), helper),
+    environment: { PATH: "/usr/bin:/bin" },
+  });
+  const outcome = await bench.run(
+    {
+      t: {
+        run: `printf "%s" "$FILE" | wc -c; printf "%s" "$COMMAND" | wc -c; echo "$FILE $COMMAND"`,
+        cwd: "a share",
+        secrets: { FILE: "FILE", COMMAND: "COMMAND" },
+      },
+      missing: { run: "true", secrets: { NONE: "NONE" } },
+    },
+    {
+      secrets: {
+        FILE: { file: "a share/password" },
+        COMMAND: { command: [at("a share/bin/vault")] },
+        NONE: { file: "a share/none" },
+      },
+    },
+  );
+  expect(outcome.log("t").map((line) => line.replace(/ +/g, " "))).toEqual([
+    "INFO 12",
+    "INFO 15",
+    "INFO *** ***",
+  ]);
+  expect(outcome.last("missing").error).toBe(
+    `Cannot start: the secret NONE cannot be read from ${at("a share/none")}: there is no such file.`,
+  );
+  expect(asked.sort()).toEqual([`read ${at("a share/none")}`, `read ${at("a share/password")}`]);
+});

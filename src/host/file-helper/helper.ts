@@ -6,6 +6,7 @@ import { closeSync, fdatasyncSync, openSync, readSync, statSync, writeSync } fro
 import { resolve } from "node:path";
 import { interpreterOf } from "../interpreter.ts";
 import { readRegularFile } from "../regular-file.ts";
+import { makeUndumpable } from "../undumpable.ts";
 import { PlacesWatch } from "./places-watch.ts";
 import type { Digest, FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.ts";
 import { followLinks, listTree } from "./tree.ts";
@@ -32,7 +33,12 @@ export async function serveFileRequests(digest?: Digest): Promise<void> {
   for await (const chunk of Bun.stdin.stream()) {
     const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
     rest = lines.pop() ?? "";
-    for (const line of lines) handler.answer(JSON.parse(line) as FileQuestion);
+    for (const line of lines) {
+      const question = JSON.parse(line) as FileQuestion;
+      // What it reads may be a secret.
+      if (question.verb === "read") makeUndumpable();
+      handler.answer(question);
+    }
   }
 }
 

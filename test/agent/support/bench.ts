@@ -104,6 +104,8 @@ export interface BenchOptions {
   readonly outboxLimitBytes?: number;
   readonly directory?: string;
   readonly foreignMounts?: ForeignMounts;
+  /** Instead of those of the mounts. */
+  readonly paths?: TaskPaths;
   readonly openFiles?: number;
   readonly keptOutputsBytes?: number;
   readonly random?: () => number;
@@ -129,7 +131,8 @@ export class Bench implements Disposable {
       environment: inheritedEnvironment(options.environment ?? process.env),
       directory: options.directory ?? this.directory,
       openFiles: options.openFiles,
-      paths: new TaskPaths(options.foreignMounts ?? new ForeignMounts(["/", process.execPath])),
+      paths:
+        options.paths ?? new TaskPaths(options.foreignMounts ?? new ForeignMounts(["/", process.execPath])),
       graceMs: options.graceMs ?? 5000,
       bootId: bootId(),
       liveTasks: new Set(),
