@@ -132,7 +132,10 @@ export class Assignments {
       nodes.push(node);
       for (const needed of neededBy(node)) {
         const definition = own.has(needed) ? undefined : all.get(needed);
-        if (definition !== undefined) outside.set(needed, { ...withoutItems(definition), depends: [] });
+        if (definition === undefined) continue;
+        const isFanOut = at.plan.node(needed)?.fanOut !== undefined;
+        const known = { ...withoutItems(definition), depends: [] };
+        outside.set(needed, isFanOut ? { ...known, foreach: [] } : known);
       }
     }
     const ends = at.progress.results([...outside.keys(), ...ids]);

@@ -107,7 +107,8 @@ export class WorkflowExpressions {
   #source(values: ScopeValues): RunSource {
     const env = (name: string): string =>
       this.compile(values.facts.env[name] ?? "", "env", null).text(values);
-    return new RunSource(values, this.#shape.params, env);
+    const isFanOut = (id: string): boolean => this.#shape.tasks.get(id)?.isFanOut === true;
+    return new RunSource(values, this.#shape.params, isFanOut, env);
   }
 }
 

@@ -54,11 +54,18 @@ const missing = (why = ""): Answer => ({ missing: why });
 export class RunSource implements Source {
   readonly #values: ScopeValues;
   readonly #paramTypes: ReadonlyMap<string, string>;
+  readonly #isFanOut: (task: string) => boolean;
   /** The value of a variable in the env of the workflow. */
   readonly #env: (name: string) => string;
 
-  constructor(values: ScopeValues, paramTypes: ReadonlyMap<string, string>, env: (name: string) => string) {
+  constructor(
+    values: ScopeValues,
+    paramTypes: ReadonlyMap<string, string>,
+    isFanOut: (task: string) => boolean,
+    env: (name: string) => string,
+  ) {
     this.#values = values;
+    this.#isFanOut = isFanOut;
     this.#paramTypes = paramTypes;
     this.#env = env;
   }
@@ -184,6 +191,8 @@ export class RunSource implements Source {
     if (output === null) return { value: fromJson(outputs ?? {}, charge) };
     if (outputs !== null && Object.hasOwn(outputs, output))
       return { value: fromJson(outputs[output], charge) };
+    // A fan-out without items has an empty list of whatever its items publish.
+    if (outputs === null && status === "COMPLETED" && this.#isFanOut(id)) return { value: [] };
     return missing(status === "COMPLETED" ? `"${id}" published no "${output}"` : `"${id}" ${status}`);
   }
 }

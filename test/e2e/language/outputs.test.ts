@@ -70,6 +70,24 @@ tasks:
     ${shell("true")}
 `;
 
+const EMPTY = (head: string) => `
+${head}
+params: {files: {type: json, default: []}}
+outputs: {sizes: "\${{ tasks.load.outputs.size }}"}
+tasks:
+  load:
+    foreach: \${{ params.files }}
+    ${shell('echo size=1 >> "$CDKTR_OUTPUT"')}
+  none:
+    depends: [load]
+    when: \${{ size(tasks.load.outputs.size) == 0 }}
+    ${shell("true")}
+  far:
+    depends: {none: [completed, skipped]}
+    env: {SIZES: "\${{ tasks.load.outputs.size }}"}
+    ${shell('echo "got $SIZES"')}
+`;
+
 const BROKEN = `
 outputs: {rows: "\${{ tasks.a.outputs.rows }}"}
 tasks:
@@ -85,6 +103,8 @@ beforeAll(async () => {
     workflows: {
       "report.yml": REPORT(""),
       "report_shared.yml": REPORT("placement: spread"),
+      "empty.yml": EMPTY(""),
+      "empty_shared.yml": EMPTY("placement: spread"),
       "broken.yml": BROKEN,
     },
   });
@@ -144,6 +164,24 @@ test("workflow show has the conditions and the names of the outputs", async () =
   expect(stdout).toMatch(/^Outputs +rows, text, files, ended$/m);
   expect(stdout).toMatch(/ us +us +extract +params\.region == "us" /);
 });
+
+test.each(["empty", "empty_shared"])(
+  "%s: a fan-out without items has published empty lists",
+  async (id) => {
+    for (const [files, none, sizes] of [
+      ["[]", "COMPLETED", []],
+      ['["a", "b"]', "SKIPPED", ["1", "1"]],
+    ] as const) {
+      const { stdout } = await cluster.cdktr(["run", id, "-P", `files=${files}`, "--wait", "--json"]);
+      const run = await runOver(cluster.client, JSON.parse(stdout).workflow_instance_id);
+      expect(run).toMatchObject({ status: "COMPLETED", outputs: { sizes } });
+      expect(statuses(run)).toMatchObject({ none, far: "COMPLETED" });
+      const { rows } = await cluster.client.searchLogs({ workflow_instance_id: run.workflow_instance_id });
+      expect(rows.map((row) => row[7])).toContain(`got ${JSON.stringify(sizes)}`);
+    }
+  },
+  60_000,
+);
 
 test("outputs that cannot be computed make the run FAILED, and so does its retry", async () => {
   const { stdout, code } = await cluster.cdktr(["run", "broken", "--wait", "--json"]);
