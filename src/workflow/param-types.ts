@@ -3,7 +3,7 @@
  * its type; each value has one spelling (`07` of an int is `7`). The form of the terminal UI uses this too.
  */
 import { nearest } from "../terminal/did-you-mean.ts";
-import { findsPattern, patternFault } from "./expressions/pattern.ts";
+import { findsPattern, patternFault } from "./pattern.ts";
 
 /** The types, in the order of the manual. */
 export const PARAM_TYPES = ["string", "int", "number", "bool", "date", "json"] as const;

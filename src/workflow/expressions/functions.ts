@@ -2,9 +2,10 @@
  * The functions of expressions: CEL's own, those of its strings extension, and cdktr's. A function that is not in this table does not
  * exist. The operators and macros are in compile.ts.
  */
+
+import { findsPattern, patternFault } from "../pattern.ts";
 import { dateFields, formatDate, isZone } from "./dates.ts";
 import { Fault } from "./machine.ts";
-import { findsPattern, patternFault } from "./pattern.ts";
 import {
   BOOL,
   BYTES,

@@ -1,4 +1,4 @@
-/** Regular expressions in expressions: RE2, whose time grows with the length of the text alone, whatever the pattern. */
+/** Regular expressions in workflow files: RE2, whose time grows with the length of the text alone, whatever the pattern. */
 
 type Library = typeof import("re2js");
 type Pattern = InstanceType<Library["RE2JS"]>;
