@@ -1,10 +1,12 @@
 /**
  * Writes a batch to the history: lines, status rows and the position of each source, in one transaction. DuckDB itself splits the
- * lines: that is twice as fast as passing rows, and the event loop does not wait for it.
+ * lines: that is twice as fast as passing rows, and the event loop does not wait for it. Most lines of a burst come from one task and
+ * have one level: their common columns are taken off here, which saves DuckDB a third of the work.
  */
 import type { DuckDBConnection, DuckDBPreparedStatement } from "@duckdb/node-api";
 import type { PendingStatus } from "../../contract/history-rows.ts";
-import { LOG_COLUMNS } from "../../contract/log-line.ts";
+import { headOf, LOG_COLUMNS } from "../../contract/log-line.ts";
+import { SEPARATOR } from "../../contract/wire.ts";
 import { type StatusTable, TABLES } from "./schema.ts";
 
 /** Consecutive lines of a stream, encoded as they are published. A line with fewer than eight fields keeps its number but is not stored. */
@@ -42,6 +44,8 @@ export interface HistoryCursors {
 /** Lines passed to DuckDB in one statement: as many as fit a core's cache. */
 const STATEMENT_LINES = 4_000;
 const STATEMENT_CHARACTERS = 1024 * 1024;
+/** Fewer lines with common columns are written together with others: each statement costs as much as about a hundred lines. */
+const LEAST_ALIKE = 128;
 
 const INSERT_LINES = `
   INSERT INTO logstore(${LOG_COLUMNS.join(", ")}, agent_id, stream_id, seq)
@@ -51,6 +55,16 @@ const INSERT_LINES = `
     FROM (SELECT unnest(string_split($3, chr(10))) AS line, unnest(range($4::BIGINT, $5::BIGINT)) AS seq)
   )
   WHERE len(field) >= ${LOG_COLUMNS.length}`;
+
+/** Lines that have all columns but time and payload in common, which are parameters. */
+const INSERT_ALIKE = `
+  INSERT INTO logstore(${LOG_COLUMNS.join(", ")}, agent_id, stream_id, seq)
+  SELECT $6::VARCHAR, $7::VARCHAR, $8::VARCHAR, $9::VARCHAR, $10::VARCHAR,
+    coalesce(try_cast(time AS BIGINT), 0), $11::VARCHAR, payload, $1, $2, seq
+  FROM (
+    SELECT unnest(string_split($3, chr(10))) AS payload, unnest(string_split($12, ',')) AS time,
+      unnest(range($4::BIGINT, $5::BIGINT)) AS seq
+  )`;
 
 /** A column from the fields of an encoded line. The payload is everything after the last separator, and may contain more of them. */
 function fieldOf(column: (typeof LOG_COLUMNS)[number], index: number): string {
@@ -73,6 +87,7 @@ const ADD_CURSORS = `
 export class HistoryWriter {
   readonly #connection: DuckDBConnection;
   #insertLines: DuckDBPreparedStatement | undefined;
+  #insertAlike: DuckDBPreparedStatement | undefined;
 
   constructor(connection: DuckDBConnection) {
     this.#connection = connection;
@@ -100,6 +115,7 @@ export class HistoryWriter {
       await connection.run("COMMIT");
     } catch (error) {
       this.#insertLines = undefined;
+      this.#insertAlike = undefined;
       await connection.run("ROLLBACK").catch(() => {});
       throw error;
     }
@@ -135,21 +151,46 @@ export class HistoryWriter {
   async #writeLines(slice: LogSlice): Promise<void> {
     const { lines } = slice;
     for (let start = 0; start < lines.length; ) {
-      let end = start;
-      for (let size = 0; end < lines.length && end - start < STATEMENT_LINES; end++) {
-        size += lines[end]?.length ?? 0;
-        if (size > STATEMENT_CHARACTERS && end > start) break;
+      let alike = linesAlike(lines, start);
+      if (alike.end - start >= LEAST_ALIKE) {
+        await this.#writeAlike(slice, start, alike);
+        start = alike.end;
+        continue;
       }
-      this.#insertLines ??= await this.#connection.prepare(INSERT_LINES);
-      const statement = this.#insertLines;
-      statement.bindVarchar(1, slice.agent_id);
-      statement.bindVarchar(2, slice.stream_id);
-      statement.bindVarchar(3, lines.slice(start, end).join("\n"));
-      statement.bindBigInt(4, BigInt(slice.first_seq + start));
-      statement.bindBigInt(5, BigInt(slice.first_seq + end));
-      await statement.run();
+      let end = start;
+      for (let size = 0; end < lines.length && end - start < STATEMENT_LINES && size < STATEMENT_CHARACTERS; ) {
+        end = alike.end;
+        size += alike.characters;
+        alike = linesAlike(lines, end);
+        if (alike.end - end >= LEAST_ALIKE) break;
+      }
+      await this.#writeMixed(slice, start, end);
       start = end;
     }
+  }
+
+  async #writeAlike(
+    slice: LogSlice,
+    start: number,
+    { end, head, level, times, payloads }: LinesAlike,
+  ): Promise<void> {
+    this.#insertAlike ??= await this.#connection.prepare(INSERT_ALIKE);
+    const statement = this.#insertAlike;
+    bindPlace(statement, slice, start, end);
+    statement.bindVarchar(3, payloads.join("\n"));
+    for (const [index, column] of head.split(SEPARATOR, HEAD_COLUMNS).entries())
+      statement.bindVarchar(6 + index, column);
+    statement.bindVarchar(11, level);
+    statement.bindVarchar(12, times.join(","));
+    await statement.run();
+  }
+
+  async #writeMixed(slice: LogSlice, start: number, end: number): Promise<void> {
+    this.#insertLines ??= await this.#connection.prepare(INSERT_LINES);
+    const statement = this.#insertLines;
+    bindPlace(statement, slice, start, end);
+    statement.bindVarchar(3, slice.lines.slice(start, end).join("\n"));
+    await statement.run();
   }
 
   async #writeStatuses(table: StatusTable, statuses: readonly PendingStatus[]): Promise<void> {
@@ -174,6 +215,60 @@ export class HistoryWriter {
     await this.#connection.run(MOVE_CURSORS, [json]);
     await this.#connection.run(ADD_CURSORS, [json]);
   }
+}
+
+/** Number of columns of a line's head. */
+const HEAD_COLUMNS = 5;
+
+/** Consecutive lines of one task run with one level. */
+interface LinesAlike {
+  /** Index after the last one: one line at least, and no more than fit a statement. */
+  readonly end: number;
+  /** Total size of these lines. */
+  readonly characters: number;
+  readonly head: string;
+  readonly level: string;
+  readonly times: readonly string[];
+  readonly payloads: readonly string[];
+}
+
+/** The lines from `start` on that have all columns but time and payload in common. One that is not whole is alone. */
+function linesAlike(lines: readonly string[], start: number): LinesAlike {
+  const first = lines[start] ?? "";
+  const head = headOf(first);
+  const level = head === "" ? "" : (first.slice(head.length).split(SEPARATOR, 3)[1] ?? "");
+  const times: string[] = [];
+  const payloads: string[] = [];
+  const after = `${SEPARATOR}${level}${SEPARATOR}`;
+  let characters = 0;
+  let end = start;
+  while (end < lines.length && end - start < STATEMENT_LINES) {
+    const line = lines[end] ?? "";
+    if (head === "" || !line.startsWith(head)) break;
+    const timeEnd = line.indexOf(SEPARATOR, head.length);
+    if (timeEnd === -1 || !line.startsWith(after, timeEnd)) break;
+    const time = line.slice(head.length, timeEnd);
+    if (time.includes(",") || (characters + line.length > STATEMENT_CHARACTERS && end > start)) break;
+    characters += line.length;
+    times.push(time);
+    payloads.push(line.slice(timeEnd + after.length));
+    end++;
+  }
+  return {
+    end: Math.max(end, start + 1),
+    characters: characters || first.length,
+    head,
+    level,
+    times,
+    payloads,
+  };
+}
+
+function bindPlace(statement: DuckDBPreparedStatement, slice: LogSlice, start: number, end: number): void {
+  statement.bindVarchar(1, slice.agent_id);
+  statement.bindVarchar(2, slice.stream_id);
+  statement.bindBigInt(4, BigInt(slice.first_seq + start));
+  statement.bindBigInt(5, BigInt(slice.first_seq + end));
 }
 
 const INSERT_STATUSES: Readonly<Record<StatusTable, string>> = {

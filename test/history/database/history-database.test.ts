@@ -50,6 +50,70 @@ describe("writing", () => {
     await history.close();
   });
 
+  test.each([1, 2, 3, 4])(
+    "stores runs of lines that are alike, and what is between them, as they are (%d)",
+    async (seed) => {
+      using directory = new TestDirectory();
+      const history = await openHistory(directory);
+      let state = seed;
+      const below = (most: number) => {
+        state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+        return Math.floor((state / 2 ** 32) * most);
+      };
+      const one = <T>(of: readonly T[]): T => of[below(of.length)] as T;
+      const texts = [
+        "",
+        "plain",
+        "a\x01b\x01",
+        "\x01",
+        "nul \0 here",
+        "é ✓ 𝄞",
+        "1,2",
+        "'quote' \\n\t",
+        "x".repeat(2000),
+      ];
+      const lines: string[] = [];
+      while (lines.length < 9000) {
+        const head = ["etl", one(["Daily", "", "'"]), "run", one(["a", "b,c"]), one(["i1", "i2"])].join(
+          "\x01",
+        );
+        const level = one(["INFO", "ERROR"]);
+        const time = () =>
+          below(50) === 0 ? one(["", "soon", "1,2", "-5", "1.6"]) : `${1_760_000_000_000 + below(1000)}`;
+        const count = one([1, 2, 127, 128, 129, 700, 5000]);
+        for (let n = 0; n < count; n++)
+          lines.push(
+            below(400) === 0
+              ? one(["", "too few", `${head}\x01`, `${head}\x017`])
+              : `${head}\x01${time()}\x01${level}\x01${one(texts)}`,
+          );
+      }
+      await history.write(logs("s", 7, lines));
+      const rows: unknown[][] = [];
+      // A reply has a limit.
+      for (let from = 0; from < lines.length; from += 1000)
+        rows.push(
+          ...(await rowsOf(
+            history,
+            `SELECT * EXCLUDE (agent_id, stream_id), agent_id, stream_id FROM logstore WHERE seq - 7 BETWEEN ${from} AND ${from + 999} ORDER BY rowid`,
+          )),
+        );
+      const wanted = lines.flatMap((text, index) => {
+        const fields = text.split("\x01");
+        if (fields.length < 8) return [];
+        const time = /^-?[\d.]+$/.test(fields[5] ?? "") ? Math.round(Number(fields[5])) : 0;
+        return [
+          [...fields.slice(0, 5), time, fields[6], fields.slice(7).join("\x01"), index + 7, "agent-1", "s"],
+        ];
+      });
+      expect(rows.length).toBe(wanted.length);
+      // One after the other: the difference of all of them would be long.
+      for (const [index, row] of rows.entries())
+        if (!Bun.deepEquals(row, wanted[index])) expect(row).toEqual(wanted[index] ?? []);
+      await history.close();
+    },
+  );
+
   test("an empty line keeps its number and is not stored", async () => {
     using directory = new TestDirectory();
     const history = await openHistory(directory);
