@@ -158,7 +158,8 @@ export class HistoryWriter {
         continue;
       }
       let end = start;
-      for (let size = 0; end < lines.length && end - start < STATEMENT_LINES && size < STATEMENT_CHARACTERS; ) {
+      let size = 0;
+      while (end < lines.length && end - start < STATEMENT_LINES && size < STATEMENT_CHARACTERS) {
         end = alike.end;
         size += alike.characters;
         alike = linesAlike(lines, end);
