@@ -2,7 +2,7 @@
 import type { AssignedItem, RunAssignment } from "../contract/messages.ts";
 import { expressionsOf, type ResponseValues, type TaskResult } from "../workflow/expressions.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
-import { factsOf } from "../workflow/run-facts.ts";
+import { factsOf, type RunFacts } from "../workflow/run-facts.ts";
 import { CannotStartError } from "./executors/index.ts";
 
 /** A task and the env of its workflow, with the values of their expressions. */
@@ -31,7 +31,7 @@ export function evaluated(
 ): Evaluated {
   const { workflow } = assignment;
   const compiled = expressionsOf(workflow).compile(template, "response", task.id);
-  const facts = factsOf(assignment, workflow);
+  const facts = factsFor(assignment);
   const value = compiled.evaluate({ facts, results, response, ...(item === undefined ? {} : { item }) });
   return { value, source: compiled.source };
 }
@@ -51,12 +51,21 @@ export function resolved(
   const { workflow } = assignment;
   if (workflow.language === undefined) return { task, workflowEnv: workflow.env };
   const expressions = expressionsOf(workflow);
-  const facts = factsOf(assignment, workflow);
-  const values = { facts, results, ...(item === undefined ? {} : { item }) };
+  const values = { facts: factsFor(assignment), results, ...(item === undefined ? {} : { item }) };
+  const place = assignment.run === undefined ? "start" : "hook";
   try {
-    return { task: expressions.resolveTask(task, values), workflowEnv: expressions.resolveEnv(values) };
+    return {
+      task: expressions.resolveTask(task, values, place),
+      workflowEnv: expressions.resolveEnv(values),
+    };
   } catch (error) {
     const { message, help } = error as { readonly message: string; readonly help?: string };
     throw new CannotStartError(`Cannot start: ${message}.`, { cause: error, hint: help });
   }
+}
+
+/** What the run knows of itself: for a hook, also how its tasks have ended. */
+function factsFor(assignment: RunAssignment): RunFacts {
+  const facts = factsOf(assignment, assignment.workflow);
+  return assignment.run === undefined ? facts : { ...facts, run: { ...facts.run, ...assignment.run } };
 }

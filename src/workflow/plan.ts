@@ -157,6 +157,7 @@ export function planOf(
       placement: placementOf(workflow, task),
       protocol: PROTOCOL_OF_HOOKS,
       hook: task.id,
+      ...(expressions === undefined ? {} : { reads: new Set(expressions.readsOf(task, "hook")) }),
       ...(storedSecretsOf(workflow, [task]).length === 0 ? {} : { usesStore: true }),
     }),
   );

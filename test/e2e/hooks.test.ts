@@ -49,6 +49,15 @@ beforeAll(async () => {
       `  on_success: ${sh("echo no mail >&2; exit 7")}}`,
       `  on_exit: ${sh("sleep 600")}, timeout: 500ms}`,
     ],
+    "reads.yml": [
+      "tasks:",
+      `  a: ${sh('echo rows=7 >> "$CDKTR_OUTPUT"')}}`,
+      `  b: ${sh("exit 1")}, depends: [a]}`,
+      "hooks:",
+      "  on_failure:",
+      '    env: {READ: "${{ run.status }} ${{ run.error }} ${{ run.failed_tasks }} ${{ tasks.a.outputs.rows }} ${{ tasks.b.status }}"}',
+      `    run: echo "$CDKTR_WORKFLOW_INSTANCE_ID $READ" >> ${ledger}`,
+    ],
     "hook.yml": ["tasks:", `  a: ${sh("exit 1")}}`, "hooks:", `  on_failure: ${held}}`],
   };
   for (const [path, lines] of Object.entries(flows)) cluster.writeWorkflow(path, `${lines.join("\n")}\n`);
@@ -82,6 +91,12 @@ test("after a failure and a timeout, the hooks for it run, and say why", async (
     "on_exit FAILED [timed out after 1s] [a]",
     "on_failure FAILED [timed out after 1s] [a]",
   ]);
+});
+
+test("expressions of a hook read how the run ended, and all of its tasks", async () => {
+  const id = await start("reads");
+  expect(await runOver(cluster.client, id)).toMatchObject({ status: "FAILED" });
+  expect(notesOf(id)).toEqual(['FAILED failed: b ["b"] 7 FAILED']);
 });
 
 test("a hook that fails, or takes too long, is shown and changes no status", async () => {

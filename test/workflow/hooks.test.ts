@@ -86,3 +86,14 @@ test("mistakes in a hook are found as in a task", () => {
     { code: "E011", message: 'task "on_exit" says neither "run" nor "config"' },
   ]);
 });
+
+test("expressions of a hook may read the end of the run and every task; those of a task may not", () => {
+  const file = (hook: string, task = "ls") =>
+    `tasks: {a: {config: !Subprocess {cmd: ls, args: ["${task}"]}}}\nhooks: {on_exit: {env: {X: "${hook}"}, run: ls}}\n`;
+  const workflow = definitionOf(file("${{ run.status }} ${{ run.failed_tasks }} ${{ tasks.a.error }}"));
+  expect(planOf(workflow).node("on_exit")?.reads).toEqual(new Set(["a"]));
+  expect(diagnosticsOf(file("${{ tasks.b.status }}"))).toMatchObject([
+    { code: "E063", message: 'there is no task "b"' },
+  ]);
+  expect(diagnosticsOf(file("x", "${{ run.status }}"))).toMatchObject([{ code: "E063" }]);
+});

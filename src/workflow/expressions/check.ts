@@ -82,13 +82,9 @@ class Checker {
     // Those of defaults are evaluated by the principal, and no agent sees them.
     if (place !== "default") this.hasTemplates = true;
     const task = path[0] === "tasks" && path[1] !== undefined ? String(path[1]) : null;
-    const compiled = compileTemplate(
-      text.trim(),
-      this.#scope(task === null && place === "start" && path[0] !== "hooks" ? "env" : place, task),
-      () => {
-        throw new Error("nothing is evaluated while a file is checked");
-      },
-    );
+    const compiled = compileTemplate(text.trim(), this.#scope(placeIn(path, place), task), () => {
+      throw new Error("nothing is evaluated while a file is checked");
+    });
     const offset = text.length - text.trimStart().length;
     // The text ends where YAML saw a comment.
     const isCut =
@@ -139,6 +135,12 @@ class Checker {
 /** Whether this is the default of a parameter, written in place of the parameter. */
 function isShortParam(path: IssuePath): boolean {
   return path.length === 2 && path[0] === "params";
+}
+
+/** Where an expression is evaluated: outside tasks, those for the start of a task are in the env of the workflow, or in a hook. */
+function placeIn([first]: IssuePath, place: Place): Place {
+  if (place !== "start" || first === "tasks") return place;
+  return first === "hooks" ? "hook" : "env";
 }
 
 function isTask(path: IssuePath): boolean {

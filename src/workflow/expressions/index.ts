@@ -12,6 +12,9 @@ export { checkExpressions } from "./check.ts";
 export type WorkflowWithExpressions = Pick<WorkflowDefinition, "tasks"> &
   Partial<Pick<WorkflowDefinition, "params" | "env">>;
 
+/** Where a task starts: in a run, or as a hook when the other tasks of the run are over. */
+type StartPlace = "start" | "hook";
+
 /** The most compiled texts that are kept of a workflow. */
 const KEPT = 10_000;
 
@@ -57,10 +60,11 @@ export class WorkflowExpressions {
 
   /**
    * A task with the values of all expressions that are evaluated when a try of it starts; the same object if there are none.
+   * @param place where the task starts: also when its run is over, if it is a hook
    * @throws ExpressionError that begins with the key, such as `env.DAY: …`
    */
-  resolveTask(task: TaskDefinition, values: ScopeValues): TaskDefinition {
-    return resolveTask(task, (text) => this.compile(text, "start", task.id), values);
+  resolveTask(task: TaskDefinition, values: ScopeValues, place: StartPlace = "start"): TaskDefinition {
+    return resolveTask(task, (text) => this.compile(text, place, task.id), values);
   }
 
   /** The names that expressions read of the event; null for all, undefined for none. */
@@ -77,7 +81,7 @@ export class WorkflowExpressions {
     const compiled = [
       ...defaults.map((text) => this.compile(text, "default", null)),
       ...templatesOfWorkflow(rest).map(({ text, place }) =>
-        this.compile(text, place === "start" ? "env" : place, null),
+        this.compile(text, place === "start" ? "hook" : place, null),
       ),
       ...tasks.flatMap((task) =>
         templatesOf(task).map(({ text, place }) => this.compile(text, place, task.id)),
@@ -91,8 +95,10 @@ export class WorkflowExpressions {
   }
 
   /** The ids of the tasks whose results the expressions of a task read, each once. */
-  readsOf(task: TaskDefinition): string[] {
-    const compiled = templatesOf(task).map(({ text, place }) => this.compile(text, place, task.id));
+  readsOf(task: TaskDefinition, start: StartPlace = "start"): string[] {
+    const compiled = templatesOf(task).map(({ text, place }) =>
+      this.compile(text, place === "start" ? start : place, task.id),
+    );
     return [...new Set(compiled.flatMap(({ tasks }) => tasks))];
   }
 
