@@ -111,3 +111,51 @@ test("a run of which a part waits goes on when the agent of another part is lost
   await y.execute(last);
   expect((await cluster.client().waitRun(id, 10_000)).status).toBe("COMPLETED");
 });
+
+test("how long a task waits may be an expression; one without a value fails the task", async () => {
+  const text = `params: {wait: 300ms}
+tasks:
+  a: ${RUN}}
+  given: {depends: [a], config: !Wait {for: "\${{ params.wait }}"}}
+  published: {depends: [a], config: !Wait {until: "\${{ tasks.a.outputs.time }}"}}
+  unknown: {depends: [a], config: !Wait {for: "\${{ tasks.a.outputs.span }}"}}
+  wrong: {depends: [a], config: !Wait {for: "\${{ tasks.a.outputs.time }}"}}
+`;
+  await using cluster = await new TestPrincipal({ workflows: { "w.yml": text } }).start();
+  const agent = await cluster.agent("x", { protocol: 3 });
+  const id = await trigger(cluster);
+  const slice = required(await agent.fetch());
+  expect(slice.tasks).toEqual(["a"]);
+  const done = agent.taskReport(slice, "a", "COMPLETED");
+  const time = new Date(Date.now() + 500).toISOString();
+  await agent.send({ ...agent.taskReport(slice, "a", "RUNNING"), seq: done.seq });
+  await agent.send({ ...done, seq: done.seq + 1, outputs: { time } });
+  agent.seq = done.seq + 1;
+  await agent.send(agent.runReport(slice, "COMPLETED"));
+  const run = await cluster.client().waitRun(id, 10_000);
+  expect(statusesOf(run)).toEqual({
+    a: "COMPLETED",
+    given: "COMPLETED",
+    published: "COMPLETED",
+    unknown: "FAILED",
+    wrong: "FAILED",
+  });
+  const of = (task: string) => run.tasks.find(({ task_id }) => task_id === task);
+  expect(of("published")?.finished_at_ms).toBeGreaterThanOrEqual(Date.parse(time));
+  expect(of("unknown")?.error).toBe('for: tasks.a.outputs.span has no value: "a" published no "span"');
+  expect(of("wrong")?.error).toStartWith("for: ");
+});
+
+test("each item of a fan-out may wait for its own time", async () => {
+  const text = `tasks:
+  pause: {foreach: [100ms, 300ms], max_parallel: 1, config: !Wait {for: "\${{ item }}"}}
+`;
+  await using cluster = await new TestPrincipal({ workflows: { "w.yml": text } }).start();
+  const run = await cluster.client().waitRun(await trigger(cluster), 10_000);
+  expect(run).toMatchObject({
+    status: "COMPLETED",
+    tasks: [{ items: { total: 2, by_status: { COMPLETED: 2 } } }],
+  });
+  // One after the other.
+  expect(run.duration_ms).toBeGreaterThanOrEqual(400);
+});

@@ -1,6 +1,10 @@
 /** The kinds of tasks that the principal carries out itself: what they wait for. A new one needs a row here. */
-import type { WaitRecord } from "../../storage/operational/store.ts";
+import { errorMessage } from "../../errors.ts";
+import type { OperationalTx, RunRecord, WaitRecord } from "../../storage/operational/store.ts";
+import { expressionsOf, type TaskResult } from "../../workflow/expressions.ts";
 import type { TaskConfig } from "../../workflow/model.ts";
+import { factsOf } from "../../workflow/run-facts.ts";
+import type { RunProgress } from "./progress-of-runs.ts";
 
 /** What a task waits for. */
 export type RunWait = Pick<WaitRecord, "kind" | "due_ms" | "data">;
@@ -30,4 +34,41 @@ export function beginWait<C extends TaskConfig>(config: C, at: number): RunWait 
   const kind = (KINDS as Partial<Record<string, unknown>>)[config.type] as RunKind<C> | undefined;
   if (kind === undefined) throw new Error(`the principal does not carry out tasks of kind !${config.type}`);
   return kind.begin(config, at);
+}
+
+/**
+ * The config of a task that begins to wait, with the values of its expressions; or why one has no value. Part of a unit of work.
+ * @param id of its node
+ */
+export async function configOf(
+  tx: OperationalTx,
+  run: RunRecord,
+  { definition, progress, items }: RunProgress,
+  id: string,
+): Promise<{ readonly config: TaskConfig } | { readonly error: string }> {
+  const node = progress.node(id);
+  const task = definition.tasks.find((each) => each.id === (node?.item?.task ?? id));
+  if (task === undefined) throw new Error(`there is no task "${id}"`);
+  if (definition.language === undefined) return { config: task.config };
+  const reads = [...(node?.reads ?? [])];
+  const outputs = await tx.outputsOf(run.workflow_instance_id, reads);
+  const known = progress.results(reads);
+  const results = (read: string): TaskResult | undefined => {
+    const end = known[read];
+    const published = outputs.get(read);
+    return end && { ...end, outputs: published === undefined ? null : JSON.parse(published) };
+  };
+  const item = node?.item && items.get(node.item.task)?.[node.item.index];
+  try {
+    const values = {
+      facts: factsOf(run, definition),
+      results,
+      ...(node?.item === undefined || item === undefined
+        ? {}
+        : { item: { ...item, index: node.item.index } }),
+    };
+    return { config: expressionsOf(definition).resolveTask(task, values).config };
+  } catch (error) {
+    return { error: errorMessage(error) };
+  }
 }

@@ -33,7 +33,7 @@ import type { Definitions } from "./definitions.ts";
 import { type CancelDecision, FanOuts } from "./fan-outs.ts";
 import { needsOfSlice } from "./needs.ts";
 import { isTold, type ProgressOfRuns, type RunProgress } from "./progress-of-runs.ts";
-import { beginWait } from "./run-kinds.ts";
+import { beginWait, configOf } from "./run-kinds.ts";
 import { limited, newNodeRun, type RunWriting } from "./run-writing.ts";
 
 /** How those tasks of a slice end whose end its agent did not report. */
@@ -354,7 +354,7 @@ export class SplitRuns {
           else left.push(...(await this.#fanOuts.expand(tx, run, of, decision.task, at)));
           break;
         case "wait":
-          present = await this.#wait(tx, present, of, decision.task, at);
+          present = await this.#wait(tx, present, of, decision.task, at, left);
           break;
         case "skip": {
           const { task: id, status, reason: error, isAllowed } = decision;
@@ -424,19 +424,28 @@ export class SplitRuns {
   async #wait(
     tx: OperationalTx,
     run: RunRecord,
-    { definition, progress }: RunProgress,
+    of: RunProgress,
     taskId: string,
     at: number,
+    decisions: Decision[],
   ): Promise<RunRecord> {
     const { workflow_instance_id } = run;
+    const { definition, progress } = of;
     const node = progress.node(taskId);
-    const config = definition.tasks.find(({ id }) => id === (node?.item?.task ?? taskId))?.config;
-    if (config === undefined) throw new Error(`there is no task "${taskId}"`);
     if ((await tx.getWait(workflow_instance_id, taskId)) !== null) return run;
     const begun = run.status === "PENDING" ? await this.#begun(tx, run, at) : run;
     const fresh = newNodeRun(begun, taskId, node, { slice: 0, attempt: begun.attempt }, at);
     const task = { ...fresh, started_at_ms: at };
-    const wait = beginWait(config, at);
+    const found = await configOf(tx, begun, of, taskId);
+    if ("error" in found) {
+      const { error } = found;
+      const isAllowed = node?.allowsFailure === true;
+      const end = { status: "FAILED", error, allowed: isAllowed ? 1 : 0 } as const;
+      await this.#o.writing.setTask(tx, begun, null, fresh, null, at, end);
+      decisions.push(...progress.ended(taskId, { status: "FAILED", error, isAllowed, isUnstarted: true }));
+      return begun;
+    }
+    const wait = beginWait(found.config, at);
     const { due_ms } = wait;
     await this.#o.writing.setTask(tx, begun, null, task, null, at, { status: "WAITING", due_ms });
     const { task_instance_id } = task;
