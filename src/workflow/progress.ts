@@ -27,6 +27,7 @@
  *             it waits for its next try (waits)                  asleep    none
  *             its items are known (expanded)                     expanded  start of the items, up to max_parallel at once
  *             released                                           waiting   as from waiting
+ *             requeued                                           assigned  none: whoever gets the slice next decides about it
  *   asleep    ended                                              over      those of its dependents
  *             its time has come (due)                            started   start
  *             an open slice elsewhere has it (assigned)          assigned  none: it tries again
@@ -38,6 +39,7 @@
  *                                                                          skip and cancel of the others
  *             the last item is over                              over      end: the worst status of the items, their outputs
  *   over      released, unless COMPLETED or stopped              waiting   as from waiting
+ *             requeued, unless COMPLETED or stopped              assigned  none, or as from waiting for an item
  *             SKIPPED, or FAILED without having started, and
  *             what it needs is released, unless another need
  *             is not accepted                                    waiting   as from waiting
@@ -323,14 +325,18 @@ export class Progress {
    * been decided about.
    */
   released(tasks: Iterable<string>): Decision[] {
-    for (const task of tasks) {
-      const state = this.#states.get(task);
-      if (state === undefined || !state.isScoped || state.phase === "waiting" || state.phase === "expanded")
-        continue;
-      if (state.phase === "over" && this.#staysOver(state)) continue;
-      this.#reopen(state);
-    }
+    this.#release(tasks);
     return this.#settle();
+  }
+
+  /** As {@link released}, but the slice waits for another agent, which decides about its tasks again. */
+  requeued(tasks: readonly string[]): Decision[] {
+    this.#release(tasks);
+    // An item is first decided about here: it may be cancelled with others by now.
+    this.assigned(tasks.filter((task) => this.#states.get(task)?.parent === null));
+    const decisions = this.#settle();
+    this.assigned(tasks);
+    return decisions;
   }
 
   /** A started task waits for its next try. Also for one that is known to wait from before, then before {@link begin}. */
@@ -445,6 +451,16 @@ export class Progress {
   dropOutputs(task: string): void {
     const state = this.#state(task);
     if (state.end !== null) state.end = { ...state.end, outputs: null };
+  }
+
+  #release(tasks: Iterable<string>): void {
+    for (const task of tasks) {
+      const state = this.#states.get(task);
+      if (state === undefined || !state.isScoped || state.phase === "waiting" || state.phase === "expanded")
+        continue;
+      if (state.phase === "over" && this.#staysOver(state)) continue;
+      this.#reopen(state);
+    }
   }
 
   #staysOver({ node, end }: State): boolean {

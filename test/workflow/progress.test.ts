@@ -192,6 +192,22 @@ describe("slices elsewhere", () => {
     expect(said(progress.ended("b", COMPLETED))).toEqual(["start c", "start e"]);
   });
 
+  test("conditions in a slice that gets another agent are for that agent to decide", () => {
+    const when = () => ({ skip: "1 > 2 is false" });
+    const progress = new Progress(planned("a; b < a; c < b", { b: { when } }));
+    progress.begin();
+    progress.assigned(["a", "b"]);
+    progress.ended("a", COMPLETED);
+    expect(said(progress.ended("b", { status: "SKIPPED" }))).toEqual([
+      'skip c SKIPPED: "b", on which it depends, SKIPPED',
+      "finish COMPLETED",
+    ]);
+    expect(progress.requeued(["a", "b"])).toEqual([]);
+    expect(progress.finish).toBeNull();
+    expect(["a", "b", "c"].map((id) => progress.status(id))).toEqual(["COMPLETED", "assigned", "undecided"]);
+    expect(said(progress.ended("b", COMPLETED))).toEqual(["start c"]);
+  });
+
   test("what another task is to blame for, too, stays skipped", () => {
     const progress = new Progress(planned("a; b; c < a b"));
     progress.begin();

@@ -166,8 +166,7 @@ export class SplitRuns {
     );
     const undecided: string[] = [];
     await this.#advance(tx, run, at, (progress) => {
-      const decisions = progress.released(tasks);
-      progress.assigned(tasks);
+      const decisions = progress.requeued(tasks);
       // Who follows a failure must not start before it is known whether it fails again.
       for (const other of others) {
         const among = new Set(other.tasks);
