@@ -24,6 +24,7 @@ import { isDoneWithin, pause } from "../timer.ts";
 import { variablesOf } from "../workflow/secrets.ts";
 import { agentsDirectory, claimIdentity, identityOf, leftBehind } from "./agent-id.ts";
 import { AgentLife, type AgentPhase } from "./agent-phase.ts";
+import { Cgroups } from "./cgroups.ts";
 import { AGENT_MARKER, inheritedEnvironment, runVariables, without } from "./environment.ts";
 import { ForeignMounts } from "./foreign-mounts.ts";
 import { automaticLabels } from "./labels.ts";
@@ -261,6 +262,7 @@ export class Agent extends BackgroundService<AgentSignals> {
         survivors,
         files: new TaskFiles(join(directory, agentId)),
         directories: new RunDirectories(join(directory, agentId), this.clock),
+        cgroups: new Cgroups(),
       },
       secrets: {
         own,

@@ -8,6 +8,7 @@ const WNOHANG = 1;
 const POLLIN = 0x1;
 const POLLHUP = 0x10;
 const RLIMIT_CORE = 4;
+const RLIMIT_DATA = 2;
 const RLIMIT_NOFILE = 7;
 /** Signals that the runtime ignores (SIGPIPE, SIGXFSZ), which a program would inherit. */
 const IGNORED = [13, 25];
@@ -21,6 +22,7 @@ const SYMBOLS = {
   getrlimit: { args: ["i32", "ptr"], returns: "i32" },
   setrlimit: { args: ["i32", "ptr"], returns: "i32" },
   signal: { args: ["i32", "ptr"], returns: "ptr" },
+  getxattr: { args: ["ptr", "ptr", "ptr", "u64"], returns: "i64" },
 } as const;
 
 type Libc = ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
@@ -92,17 +94,23 @@ export function reap(pid: number): void {
 
 /**
  * Replaces this process with another program, with default signal handling.
+ * @param data the most private memory that it may have, bytes: it would leave this process none to work with, so it is set at the end
  * @throws an error with the code EACCES if the system refuses
  */
 export function replaceProcess(
   file: string,
   argv: readonly string[],
   env: Readonly<Record<string, string>>,
+  data?: number,
 ): never {
   const path = Buffer.from(`${file}\0`);
   const argumentList = stringList(argv);
   const environment = stringList(Object.entries(env).map(([name, value]) => `${name}=${value}`));
   for (const signal of IGNORED) libc().signal(signal, null);
+  if (data !== undefined) {
+    limits.fill(BigInt(data));
+    libc().setrlimit(RLIMIT_DATA, ptr(limits));
+  }
   libc().execve(ptr(path), ptr(argumentList.pointers), ptr(environment.pointers));
   throw Object.assign(new Error("the system refuses to execute it"), { code: "EACCES" });
 }
@@ -152,4 +160,16 @@ function setCoreLimit(soft: bigint, hard: bigint): void {
   limits[0] = soft;
   limits[1] = hard;
   libc().setrlimit(RLIMIT_CORE, ptr(limits));
+}
+
+/** The value of an extended attribute of a file; undefined if it has none. */
+export function extendedAttribute(path: string, name: string): string | undefined {
+  const value = Buffer.alloc(64);
+  const length = libc().getxattr(
+    ptr(Buffer.from(`${path}\0`)),
+    ptr(Buffer.from(`${name}\0`)),
+    ptr(value),
+    value.length,
+  );
+  return length < 0 ? undefined : value.subarray(0, Number(length)).toString();
 }

@@ -15,6 +15,7 @@ import { ITEM_VARIABLES } from "../workflow/own-variables.ts";
 import { mayRetry, retryDelayMs } from "../workflow/retry.ts";
 import { canTransition, isTerminal, type RunStatus } from "../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../workflow/task-state.ts";
+import type { Cgroups } from "./cgroups.ts";
 import { type EnvFile, envFileOf, withEnvFile } from "./env-file.ts";
 import { AGENT_MARKER, itemVariables, TASK_VARIABLES, taskEnvironment } from "./environment.ts";
 import {
@@ -39,6 +40,7 @@ import type { RunSecrets } from "./secrets/run-secrets.ts";
 import { NoRoomError } from "./spawn-error.ts";
 import { describeSurvivors, type Survivors } from "./survivors.ts";
 import type { Inputs, TaskFiles, TryFiles } from "./task-files.ts";
+import { TaskLimits } from "./task-limits.ts";
 import { TaskLog } from "./task-log.ts";
 import type { Barrier, TaskPaths } from "./task-paths.ts";
 import { type ProcessEnd, TaskProcess } from "./task-process.ts";
@@ -72,6 +74,8 @@ export interface AgentContext {
   readonly files: TaskFiles;
   /** The directories that runs have for themselves. */
   readonly directories: RunDirectories;
+  /** Where the limits of tasks are enforced. */
+  readonly cgroups: Cgroups;
   /** The most that tasks of a part of a run may have published that others of it still need, bytes; 128 MiB by default. */
   readonly keptOutputsBytes?: number;
   /** Gives numbers from 0 to below 1, for the jitter of delays; Math.random by default. */
@@ -164,6 +168,8 @@ export class TaskRun {
   #reading: AbortController | undefined;
   /** Set while this process performs the try itself. */
   #performing: AbortController | undefined;
+  /** Those of the current try, if the task has any. */
+  #limits: TaskLimits | undefined;
   readonly #limit: Timer;
   readonly #retry: Timer;
   readonly #starting: Timer;
@@ -471,6 +477,8 @@ export class TaskRun {
   /** The try ends without a process. */
   #couldNotStart(error: string): void {
     this.#files?.remove();
+    this.#limits?.close(true);
+    this.#limits = undefined;
     this.#leaveSlot();
     this.#context.slots.release();
     this.#failed({ error });
@@ -510,17 +518,29 @@ export class TaskRun {
       return undefined;
     }
     this.#mount = barrier?.point;
-    if (barrier === undefined) return commandFor(config, context);
+    const limits = this.#limitsOf();
+    if (barrier === undefined && limits === undefined) return commandFor(config, context);
     const { script: file, preload: before } = context;
     const instructions: Instructions = {
       config,
       directory,
       script: file,
       preload: before,
-      envFile,
+      envFile: barrier === undefined ? undefined : envFile,
+      confinement: limits?.confinement,
       openFiles,
     };
-    return starterCommand(instructions, environment, (text) => files.writeInstructions(text));
+    return starterCommand(instructions, context.environment, (text) => files.writeInstructions(text));
+  }
+
+  /** The limits of the try, which are told once. */
+  #limitsOf(): TaskLimits | undefined {
+    const { limits } = this.#resolved.task;
+    if (limits === undefined || Object.keys(limits).length === 0) return undefined;
+    if (this.#limits !== undefined) return this.#limits;
+    this.#limits = new TaskLimits(limits, `${this.id}-${this.#attempt}`, this.#context.cgroups);
+    if (this.#attempt === 1) this.#log.remark("INFO", this.#limits.remark);
+    return this.#limits;
   }
 
   #envFile(name: string, context: ExecutionContext): EnvFile {
@@ -606,8 +626,20 @@ export class TaskRun {
     }
   }
 
-  #judge(end: ProcessEnd): void {
-    if (this.#fault !== undefined) {
+  #judge(ended: ProcessEnd): void {
+    const limits = this.#limits?.close((this.#resolved.task.background ?? "kill") !== "leave");
+    this.#limits = undefined;
+    const end = limits?.peakKb == null ? ended : { ...ended, maxRssKb: limits.peakKb };
+    const hasFailed = end.signal !== null || end.exitCode !== 0;
+    if (
+      limits?.exceeded !== undefined &&
+      hasFailed &&
+      this.#stopped === undefined &&
+      this.#fault === undefined
+    ) {
+      this.#log.remark("ERROR", `The task ${limits.exceeded}.`);
+      this.#failed({ error: limits.exceeded, end });
+    } else if (this.#fault !== undefined) {
       this.#failed({ error: this.#fault, end });
     } else if (end.signal !== null) {
       if (this.#stopped === undefined) {

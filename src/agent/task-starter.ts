@@ -1,7 +1,7 @@
 /**
- * Starts a task from within its own process: checks the paths, enters the working directory, and replaces itself with the program. The
- * agent uses this for tasks on a foreign mount: if the mount does not respond, this process blocks instead of the agent. It is treated
- * like any other process of a task, so timeouts and cancelling apply to it.
+ * Starts a task from within its own process: checks the paths, limits itself, enters the working directory, and replaces itself with the
+ * program. The agent uses this for tasks with limits, and for those on a foreign mount: if the mount does not respond, this process blocks
+ * instead of the agent. It is treated like any other process of a task, so timeouts and cancelling apply to it.
  */
 
 import { accessSync, constants, readFileSync, readlinkSync } from "node:fs";
@@ -9,12 +9,14 @@ import { delimiter, join, resolve } from "node:path";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { ownExecutable, START_TASK } from "../host/self.ts";
 import type { TaskConfig } from "../workflow/model.ts";
+import { moveTo } from "./cgroups.ts";
 import { type EnvFile, withEnvFile } from "./env-file.ts";
 import type { Command } from "./executors/executor.ts";
 import { commandFor } from "./executors/index.ts";
 import { kindOf } from "./executors/paths.ts";
 import { replaceProcess, setOpenFilesLimit } from "./libc.ts";
 import { explainSpawnError } from "./spawn-error.ts";
+import type { Confinement } from "./task-limits.ts";
 
 /** The exit status of a command that cannot be started, as in a shell. */
 const CANNOT_START = 127;
@@ -27,6 +29,7 @@ export interface Instructions {
   readonly script?: string | undefined;
   readonly preload?: string | undefined;
   readonly envFile?: EnvFile | undefined;
+  readonly confinement?: Confinement | undefined;
   /** The soft limit of open files; undefined for that of the agent. */
   readonly openFiles?: number | undefined;
 }
@@ -69,11 +72,12 @@ export function startTask(how: string): number {
   for (const [name, value] of Object.entries(process.env)) if (value !== undefined) environment[name] = value;
   try {
     const instructions: Instructions = JSON.parse(how.startsWith("{") ? how : readFileSync(how, "utf8"));
-    const { config, directory, script, preload, envFile, openFiles } = instructions;
+    const { config, directory, script, preload, envFile, confinement, openFiles } = instructions;
     if (envFile !== undefined) environment = withEnvFile(environment, envFile);
     const command = commandFor(config, { directory, environment, script, preload });
     if (openFiles !== undefined) setOpenFilesLimit(openFiles);
-    become(command);
+    if (confinement?.group !== undefined) moveTo(confinement.group, String(process.pid));
+    become(command, confinement?.data);
   } catch (error) {
     const hint = error instanceof CdktrError && error.hint !== undefined ? ` ${error.hint}` : "";
     console.error(errorMessage(error) + hint);
@@ -81,10 +85,10 @@ export function startTask(how: string): number {
   return CANNOT_START;
 }
 
-function become(command: Command): never {
+function become(command: Command, data: number | undefined): never {
   try {
     process.chdir(command.cwd);
-    replaceProcess(programOf(command), command.argv, command.env);
+    replaceProcess(programOf(command), command.argv, command.env, data);
   } catch (error) {
     throw explainSpawnError(error, command);
   }

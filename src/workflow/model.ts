@@ -43,12 +43,14 @@ import {
   labelValue,
   name,
   paramType,
+  processors,
   text,
   timestamp,
   timezone,
   whole,
 } from "./scalars.ts";
 import { secretSources, secretVariables, VARIABLE_NAME } from "./secrets.ts";
+import { size } from "./size.ts";
 import type { RunStatus } from "./status.ts";
 
 export { IDENTIFIER } from "./field.ts";
@@ -159,6 +161,12 @@ export type Background = (typeof BACKGROUND)[number];
 /** How long a task may take to end, ms: the principal and the service manager wait for it. */
 const LONGEST_GRACE_MS = 3_600_000;
 
+const Limits = new Block({
+  memory: size().sparse().as("memory_bytes").describe("The most memory, such as 2GiB"),
+  cpu: processors().sparse().describe("The most processors at once, such as 1.5"),
+  pids: whole(1, 4_194_304).sparse().describe("The most processes and threads"),
+});
+
 const WHO = {
   name: displayName(),
   description: text().optional(),
@@ -225,6 +233,9 @@ const HOW = {
     .sparse()
     .as("grace_ms")
     .describe("Time between TERM and KILL when the task is ended; by default 5s"),
+  limits: Limits.help("such as {memory: 2GiB, cpu: 1.5, pids: 500}")
+    .sparse()
+    .describe("What the task may use of the host, as far as the agent can enforce it"),
   secrets: secretVariables(variableNames).describe(
     "Secrets of the workflow that the task gets as environment variables: their names, or names by variable",
   ),

@@ -141,6 +141,27 @@ export const fraction = () =>
     { noun: "a number from 0 to 1" },
   );
 
+const LEAST_CPU = 0.01;
+const MOST_CPU = 4096;
+
+/** A number of processors. */
+export const processors = () =>
+  scalar(
+    z.number().min(LEAST_CPU).max(MOST_CPU),
+    { type: "number", minimum: LEAST_CPU, maximum: MOST_CPU },
+    (value, refuse) => {
+      const thousandths = /^(\d{1,7})m$/.exec(value)?.[1];
+      if (!/^\+?(\d+(\.\d*)?|\.\d+)$/.test(value)) {
+        const help = thousandths === undefined ? "such as 0.5 or 2" : `write ${Number(thousandths) / 1000}`;
+        return refuse("E012", `must be a number of processors, not "${value}"`, help);
+      }
+      const number = Number(value);
+      if (number < LEAST_CPU) return refuse("E014", `must be at least ${LEAST_CPU}`);
+      return number > MOST_CPU ? refuse("E014", `must be at most ${MOST_CPU}`) : number;
+    },
+    { noun: "a number of processors" },
+  );
+
 /** A duration, stored in ms. */
 export const duration = (minMs: number, maxMs = Number.POSITIVE_INFINITY): Field<number> =>
   scalar(

@@ -360,6 +360,38 @@ const CASES: readonly Case[] = [
     message: "there is no anchor &x before this alias",
     help: 'if it is a string, put it in quotes: "*x"',
   },
+  ...(
+    [
+      ["memory: 2GB", 22, '"memory" in limits of task "a": "2GB" is not a size', "write 2GiB or 512MiB"],
+      ["memory: 2048", 22, '"memory" in limits of task "a": "2048" is not a size', "write 2GiB or 512MiB"],
+      ["memory: 1KiB", 22, '"memory" in limits of task "a" must be at least 1MiB', undefined],
+      ["cpu: 0.001", 19, '"cpu" in limits of task "a" must be at least 0.01', undefined],
+      ["pids: 0", 20, '"pids" in limits of task "a" must be at least 1', undefined],
+    ] as const
+  ).map(([limit, column, message, help]) => ({
+    about: `a limit: ${limit}`,
+    text: task(`    limits: {${limit}}\n`),
+    code: "E014" as const,
+    at: `6:${column}`,
+    message,
+    ...(help === undefined ? {} : { help }),
+  })),
+  {
+    about: "thousandths of a processor",
+    text: task("    limits: {cpu: 500m}\n"),
+    code: "E012",
+    at: "6:19",
+    message: '"cpu" in limits of task "a" must be a number of processors, not "500m"',
+    help: "write 0.5",
+  },
+  {
+    about: "an unknown limit",
+    text: task("    limits: {mem: 1GiB}\n"),
+    code: "E010",
+    at: "6:14",
+    message: 'unknown key "mem" in limits of task "a"',
+    help: /memory/,
+  },
   // E060 expression-in-script
   {
     about: "an expression in a script of one line",

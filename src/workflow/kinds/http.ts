@@ -168,7 +168,7 @@ export const Http = new Kind(
   {
     command: (config) => [methodOf(config), config.url],
     // It has no process.
-    ignores: ["working_directory", "env", "env_file", "stdin", "background", "grace", "secrets"],
+    ignores: ["working_directory", "env", "env_file", "stdin", "background", "grace", "limits", "secrets"],
     noEffect: ({ method, body }) =>
       body !== undefined && method !== undefined && WITHOUT_BODY.has(method)
         ? {

@@ -2,6 +2,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Cgroups } from "../../../src/agent/cgroups.ts";
 import { inheritedEnvironment, runVariables } from "../../../src/agent/environment.ts";
 import { ForeignMounts } from "../../../src/agent/foreign-mounts.ts";
 import { Outbox } from "../../../src/agent/outbox.ts";
@@ -108,6 +109,7 @@ export interface BenchOptions {
   readonly paths?: TaskPaths;
   readonly openFiles?: number;
   readonly keptOutputsBytes?: number;
+  readonly cgroups?: Cgroups;
   readonly random?: () => number;
 }
 
@@ -139,6 +141,7 @@ export class Bench implements Disposable {
       endedTasks: new Map(),
       survivors: new Survivors(() => {}),
       files: new TaskFiles(join(this.directory, "data")),
+      cgroups: options.cgroups ?? new Cgroups(),
       directories: new RunDirectories(join(this.directory, "data"), options.clock ?? systemClock),
       ...(options.keptOutputsBytes === undefined ? {} : { keptOutputsBytes: options.keptOutputsBytes }),
       ...(options.random === undefined ? {} : { random: options.random }),

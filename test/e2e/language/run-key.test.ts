@@ -108,6 +108,33 @@ test("!Bun runs TypeScript with the executable itself, whose children are cdktr 
   expect(await linesOfRun(run, "a")).toEqual(['[ "$(x)", "--version" ] undefined a/b', "true"]);
 });
 
+test("limits are those of the task alone, and its log says how they are enforced", async () => {
+  cluster.writeWorkflow(
+    "limits.yml",
+    `tasks:
+  hog:
+    shell: python3
+    limits: {memory: 64MiB}
+    run: x = bytearray(200 * 1024 * 1024)
+  next:
+    depends: {hog: failed}
+    shell: python3
+    run: print(len(bytearray(200 * 1024 * 1024)))
+`,
+  );
+  await until("it is loaded", async () => "limits" in (await cluster.client.listWorkflows()));
+  const run = await trigger(cluster, "limits");
+  const over = await runOver(cluster.client, run);
+  expect(over.tasks.find(({ task_id }) => task_id === "hog")).toMatchObject({
+    status: "FAILED",
+    error: expect.stringMatching(/^(exit status 1: MemoryError|exceeded its memory limit of 64MiB)$/),
+  });
+  expect((await linesOfRun(run, "hog"))[0]).toMatch(
+    /^limits: memory 64MiB by (RLIMIT_DATA, for each process|cgroup)\.$/,
+  );
+  expect(await linesOfRun(run, "next")).toEqual(["209715200"]);
+});
+
 test("a directory of a run that agents share goes when the run is over, whichever of them ends it", async () => {
   cluster.writeWorkflow(
     "shared.yml",
