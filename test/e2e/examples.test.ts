@@ -63,6 +63,13 @@ test("secrets: the token is in no line", async () => {
   expect(lines).toEqual(["the token is ***", "it has 36 characters", "***", "***"]);
 });
 
+test("scripts: three languages share a directory of the run", async () => {
+  const { run, lines, code } = await follow("scripts");
+  expect([code, run.status]).toEqual([0, "COMPLETED"]);
+  expect(lines).toContain("all squares are right");
+  expect(lines).toContain("The 20 squares add up to 2870.");
+});
+
 test("failure: what depends on the failed task is skipped, the rest goes on, the nap is cut short", async () => {
   const { run, lines, code } = await follow("failure");
   expect(code).toBe(1);
