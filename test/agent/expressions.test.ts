@@ -211,6 +211,18 @@ describe("a value reaches the task as it is", () => {
     expect(outcome.end).toBe("COMPLETED");
   });
 
+  test("1 MB of it, as standard input", async () => {
+    const outcome = await run({
+      publish: { run: `head -c 200000 /dev/zero | tr '\\0' x | sed 's/^/big=/' > "$CDKTR_OUTPUT"` },
+      a: {
+        depends: ["publish"],
+        run: ["wc", "-c"],
+        stdin: "${{ [1, 2, 3, 4, 5].map(n, tasks.publish.outputs.big).join() }}",
+      },
+    });
+    expect(outcome.log("a")).toEqual(["INFO 1000000"]);
+  });
+
   test("also inside other text", async () => {
     const value = `a'"$(touch pwned)\n-rf`;
     const outcome = await run(

@@ -2251,6 +2251,7 @@ describe("each mistake", () => {
       "W005",
       "W006",
       "W007",
+      "W010",
       "W014",
       "W009",
     ];
@@ -2261,8 +2262,6 @@ describe("each mistake", () => {
 
 /** Codes of keys that do not exist yet, one a line: whoever adds the key takes its codes out. */
 const RESERVED: readonly string[] = [
-  // expressions
-  "W010",
   // outputs
   "W011",
   // foreach, matrix
@@ -2270,6 +2269,27 @@ const RESERVED: readonly string[] = [
 ];
 
 describe("warnings", () => {
+  test.each([
+    ["tasks.a.status == 'success'", "8:33", 'tasks.a.status is never "success"', 'write "COMPLETED"'],
+    [
+      "tasks.a.status in ['COMPLETED', 'failed']",
+      "8:47",
+      'tasks.a.status is never "failed"',
+      'did you mean "FAILED"?',
+    ],
+    [
+      "tasks.a.status != 'RUNNING'",
+      "8:33",
+      'tasks.a.status is never "RUNNING"',
+      "it is COMPLETED, FAILED, CRASHED, SKIPPED or CANCELLED",
+    ],
+  ])("W010 never-true: %s", (when, at, message, help) => {
+    const found = diagnosticsOf(task(`  b:\n    depends: [a]\n    when: \${{ ${when} }}\n    run: ls\n`));
+    expect(found.map((each) => ({ ...each, at: `${each.line}:${each.column}` }))).toMatchObject([
+      { code: "W010", severity: "warning", at, message, help },
+    ]);
+  });
+
   test("W001 repeated-dependency", () => {
     const text = task("  b:\n    name: b\n    depends: [a, a]\n    config: !Subprocess {cmd: ls}\n");
     const result = parseWorkflow(text, { path: "test.yml", id: "test" });

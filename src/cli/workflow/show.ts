@@ -218,6 +218,15 @@ function environment(env: Readonly<Record<string, string>>): string | null {
     : entries.map(([name, value]) => plainText(`${name}=${value}`)).join(" ");
 }
 
+/** What a file says of a key, also where an expression is. */
+function triesText({ retry }: TaskDefinition): string {
+  return retry.templates?.max_attempts ?? String(retry.max_attempts);
+}
+
+function timeoutText({ templates, timeout_ms }: TaskDefinition): string {
+  return templates?.timeout ?? (timeout_ms === null ? "-" : formatDuration(timeout_ms));
+}
+
 function taskTable(tasks: readonly TaskDefinition[]): string[] {
   return renderTable<TaskDefinition>(
     [
@@ -235,10 +244,10 @@ function taskTable(tasks: readonly TaskDefinition[]): string[] {
         : []),
       { title: "TYPE", value: (task) => task.config.type },
       { title: "RUNS", value: commandOf, flexible: true },
-      { title: "TRIES", value: (task) => String(task.retry.max_attempts), align: "right" },
+      { title: "TRIES", value: triesText, align: "right" },
       {
         title: "TIMEOUT",
-        value: (task) => (task.timeout_ms === null ? "-" : formatDuration(task.timeout_ms)),
+        value: timeoutText,
         align: "right",
       },
       ...(tasks.some((task) => task.allow_failure !== undefined)

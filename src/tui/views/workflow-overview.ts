@@ -126,8 +126,12 @@ function taskLines(task: TaskDefinition, width: number): Span[][] {
     [task.depends.length === 0 ? "" : `  after ${after.join(", ")}`, DIM],
   ];
   const extras: string[] = [];
-  if (task.retry.max_attempts > 1) extras.push(`${task.retry.max_attempts} attempts`);
-  if (task.timeout_ms !== null) extras.push(`timeout ${duration(task.timeout_ms)}`);
+  const attempts = task.retry.templates?.max_attempts;
+  const timeout = task.templates?.timeout;
+  if (attempts !== undefined) extras.push(`${attempts} attempts`);
+  else if (task.retry.max_attempts > 1) extras.push(`${task.retry.max_attempts} attempts`);
+  if (timeout !== undefined) extras.push(`timeout ${timeout}`);
+  else if (task.timeout_ms !== null) extras.push(`timeout ${duration(task.timeout_ms)}`);
   if (task.allow_failure !== undefined) extras.push("may fail");
   if (extras.length > 0) first.push([`  ${extras.join(", ")}`, DIM]);
   const lines: Span[][] = [first];

@@ -99,7 +99,7 @@ class Checker {
       this.#add(node, text, { ...problem, start: 0, end: text.length });
       return;
     }
-    for (const problem of compiled.problems) {
+    for (const problem of [...compiled.problems, ...compiled.warnings]) {
       this.#add(node, text, { ...problem, start: problem.start + offset, end: problem.end + offset });
     }
     if (compiled.problems.length > 0) return;

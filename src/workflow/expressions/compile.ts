@@ -7,7 +7,7 @@ import { type Node, parseExpression } from "./cel.ts";
 import { functionNames, NAMED_TYPES, type Overload, overloadsOf } from "./functions.ts";
 import { ExpressionError, Fault, type Machine, NoValueError, TooManyStepsError } from "./machine.ts";
 import { type Arithmetic, arithmeticType, calculate, negate, ordered } from "./operators.ts";
-import { ExpressionProblem } from "./problem.ts";
+import { ExpressionProblem, type PlacedProblem } from "./problem.ts";
 import { type Found, type Reference, referenceAt } from "./references.ts";
 import type { Scope } from "./scope.ts";
 import {
@@ -69,6 +69,8 @@ export interface CompiledExpression {
   readonly type: CelType;
   /** All that it reads, each once. */
   readonly reads: readonly Reference[];
+  /** What is valid, and certainly not meant. */
+  readonly warnings: readonly PlacedProblem[];
   /** @throws ExpressionError */
   readonly run: Run;
 }
@@ -80,7 +82,7 @@ export interface CompiledExpression {
 export function compileExpression(source: string, scope: Scope): CompiledExpression {
   const compiler = new Compiler(source, scope);
   const { type, run } = compiler.visit(parseExpression(source));
-  return { type, reads: [...compiler.reads.values()], run };
+  return { type, reads: [...compiler.reads.values()], warnings: compiler.warnings, run };
 }
 
 interface Variable {
@@ -102,6 +104,7 @@ const MACROS: Readonly<Record<string, readonly number[]>> = {
 
 class Compiler {
   readonly reads = new Map<string, Reference>();
+  readonly warnings: PlacedProblem[] = [];
   readonly #source: string;
   readonly #scope: Scope;
   /** The variables of the macros around the part that is compiled. */
@@ -414,6 +417,8 @@ class Compiler {
     const [left, right] = node.args;
     const [first, second] = [this.visit(left), this.visit(right)];
     if (!comparable(first.type, second.type)) this.#incomparable(node, first, second);
+    this.#checkStatus(first, left, [right]);
+    this.#checkStatus(second, right, [left]);
     const isEqual = node.op === "==";
     // Outputs that tasks write as lines are text, and text never equals a number: that would be told by nobody.
     const isSuspicious =
@@ -428,6 +433,24 @@ class Compiler {
         return equal(a, b, machine.charge) === isEqual;
       },
     };
+  }
+
+  /** Warns of words that the status of something that is over never is. */
+  #checkStatus({ reference }: Code, node: Node, others: readonly Node[]): void {
+    const isStatus =
+      reference?.part === "status" || (reference?.root === "run" && reference.name === "status");
+    if (!isStatus) return;
+    for (const other of others) {
+      if (other.op !== "value" || typeof other.args !== "string" || FINAL_STATUSES.includes(other.args))
+        continue;
+      const { start, end } = other;
+      const message = `${this.#text(node)} is never ${shown(other.args)}`;
+      const meant = OTHER_STATUSES[other.args.toLowerCase()];
+      const help =
+        (meant === undefined ? didYouMean(other.args, FINAL_STATUSES) : `write "${meant}"`) ??
+        `it is ${FINAL_STATUSES.slice(0, -1).join(", ")} or ${FINAL_STATUSES.at(-1)}`;
+      this.warnings.push({ code: "W010", message, help, start, end });
+    }
   }
 
   #order(node: NodeOf<"<" | "<=" | ">" | ">=">): Code {
@@ -500,6 +523,7 @@ class Compiler {
         type.kind === "string" ? `write ${this.#text(right)}.contains(${this.#text(left)})` : undefined;
       this.#fail("E062", `"in" looks in a list or a map, not in ${aType(type)}`, right, help);
     }
+    if (right.op === "list") this.#checkStatus(item, left, right.args);
     const of = type.kind === "list" ? type.of : type.kind === "map" ? type.key : DYN;
     if (!comparable(item.type, of)) {
       this.#fail("E062", `cannot compare ${typeName(item.type)} with ${typeName(of)}`, { start, end });
@@ -814,6 +838,18 @@ class Compiler {
     };
   }
 }
+
+/** The statuses of what is over. */
+const FINAL_STATUSES: readonly string[] = ["COMPLETED", "FAILED", "CRASHED", "SKIPPED", "CANCELLED"];
+/** Words of other tools for them. */
+const OTHER_STATUSES: Readonly<Record<string, string>> = {
+  success: "COMPLETED",
+  succeeded: "COMPLETED",
+  ok: "COMPLETED",
+  done: "COMPLETED",
+  failure: "FAILED",
+  error: "FAILED",
+};
 
 interface Place {
   readonly start: number;

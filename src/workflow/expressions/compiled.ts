@@ -21,6 +21,8 @@ export interface Compiled {
   readonly reads: readonly Reference[];
   /** The ids of the tasks that it reads, each once. */
   readonly tasks: readonly string[];
+  /** What is valid, and certainly not meant. */
+  readonly warnings: readonly PlacedProblem[];
   /** What is wrong with it. If there is something, it cannot be evaluated. */
   readonly problems: readonly PlacedProblem[];
   /**
@@ -35,7 +37,9 @@ export interface Compiled {
   text(values: ScopeValues): string;
 }
 
-type CompiledPart = { readonly text: string } | (CompiledExpression & { readonly source: string });
+type CompiledPart =
+  | { readonly text: string }
+  | (CompiledExpression & { readonly source: string; readonly offset: number });
 
 /** Compiles a text for a scope. @param sourceOf reads values for an evaluation */
 export function compileTemplate(
@@ -50,7 +54,7 @@ export function compileTemplate(
       if ("text" in part) parts.push(part);
       else {
         const compiled = compilePart(part.source, part.start, scope, problems);
-        if (compiled !== null) parts.push({ ...compiled, source: part.source });
+        if (compiled !== null) parts.push({ ...compiled, source: part.source, offset: part.start });
       }
     }
   } catch (error) {
@@ -74,6 +78,15 @@ export function compileTemplate(
     source: whole?.source.trim() ?? text,
     reads,
     tasks: [...new Set(reads.flatMap(({ root, name }) => (root === "tasks" && name !== null ? [name] : [])))],
+    warnings: parts.flatMap((part) =>
+      "text" in part
+        ? []
+        : part.warnings.map((warning) => ({
+            ...warning,
+            start: warning.start + part.offset,
+            end: warning.end + part.offset,
+          })),
+    ),
     problems,
     evaluate: (values) => {
       check();

@@ -5,5 +5,7 @@ import { planOf } from "../../../src/workflow/plan.ts";
 const result = parseWorkflow(await Bun.stdin.text(), { path: "test.yml", id: "test" });
 if (!result.ok) throw new Error(result.diagnostics.map(({ message }) => message).join("\n"));
 planOf(result.definition);
-const loaded = Object.keys(require.cache).filter((path) => /expressions\/|cel-js|re2js/.test(path));
+const loaded = Object.keys(require.cache).filter((path) =>
+  /expressions\/(index|compile)|cel-js|re2js/.test(path),
+);
 console.log(JSON.stringify({ language: result.definition.language ?? null, loaded: loaded.length > 0 }));
