@@ -1,7 +1,7 @@
 /** The JSON Schema of workflow files, for editors. */
 import { z } from "zod";
 import { TASK_TAGS } from "./kinds/index.ts";
-import { Workflow } from "./model.ts";
+import { DirectorySettings, Workflow } from "./model.ts";
 import { TAG_KEY } from "./yaml-tree.ts";
 
 /** A JSON Schema as plain JSON. */
@@ -12,7 +12,16 @@ export const CUSTOM_TAGS = `[${TASK_TAGS.map((tag) => `"!${tag} mapping"`).join(
 
 /** The JSON Schema of a workflow file (draft 7, which YAML language servers support). */
 export function workflowJsonSchema(): JsonSchema {
-  const schema = z.toJSONSchema(Workflow.file, {
+  return { ...schemaOf(Workflow.file), title: "cdktr workflow" };
+}
+
+/** The JSON Schema of the settings of a directory, `_cdktr.yml`. */
+export function settingsJsonSchema(): JsonSchema {
+  return { ...schemaOf(DirectorySettings.file), title: "settings of a directory of cdktr workflows" };
+}
+
+function schemaOf(file: z.ZodType): JsonSchema {
+  return z.toJSONSchema(file, {
     target: "draft-7",
     io: "input",
     override: ({ zodSchema, jsonSchema }) => {
@@ -29,5 +38,4 @@ export function workflowJsonSchema(): JsonSchema {
       }
     },
   });
-  return { ...schema, title: "cdktr workflow" };
 }

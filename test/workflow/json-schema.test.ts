@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { z } from "zod";
-import { workflowJsonSchema } from "../../src/workflow/json-schema.ts";
+import { settingsJsonSchema, workflowJsonSchema } from "../../src/workflow/json-schema.ts";
 
 const schema = workflowJsonSchema();
 const task = { name: "a", config: { cmd: "ls" } };
@@ -102,4 +102,16 @@ describe("workflowJsonSchema", () => {
     expect(JSON.stringify(schema)).toContain('"default":"1s"');
     expect(properties.cron?.description).toContain("5 fields");
   });
+});
+
+test("the schema of settings takes what their reader takes", () => {
+  const settings = settingsJsonSchema();
+  expect(JSON.stringify(settings)).not.toContain('"!"');
+  const reader = z.fromJSONSchema(settings as Parameters<typeof z.fromJSONSchema>[0]);
+  const isTaken = (value: unknown) => reader.safeParse(value).success;
+  expect(isTaken({ defaults: { timeout: "5m", retry: { max_attempts: 2 }, env: { A: 1 } } })).toBe(true);
+  expect(isTaken({ defaults: {} })).toBe(true);
+  expect([{ tasks: {} }, { defaults: { timeout: 5 } }, { defaults: { tiemout: "5m" } }].map(isTaken)).toEqual(
+    [false, false, false],
+  );
 });

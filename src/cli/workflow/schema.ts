@@ -1,16 +1,26 @@
-import { CUSTOM_TAGS, workflowJsonSchema } from "../../workflow/json-schema.ts";
+import { CUSTOM_TAGS, settingsJsonSchema, workflowJsonSchema } from "../../workflow/json-schema.ts";
 import { command } from "../support/command.ts";
 import { jsonArg } from "../support/globals.ts";
 import { printLine } from "../support/stdout.ts";
 
 export default command({
   meta: { name: "schema", description: "Print the JSON Schema of workflow files" },
-  args: { ...jsonArg },
+  args: {
+    settings: {
+      type: "boolean",
+      description: "Print the JSON Schema of _cdktr.yml, the settings of a directory",
+    },
+    ...jsonArg,
+  },
   extras: {
     details: `For editors. Write it to a file, name that file on the first line of a workflow
       (# yaml-language-server: $schema=cdktr.schema.json), and tell the editor of the tags:
       yaml.customTags ${CUSTOM_TAGS}.`,
-    examples: [{ command: "cdktr workflow schema > cdktr.schema.json", does: "completion in the editor" }],
+    examples: [
+      { command: "cdktr workflow schema > cdktr.schema.json", does: "completion in the editor" },
+      { command: "cdktr workflow schema --settings > settings.schema.json", does: "the same for _cdktr.yml" },
+    ],
   },
-  run: () => printLine(JSON.stringify(workflowJsonSchema(), null, 2)),
+  run: ({ args }) =>
+    printLine(JSON.stringify(args.settings ? settingsJsonSchema() : workflowJsonSchema(), null, 2)),
 });
