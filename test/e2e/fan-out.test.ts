@@ -21,6 +21,7 @@ beforeAll(async () => {
   cluster.writeWorkflow("fast.yml", FAST);
   cluster.writeWorkflow("script.yml", SCRIPT);
   cluster.writeWorkflow("gated.yml", GATED);
+  cluster.writeWorkflow("hooked.yml", HOOKED);
   await cluster.startPrincipal();
   for (const suffix of ["1", "2"]) await cluster.startAgent(["--suffix", suffix]);
 }, 60_000);
@@ -65,6 +66,21 @@ tasks:
     foreach: [plain, "$(touch x) 'y' \\"z\\""]
     run: |
       printf '<%s>\\n' "$CDKTR_ITEM"
+`;
+
+const HOOKED = `
+tasks:
+  pause:
+    foreach: [300ms, 100ms]
+    max_parallel: 1
+    config: !Wait {for: "\${{ item }}"}
+  load:
+    depends: [pause]
+    foreach: [a, b]
+    run: test "$CDKTR_ITEM" = a
+hooks:
+  on_failure:
+    run: echo "$CDKTR_RUN_FAILED_TASKS"
 `;
 
 const FAST = `
@@ -179,6 +195,17 @@ test("a script gets its item as it is", async () => {
   const run = await runOver(cluster.client, await trigger("script"));
   expect(run.status).toBe("COMPLETED");
   expect(await linesOf(run, "load[1]")).toEqual(["<$(touch x) 'y' \"z\">"]);
+});
+
+test("items that wait need no agent, and a hook hears of a fan-out that failed", async () => {
+  const run = await runOver(cluster.client, await trigger("hooked"));
+  expect(run).toMatchObject({ status: "FAILED", error: "failed: load" });
+  expect(run.tasks.map(({ task_id, status, items }) => [task_id, status, items?.total])).toEqual([
+    ["pause", "COMPLETED", 2],
+    ["load", "FAILED", 2],
+    ["on_failure", "COMPLETED", undefined],
+  ]);
+  expect(await linesOf(run, "on_failure")).toEqual(["load"]);
 });
 
 test("spread: agents share the items, and what follows has all that they published", async () => {

@@ -244,7 +244,11 @@ export class SharedRunsWorld {
         ({ status, item_key }) => status === "COMPLETED" && item_key === null,
       );
       const newest = [...new Map(done.map((task) => [task.task_id, task])).values()];
-      await this.#changes.create(tx, { ...newRun(id, told.definition, newest), items_of: old });
+      await this.#changes.create(tx, {
+        ...newRun(id, told.definition, newest),
+        retry_of: old,
+        items_of: old,
+      });
       tx.afterCommit(() => this.#runs.set(id, { definition: told.definition, stop: null }));
     });
   }
