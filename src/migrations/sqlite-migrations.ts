@@ -34,7 +34,7 @@ export type SqliteMigrations = readonly SqliteMigration[];
  * @throws NoRoomForBackupError when it is older and there is no space for the backup
  */
 export function migrateSqlite(database: Database, migrations: SqliteMigrations, log: ConsolaInstance): void {
-  const { version, isNew } = versionOf(database);
+  const { version, isNew, mark } = versionOf(database);
   const newest = migrations.length;
   if (version > newest) {
     if (canRead(newest, version, changesOf(database))) return;
@@ -43,7 +43,7 @@ export function migrateSqlite(database: Database, migrations: SqliteMigrations, 
   }
   if (version === newest) return;
   const steps = migrations.slice(version);
-  const backup = isNew ? null : makeBackup(database);
+  const backup = isNew ? null : makeBackup(database, mark);
   const isChanged = database
     .transaction(() => {
       // Another process that shares the file may have been faster.
@@ -67,11 +67,11 @@ export function migrateSqlite(database: Database, migrations: SqliteMigrations, 
   log.info(`${database.filename}: schema ${version} became ${newest} (${what}). The backup is ${backup}.`);
 }
 
-function versionOf(database: Database): { version: number; isNew: boolean } {
-  const marked = markOf(database);
-  if (marked > 0) return { version: marked, isNew: false };
+function versionOf(database: Database): { version: number; isNew: boolean; mark: number } {
+  const mark = markOf(database);
+  if (mark > 0) return { version: mark, isNew: false, mark };
   const tables = ask(database, "SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'");
-  return tables.length === 0 ? { version: 0, isNew: true } : { version: 1, isNew: false };
+  return tables.length === 0 ? { version: 0, isNew: true, mark } : { version: 1, isNew: false, mark };
 }
 
 function markOf(database: Database): number {
@@ -90,15 +90,17 @@ function changesOf(database: Database): SchemaChange[] {
   }
 }
 
-/** @returns the backup; null when another process that shares the file has migrated it in the meantime */
-function makeBackup(database: Database): string | null {
+/**
+ * @param mark the version that the file had when it was found to be old
+ * @returns the backup; null when another process that shares the file has migrated it in the meantime
+ */
+function makeBackup(database: Database, mark: number): string | null {
   const file = database.filename;
   const size = ask<{ bytes: number }>(
     database,
     "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()",
   );
   requireRoom(file, size[0]?.bytes ?? 0);
-  const mark = markOf(database);
   const staged = stagingPath(file);
   ask(database, "VACUUM INTO ?", staged);
   chmodSync(staged, 0o600);
