@@ -123,13 +123,7 @@ function joined(parts: readonly CompiledPart[], source: Source): string {
 }
 
 function evaluated({ run }: CompiledExpression, source: Source): Value {
-  try {
-    return run(new Machine(source));
-  } catch (error) {
-    if (error instanceof RangeError)
-      throw new ExpressionError("the values are too large, or nested too deeply", 0, 0);
-    throw error;
-  }
+  return run(new Machine(source));
 }
 
 /** Gives a value its form outside, or says why it has none. */
@@ -137,6 +131,9 @@ function formed<T>(source: string, form: () => T): T {
   try {
     return form();
   } catch (error) {
+    // Values are worked through by functions that call themselves.
+    if (error instanceof RangeError)
+      throw new ExpressionError("the values are too large, or nested too deeply", 0, source.length);
     if (!(error instanceof NoFormError)) throw error;
     throw new ExpressionError(`${source.trim()} ${error.message}`, 0, source.length);
   }

@@ -50,6 +50,10 @@ type Charge = (count: number) => void;
 
 const missing = (why = ""): Answer => ({ missing: why });
 
+/** Values are checked when a run is triggered: one that does not fit was accepted by another version of the file, or of cdktr. */
+const unfit = (text: string, type: string): Answer =>
+  missing(`${JSON.stringify(text.slice(0, 60))} is not a value of its type, ${type}`);
+
 /** Reads the values of a run for the expressions of a workflow. */
 export class RunSource implements Source {
   readonly #values: ScopeValues;
@@ -129,15 +133,21 @@ export class RunSource implements Source {
     const { params } = this.#values.facts;
     const text = Object.hasOwn(params, name) ? params[name] : undefined;
     if (text === undefined) return missing("it was not given");
-    switch (this.#paramTypes.get(name)) {
+    const type = this.#paramTypes.get(name);
+    switch (type) {
       case "int":
-        return { value: BigInt(text) };
+        return /^-?\d+$/.test(text) ? { value: BigInt(text) } : unfit(text, type);
       case "number":
         return { value: Number(text) };
       case "bool":
         return { value: text === "true" };
       case "json":
-        return { value: fromJson(JSON.parse(text), charge) };
+        try {
+          return { value: fromJson(JSON.parse(text), charge) };
+        } catch (error) {
+          if (!(error instanceof SyntaxError)) throw error;
+          return unfit(text, type);
+        }
       default:
         return { value: text };
     }

@@ -2,7 +2,9 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { LANGUAGE_SINCE } from "../../../src/contract/version.ts";
 import { eventFor, expressionsOf } from "../../../src/workflow/expressions.ts";
+import { planOf } from "../../../src/workflow/plan.ts";
 import { definitionOf } from "../support.ts";
 
 const ROOT = join(import.meta.dir, "../../..");
@@ -51,6 +53,17 @@ tasks:
     ...a,
     config: { type: "Subprocess", cmd: "echo", args: ["r1"], working_directory: null },
   });
+});
+
+test("only agents that know the language get it, and one task with an expression is enough", () => {
+  const fileOf = (arg: string) =>
+    definitionOf(
+      `tasks:\n  a: {config: !Subprocess {cmd: ls}}\n  b: {config: !Subprocess {cmd: echo, args: ["${arg}"]}}\n`,
+    );
+  expect(planOf(fileOf("x")).protocol).toBe(1);
+  expect(planOf(fileOf("${{ run.id }}")).protocol).toBe(LANGUAGE_SINCE);
+  // Older ones would pass the escape on.
+  expect(planOf(fileOf("$${{ x }}")).protocol).toBe(LANGUAGE_SINCE);
 });
 
 test("of an event, a run keeps what its expressions read", () => {

@@ -424,6 +424,23 @@ describe("an evaluation fails", () => {
     expect(() => found.text(VALUES)).toThrow("tasks.extract.outputs.none is null");
   });
 
+  test("a parameter whose value does not fit its type, as another version of the file had it", () => {
+    const facts = { ...VALUES.facts, params: { ...VALUES.facts.params, days: "seven", tables: "{" } };
+    const errorOf = (text: string): string => {
+      try {
+        return compiled(text).text({ ...VALUES, facts });
+      } catch (error) {
+        return error instanceof Error ? error.message : String(error);
+      }
+    };
+    expect(errorOf("${{ params.days + 1 }}")).toBe(
+      'params.days has no value: "seven" is not a value of its type, int',
+    );
+    expect(errorOf("${{ params.tables }}")).toBe(
+      'params.tables has no value: "{" is not a value of its type, json',
+    );
+  });
+
   test("a number that programs would round has no form as JSON", () => {
     expect(() => compiled("${{ 9007199254740993 }}").evaluate(VALUES)).toThrow(
       "9007199254740993 is 9007199254740993, which programs that read JSON would round",
