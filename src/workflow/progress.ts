@@ -776,7 +776,8 @@ function namesOf(states: readonly State[]): string {
 function endOfItems(items: readonly State[]): Ended {
   const ends = items.flatMap(({ end }) => (end === null ? [] : [end]));
   const status = WORST_FIRST.find((worse) => ends.some((end) => end.status === worse)) ?? "COMPLETED";
-  const failed = items.filter((item) => isFailure(item) && item.end?.status === status);
+  const isAllowed = status === "FAILED" && !items.some(isFailure);
+  const failed = items.filter((item) => item.end?.status === status && (isAllowed || isFailure(item)));
   const names = new Set(ends.flatMap(({ outputs }) => Object.keys(outputs ?? {})));
   const outputs = Object.fromEntries(
     [...names].map((name) => [name, ends.map((end) => end.outputs?.[name] ?? null)]),
@@ -785,7 +786,7 @@ function endOfItems(items: readonly State[]): Ended {
     status,
     error: failed.length === 0 ? null : `failed: ${namesOf(failed)}`,
     outputs: names.size === 0 ? null : outputs,
-    isAllowed: status === "FAILED" && !items.some(isFailure),
+    isAllowed,
     isUnstarted: false,
   };
 }

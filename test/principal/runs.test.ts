@@ -530,6 +530,42 @@ describe("retrying", () => {
     expect((await shown(retry.workflow_instance_id)).slice(0, 2)).toEqual(before);
   });
 
+  test("repeats what handled a failure, because what failed runs again, with the items that it had", async () => {
+    const task = 'config: !Subprocess { cmd: "true" }';
+    const file = [
+      "tasks:",
+      `  deploy: {${task}}`,
+      `  rollback: {depends: {deploy: failed}, foreach: [x], ${task}}`,
+      `  clean: {depends: {deploy: ended}, ${task}}`,
+      `  other: {${task}}`,
+    ].join("\n");
+    await using cluster = await new TestPrincipal({ workflows: { "w.yml": file } }).start();
+    const client = cluster.client();
+    const agent = await cluster.agent("x", { protocol: 3 });
+    const { workflow_instance_id: id } = await client.runTask("w", { dedupe_key: "x" });
+    const run = required(await agent.fetch());
+    const item = { item_key: "0", item_index: 0 };
+    await agent.send(
+      agent.runReport(run, "RUNNING"),
+      ...["deploy", "other"].map((one) => agent.taskReport(run, one, "RUNNING")),
+      agent.taskReport(run, "other", "COMPLETED"),
+      agent.taskReport(run, "deploy", "FAILED"),
+      { ...agent.taskReport(run, "rollback", "RUNNING"), items_total: 1 },
+      { ...agent.taskReport(run, "rollback", "RUNNING"), ...item, task_instance_id: "item" },
+      { ...agent.taskReport(run, "rollback", "COMPLETED"), ...item, task_instance_id: "item" },
+      { ...agent.taskReport(run, "rollback", "COMPLETED"), items_total: 1 },
+      agent.taskReport(run, "clean", "RUNNING"),
+      agent.taskReport(run, "clean", "COMPLETED"),
+      agent.runReport(run, "FAILED", "failed: deploy"),
+    );
+    const first = await client.getRun(id);
+    expect(first.tasks.find(({ task_id }) => task_id === "rollback")?.status).toBe("COMPLETED");
+    await client.retryRun({ workflow_instance_id: id, dedupe_key: "r" });
+    const again = required(await agent.fetch());
+    expect(again).toMatchObject({ trigger: "retry", completed_tasks: ["other"] });
+    expect(again.item_results ?? {}).toEqual({});
+  });
+
   test("makes a new run that does not repeat what completed", async () => {
     await using cluster = await new TestPrincipal({ workflows: TWO_TASKS }).start();
     const client = cluster.client();

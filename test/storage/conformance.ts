@@ -934,7 +934,8 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         // A retry has those that completed.
         await store.transact(async (tx) => {
           await tx.createRun({ ...SPLIT, workflow_instance_id: "again", retry_of: "split" }, "{}", []);
-          await tx.carryItems("split", "again");
+          await tx.carryItems("split", "again", ["load"]);
+          await tx.carryItems("split", "again", []);
           await tx.restoreOutputs("again", new Map([["0 in 1", '{"n":"not"}']]));
         });
         await store.read(async (tx) => {

@@ -515,6 +515,18 @@ describe("what the language has no key for yet", () => {
     expect(progress.finish).toBeNull();
   });
 
+  test("it names the items that failed also if all failures are allowed; otherwise those that are not", () => {
+    const allowed: TaskEnd = { status: "FAILED", isAllowed: true };
+    const endWith = (last: TaskEnd) => {
+      const progress = fanned(fan());
+      progress.expanded("load", keyed(["a", "b"]));
+      progress.ended("load[a]", allowed);
+      return progress.ended("load[b]", last).filter(({ kind }) => kind === "end");
+    };
+    expect(endWith(COMPLETED)).toMatchObject([{ isAllowed: true, error: "failed: load[a]" }]);
+    expect(endWith(FAILED)).toMatchObject([{ isAllowed: false, error: "failed: load[b]" }]);
+  });
+
   test("a fan-out without items COMPLETED at once", () => {
     expect(said(fanned(fan()).expanded("load", []))).toEqual(["end load COMPLETED", "start sum"]);
   });

@@ -56,6 +56,8 @@ export interface NewRun {
   readonly carried: readonly TaskRunRecord[];
   /** The run whose items of fan-outs need not run again; none by default. */
   readonly items_of?: string | null;
+  /** Those fan-outs. */
+  readonly fan_outs?: readonly string[];
   /** What items published that only the history had, as JSON, by their task runs. */
   readonly item_outputs?: ReadonlyMap<string, string>;
 }
@@ -160,7 +162,14 @@ export class RunChanges {
 
   /** Creates a run, which then waits for its time, if it has one, or for an agent: as a whole if one can have all of it. */
   async create(tx: OperationalTx, fresh: NewRun): Promise<RunRecord> {
-    const { carried, definition, items_of = null, item_outputs = new Map(), ...fields } = fresh;
+    const {
+      carried,
+      definition,
+      items_of = null,
+      fan_outs = [],
+      item_outputs = new Map(),
+      ...fields
+    } = fresh;
     const now = this.#o.clock.now();
     const plan = this.#o.definitions.planOfText(fresh.definition_hash, definition);
     const { start_at_ms = null } = fresh;
@@ -202,7 +211,7 @@ export class RunChanges {
       })),
     );
     if (items_of !== null) {
-      await tx.carryItems(items_of, run.workflow_instance_id);
+      await tx.carryItems(items_of, run.workflow_instance_id, fan_outs);
       await tx.restoreOutputs(run.workflow_instance_id, item_outputs);
     }
     if (start_at_ms !== null) {

@@ -40,6 +40,7 @@ import { resolveParams } from "../../workflow/params.ts";
 import { retryDelayMs } from "../../workflow/retry.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
+import { undisturbedTasks } from "../../workflow/undisturbed.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { notVisible, thereIsNoWorkflow } from "../unknown-name.ts";
@@ -246,10 +247,9 @@ export class RunService {
       if (definition === null) throw unknownRun(id);
       const tasks = retry.from_start ? [] : await tx.listTaskRuns(id);
       const plan = await this.#definitions.planOf(tx, run);
-      // Hooks are about the end of one run.
-      const done = tasks.filter(
-        ({ status, task_id }) => status === "COMPLETED" && plan?.node(task_id)?.hook === undefined,
-      );
+      const undisturbed = plan === null ? null : undisturbedTasks(plan, endsOf(tasks));
+      const isKept = (task: string): boolean => undisturbed?.has(task) ?? true;
+      const done = tasks.filter(({ status, task_id }) => status === "COMPLETED" && isKept(task_id));
       const carried = newestOf(done.filter(({ item_key }) => item_key === null));
       const items = done.filter(({ item_key }) => item_key !== null);
       const lacking = await this.#lackingOutputs(tx, run, carried, items);
@@ -273,6 +273,7 @@ export class RunService {
           outputs: task.outputs ?? restored.get(task.task_instance_id) ?? null,
         })),
         items_of: items.length === 0 ? null : id,
+        fan_outs: [...new Set(items.map(({ task_id }) => task_id))],
         item_outputs: restored,
       });
     });
@@ -771,6 +772,16 @@ async function itemsOf(
     if (of !== undefined) of.by_status[status] = items;
   }
   return counts;
+}
+
+/** How tasks ended: in the attempt in which they COMPLETED, or else in the newest. */
+function endsOf(tasks: readonly TaskRunState[]): Parameters<typeof undisturbedTasks>[1] {
+  const whole = tasks.filter(({ item_key }) => item_key === null);
+  const ends = newestOf([...whole, ...whole.filter(({ status }) => status === "COMPLETED")]);
+  const byId = new Map(
+    ends.map(({ task_id, status, allowed }) => [task_id, { status, isAllowed: allowed === 1 }]),
+  );
+  return (id) => byId.get(id);
 }
 
 /** The newest task run of each task. */

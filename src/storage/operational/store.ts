@@ -327,8 +327,8 @@ export interface ItemIntentions {
   putFanOut(runId: string, taskId: string, items: string): Promise<void>;
   /** Whether the items of a fan-out that are not over are to be stopped. */
   cutFanOut(runId: string, taskId: string, isCut: boolean): Promise<void>;
-  /** Copies the items of a run that completed, in any attempt, to the run that retries it. */
-  carryItems(runId: string, toRunId: string): Promise<void>;
+  /** Copies the items of these fan-outs of a run that completed, in any attempt, to the run that retries it. */
+  carryItems(runId: string, toRunId: string, fanOuts: readonly string[]): Promise<void>;
   /** Puts back what task runs published that only the history had, as JSON, by their ids. */
   restoreOutputs(runId: string, outputs: ReadonlyMap<string, string>): Promise<void>;
   fanOutsOf(runId: string): Promise<FanOutRecord[]>;

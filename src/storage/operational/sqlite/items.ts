@@ -40,7 +40,8 @@ const OWN: Readonly<Record<string, string>> = { workflow_instance_id: "?2", slic
 const CARRY = `INSERT INTO task_runs (${CARRIED})
   SELECT ${CARRIED.split(", ")
     .map((column) => OWN[column] ?? column)
-    .join(", ")} FROM task_runs WHERE seq IN (${newest("")}) AND status = 'COMPLETED' ORDER BY seq`;
+    .join(", ")} FROM task_runs
+  WHERE seq IN (${newest("AND task_id IN (SELECT value FROM json_each(?3))")}) AND status = 'COMPLETED' ORDER BY seq`;
 
 /** The operations of a unit of work on fan-outs. */
 export function itemIntentions(db: Statements): ItemIntentions {
@@ -59,8 +60,8 @@ export function itemIntentions(db: Statements): ItemIntentions {
       db.run(sql, isCut ? 1 : 0, runId, taskId);
     },
 
-    async carryItems(runId, toRunId) {
-      db.run(CARRY, runId, toRunId);
+    async carryItems(runId, toRunId, fanOuts) {
+      db.run(CARRY, runId, toRunId, JSON.stringify(fanOuts));
     },
 
     async restoreOutputs(runId, outputs) {
