@@ -129,6 +129,11 @@ function findingsOf(issue: z.core.$ZodIssue, at: Place): Finding[] {
       const help = typeof node?.value === "string" ? didYouMean(node.value, choices) : undefined;
       return [{ code: "E014", message, help, ...at.range }];
     }
+    case "too_small": {
+      if (issue.origin !== "array") break;
+      const help = "write at least one entry, or remove it";
+      return [{ code: "E014", message: `${subjectName(path)} is empty`, help, ...at.range }];
+    }
     case "custom": {
       const problem = issue.params?.problem as Problem | undefined;
       if (problem !== undefined) return [problemFinding(problem, at)];

@@ -775,16 +775,20 @@ function namesOf(states: readonly State[]): string {
 /** The end of a fan-out: the worst of its items, and for each output the list of theirs in order. */
 function endOfItems(items: readonly State[]): Ended {
   const ends = items.flatMap(({ end }) => (end === null ? [] : [end]));
-  const status = WORST_FIRST.find((worse) => ends.some((end) => end.status === worse)) ?? "COMPLETED";
-  const isAllowed = status === "FAILED" && !items.some(isFailure);
-  const failed = items.filter((item) => item.end?.status === status && (isAllowed || isFailure(item)));
+  const failures = items.filter(isFailure);
+  const deciding = failures.length === 0 ? items : failures;
+  const status =
+    WORST_FIRST.find((worse) => deciding.some(({ end }) => end?.status === worse)) ?? "COMPLETED";
+  const isAllowed = status === "FAILED" && failures.length === 0;
+  const failed = isAllowed || failures.length > 0 ? deciding.filter(({ end }) => end?.status === status) : [];
   const names = new Set(ends.flatMap(({ outputs }) => Object.keys(outputs ?? {})));
   const outputs = Object.fromEntries(
     [...names].map((name) => [name, ends.map((end) => end.outputs?.[name] ?? null)]),
   );
   return {
     status,
-    error: failed.length === 0 ? null : `failed: ${namesOf(failed)}`,
+    error:
+      failed.length === 0 ? null : `${status === "CANCELLED" ? "cancelled" : "failed"}: ${namesOf(failed)}`,
     outputs: names.size === 0 ? null : outputs,
     isAllowed,
     isUnstarted: false,

@@ -1366,6 +1366,22 @@ const CASES: readonly Case[] = [
     message: "a hook cannot be !Wait",
     help: "a hook runs on an agent: use another kind",
   },
+  {
+    about: "a list without entries: outputs: []",
+    text: "tasks:\n  a:\n    run: echo\n    outputs: []\n",
+    code: "E014",
+    at: "4:5",
+    message: '"outputs" of task "a" is empty',
+    help: "write at least one entry, or remove it",
+  },
+  {
+    about: "a list without entries: allow_failure: {exit_codes: []}",
+    text: "tasks:\n  a:\n    run: echo\n    allow_failure: {exit_codes: []}\n",
+    code: "E014",
+    at: "4:21",
+    message: '"exit_codes" in allow_failure of task "a" is empty',
+    help: "write at least one entry, or remove it",
+  },
   // E057 reserved-id
   {
     about: "a task with the id of a hook",

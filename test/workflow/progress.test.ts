@@ -525,6 +525,16 @@ describe("what the language has no key for yet", () => {
     };
     expect(endWith(COMPLETED)).toMatchObject([{ isAllowed: true, error: "failed: load[a]" }]);
     expect(endWith(FAILED)).toMatchObject([{ isAllowed: false, error: "failed: load[b]" }]);
+    expect(endWith({ status: "CANCELLED" })).toMatchObject([
+      { status: "CANCELLED", isAllowed: false, error: "cancelled: load[b]" },
+    ]);
+    const stopped = fanned(fan());
+    stopped.expanded("load", keyed(["a"]));
+    stopped.stop("cancelled");
+    expect(stopped.ended("load[a]", { status: "CANCELLED" })).toMatchObject([
+      { status: "CANCELLED", error: "cancelled: load[a]" },
+      {},
+    ]);
   });
 
   test("a fan-out without items COMPLETED at once", () => {

@@ -251,6 +251,8 @@ function hasCause(items: readonly string[], over: Ends): boolean {
 function endOfItems(ends: readonly (ModelEnd | undefined)[]): ModelEnd | null {
   const known = ends.filter((end) => end !== undefined);
   if (known.length < ends.length) return null;
-  const status = WORST_FIRST.find((worse) => known.some((end) => end.status === worse)) ?? "COMPLETED";
-  return { status, isAllowed: status === "FAILED" && !known.some(isFailure) };
+  const failures = known.filter(isFailure);
+  const deciding = failures.length > 0 ? failures : known;
+  const status = WORST_FIRST.find((worse) => deciding.some((end) => end.status === worse)) ?? "COMPLETED";
+  return { status, isAllowed: status === "FAILED" && failures.length === 0 };
 }
