@@ -116,6 +116,20 @@ test("an agent that has not reported anything of what it was given is not said t
     "Agent host-b was given slice 2, and has not reported any task of it yet.",
     hint,
   ]);
+  // Their items may be what the agents have, and those are not among the tasks.
+  const [extract] = RUN.tasks;
+  if (extract === undefined) throw new Error("no task");
+  const items = { total: 2, by_status: { RUNNING: 2 } };
+  const shared = {
+    ...extract,
+    slice: 0,
+    attempt: 1,
+    status: "RUNNING" as const,
+    finished_at_ms: null,
+    items,
+  };
+  const shown = await lines({ ...RUN, tasks: [shared], attempts: slices });
+  expect(shown.filter((line) => line.includes("has not reported"))).toEqual([]);
 });
 
 test("a run that failed: the tasks, their last lines, what was skipped, and what can be done", async () => {
