@@ -39,7 +39,7 @@
  *                                                                          skip and cancel of the others
  *             the last item is over                              over      end: the worst status of the items, their outputs
  *   over      released, unless COMPLETED or stopped              waiting   as from waiting
- *             requeued, unless COMPLETED or stopped              assigned  none, or as from waiting for an item
+ *             requeued, unless COMPLETED or stopped              waiting   none: assigned at once; an item as from waiting
  *             SKIPPED, or FAILED without having started, and
  *             what it needs is released, unless another need
  *             is not accepted                                    waiting   as from waiting

@@ -62,6 +62,7 @@ test("a hook has exactly the keys that make sense for it", () => {
     "env",
     "env_file",
     "grace",
+    "limits",
     "name",
     "retry",
     "run",
