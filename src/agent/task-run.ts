@@ -335,7 +335,10 @@ export class TaskRun {
       failure = error;
     }
     // The try may have ended meanwhile.
-    if (this.#reading !== reading) return;
+    if (this.#reading !== reading) {
+      if (values !== undefined) secrets?.release(values);
+      return;
+    }
     this.#reading = undefined;
     if (failure !== undefined) this.#cannotStart(failure);
     else {
@@ -467,6 +470,7 @@ export class TaskRun {
   }
 
   #leaveSlot(): void {
+    this.#context.secrets?.release(this.#secrets);
     this.#secrets = {};
     this.#limit.cancel();
     this.#starting.cancel();

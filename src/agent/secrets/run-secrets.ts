@@ -9,6 +9,17 @@ import { type Spellings, spellingsOf } from "./spellings.ts";
 
 /** The most that the secrets of a run may have together, bytes: all their spellings are kept in memory. */
 const MAX_TOGETHER_BYTES = 256 * 1024;
+/** How many values of one secret are looked for although no try uses them any more: a command may print another one each time. */
+const MOST_FORMER = 8;
+
+/** A value that was read. */
+interface Known {
+  /** The secret's name in the workflow. */
+  readonly name: string;
+  readonly spellings: Spellings;
+  /** Number of uses by tries that are not over. */
+  uses: number;
+}
 
 /**
  * The secrets of a run on this agent: read anew for each try of a task that uses them, and masked in everything that any task of the run says
@@ -17,8 +28,8 @@ const MAX_TOGETHER_BYTES = 256 * 1024;
 export class RunSecrets {
   readonly #declared: NonNullable<RunAssignment["workflow"]["secrets"]>;
   readonly #sources: SecretSources;
-  /** Every value that was read, with its spellings. */
-  readonly #known = new Map<string, Spellings>();
+  /** By value; those that were read first come first. */
+  readonly #known = new Map<string, Known>();
   #bytes = 0;
   #sought: Sought | undefined;
 
@@ -28,7 +39,7 @@ export class RunSecrets {
   }
 
   /**
-   * Reads secrets for a try.
+   * Reads secrets for a try, which gives them back with {@link release}.
    * @param wanted their names in the workflow, by what they are for, such as variables; the values are by the same
    * @param signal ends what is under way
    * @throws CannotStartError when one of them cannot be read
@@ -36,16 +47,27 @@ export class RunSecrets {
   async read(wanted: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Record<string, string>> {
     makeUndumpable();
     const values: Record<string, string> = {};
+    const read: [name: string, value: string][] = [];
     // One after the other: commands may ask for the same key of a person, or be refused when they come at once.
     for (const [variable, name] of Object.entries(wanted)) {
       const source = Object.hasOwn(this.#declared, name) ? this.#declared[name] : undefined;
       if (source === undefined)
         throw new CannotStartError(`Cannot start: its workflow declares no secret ${name}.`);
-      values[variable] = await this.#sources.read(name, source, signal);
+      const value = await this.#sources.read(name, source, signal);
       signal.throwIfAborted();
+      values[variable] = value;
+      read.push([name, value]);
     }
-    this.#remember(Object.values(values));
+    this.#remember(read);
     return values;
+  }
+
+  /** A try that has read these values is over. */
+  release(values: Readonly<Record<string, string>>): void {
+    for (const value of Object.values(values)) {
+      const known = this.#known.get(value);
+      if (known !== undefined) known.uses--;
+    }
   }
 
   /** A text with `***` in the place of each secret. */
@@ -84,16 +106,36 @@ export class RunSecrets {
     );
   }
 
-  #remember(values: readonly string[]): void {
-    const news = new Set(values.filter((value) => !this.#known.has(value)));
-    if (news.size === 0) return;
-    for (const value of news) this.#bytes += Buffer.byteLength(value);
-    if (this.#bytes > MAX_TOGETHER_BYTES)
-      throw new CannotStartError(
-        `Cannot start: the secrets of this run have more than ${MAX_TOGETHER_BYTES / 1024} KiB together.`,
-        { hint: "Secrets are for passwords and keys; let the task read large files itself." },
-      );
-    for (const value of news) this.#known.set(value, spellingsOf(value));
-    this.#sought = new Sought([...this.#known.values()]);
+  #remember(read: readonly (readonly [name: string, value: string])[]): void {
+    const news = new Map(
+      read.filter(([, value]) => !this.#known.has(value)).map(([name, value]) => [value, name]),
+    );
+    if (news.size > 0) {
+      const added = news.keys().reduce((sum, value) => sum + Buffer.byteLength(value), 0);
+      for (const name of new Set(news.values())) this.#forgetFormer(name, MAX_TOGETHER_BYTES - added);
+      if (this.#bytes + added > MAX_TOGETHER_BYTES)
+        throw new CannotStartError(
+          `Cannot start: the secrets of this run have more than ${MAX_TOGETHER_BYTES / 1024} KiB together.`,
+          { hint: "Secrets are for passwords and keys; let the task read large files itself." },
+        );
+      this.#bytes += added;
+      for (const [value, name] of news)
+        this.#known.set(value, { name, spellings: spellingsOf(value), uses: 0 });
+      this.#sought = new Sought([...this.#known.values()].map(({ spellings }) => spellings));
+    }
+    for (const [, value] of read) {
+      const known = this.#known.get(value);
+      if (known !== undefined) known.uses++;
+    }
+  }
+
+  /** Forgets former values of a secret, which no try uses: all but the latest, and more if all values are to have at most `mostBytes`. */
+  #forgetFormer(name: string, mostBytes: number): void {
+    const former = [...this.#known].filter(([, known]) => known.name === name && known.uses === 0);
+    for (const [index, [value]] of former.entries()) {
+      if (former.length - index <= MOST_FORMER && this.#bytes <= mostBytes) return;
+      this.#known.delete(value);
+      this.#bytes -= Buffer.byteLength(value);
+    }
   }
 }

@@ -274,3 +274,46 @@ test("a task of a run with secrets leaves no core dump; others keep their limit"
   expect(with_secrets.log("t")).toEqual([hasNone ? "INFO 0" : "INFO 1"]);
   expect((await bench.run({ t: { run: limit } })).log("t")).toEqual(before);
 });
+
+describe("values that a place gives only once", () => {
+  const signal = new AbortController().signal;
+  /** The secrets T and U of a run, and a function that reads a new value of one. */
+  function rotating(bench: Bench) {
+    const files = { T: join(bench.directory, "t"), U: join(bench.directory, "u") };
+    const secrets = bench.secretsOf(
+      assignmentOf(
+        workflowOf({ t: { run: "true" } }, { secrets: { T: { file: files.T }, U: { file: files.U } } }),
+      ),
+    );
+    const next = async (value: string, name: "T" | "U" = "T") => {
+      writeFileSync(files[name], value);
+      return secrets.read({ V: name }, signal);
+    };
+    return { secrets, next };
+  }
+
+  test("are looked for while a try uses them, and the latest of them afterwards", async () => {
+    using bench = new Bench();
+    const { secrets, next } = rotating(bench);
+    const used = await next("token-in-use");
+    await next("of-another-secret", "U");
+    for (let n = 100; n < 130; n++) secrets.release(await next(`token-${n}`));
+    for (const known of ["token-in-use", "of-another-secret", "token-129", "token-122"])
+      expect(secrets.mask(known)).toBe("***");
+    expect(secrets.mask("token-100")).toBe("token-100");
+    secrets.release(used);
+  });
+
+  test("may have 256 KiB together at any time, and one that is refused does not count", async () => {
+    using bench = new Bench();
+    const { secrets, next } = rotating(bench);
+    const long = (letter: string) => letter.repeat(60_000);
+    const used = [];
+    for (const letter of "abcd") used.push(await next(long(letter)));
+    await expect(next(long("e"))).rejects.toThrow("more than 256 KiB together");
+    secrets.release(await next("a-short-one", "U"));
+    for (const values of used) secrets.release(values);
+    secrets.release(await next(long("f")));
+    expect(secrets.mask(long("f"))).toBe("***");
+  });
+});

@@ -150,16 +150,20 @@ export class Bench implements Disposable {
 
   /** A run that is about to begin. */
   prepare(assignment: RunAssignment): SliceRun {
-    const { environment, directory, paths } = this.context;
-    const places = { own: this.#own, environment, directory, paths };
     const runDirectory = this.context.directories.of(assignment);
     return new SliceRun({
       ...this.context,
       assignment,
       variables: runVariables(assignment, this.outbox.streamId, runDirectory.path),
       runDirectory,
-      ...(assignment.workflow.secrets === undefined ? {} : { secrets: new RunSecrets(assignment, places) }),
+      ...(assignment.workflow.secrets === undefined ? {} : { secrets: this.secretsOf(assignment) }),
     });
+  }
+
+  /** The secrets of a run. */
+  secretsOf(assignment: RunAssignment): RunSecrets {
+    const { environment, directory, paths } = this.context;
+    return new RunSecrets(assignment, { own: this.#own, environment, directory, paths });
   }
 
   /** Executes a run to its end. */
