@@ -180,6 +180,13 @@ export class RunDirectories {
       const each = await this.#look(file.slice(0, -KEPT.length), fresh, now);
       if (each !== undefined) kept.push(each);
     }
+    for (const name of this.#made.keys()) {
+      // An agent has the run again since it was looked at: it has a fresh directory, which is not one that is kept.
+      const at = kept.findIndex((each) => each.name === name);
+      if (at === -1) continue;
+      kept.splice(at, 1);
+      rmSync(`${join(this.#directory, name)}${KEPT}`, { force: true });
+    }
     kept.sort((a, b) => b.sinceMs - a.sinceMs);
     let [runs, bytes] = [0, 0];
     let oldest: number | undefined;

@@ -142,3 +142,25 @@ test("one that cannot be made, or kept, is told", async () => {
   // It may be possible later.
   expect(readdirSync(directory.make())).toEqual([]);
 });
+
+test("a run that failed and is here again has a fresh directory, whenever what is kept of others is looked at", async () => {
+  for (let turns = 0; turns < 12; turns++) {
+    using data = new TemporaryDirectory();
+    const { directories, clock, kept, fail } = agentIn(data.root);
+    const first = directories.of(slice(1, 1));
+    first.make();
+    first.release("FAILED");
+    directories.runOver(runId(1), true);
+    for (const n of [2, 3, 4]) await fail(n);
+    await directories.settled;
+    // All are too old now, and are being looked at.
+    clock.advance(25 * HOUR);
+    for (let turn = 0; turn < turns; turn++) await Bun.sleep(0);
+    const again = directories.of(slice(1, 2)).make();
+    writeFileSync(join(again, "file"), "");
+    await directories.settled;
+    expect(kept()).toEqual([runId(1)]);
+    expect(readdirSync(again)).toEqual(["file"]);
+    directories.close();
+  }
+});
