@@ -1,6 +1,10 @@
 /** Tasks that wait for a time: the principal carries them out, and no agent is held. */
 import { expect, test } from "bun:test";
+import { createConsola } from "consola";
 import type { RunDetails } from "../../src/contract/messages.ts";
+import { EventHub } from "../../src/event-hub.ts";
+import { DueWatch, type DueWatchOptions } from "../../src/principal/runs/due-watch.ts";
+import { ManualClock } from "../support/manual-clock.ts";
 import { required, TestPrincipal } from "./support.ts";
 
 const RUN = '{config: !Subprocess {cmd: "true"}';
@@ -158,4 +162,38 @@ test("each item of a fan-out may wait for its own time", async () => {
   });
   // One after the other.
   expect(run.duration_ms).toBeGreaterThanOrEqual(400);
+});
+
+test("a wait that cannot be ended does not hold up those after it, and is tried again", async () => {
+  const clock = new ManualClock();
+  const waits = new Set(["broken", "sound"]);
+  const tried: string[] = [];
+  const tx = {
+    dueWaits: async () => [...waits].map((task) => ({ workflow_instance_id: "r", task })),
+    nextDueWait: async () => null,
+    getWait: async (_run: string, task: string) => ({ workflow_instance_id: "r", task }),
+  };
+  const perform = <T>(work: (given: typeof tx) => Promise<T>) => work(tx);
+  const changes = {
+    async due(_tx: unknown, { task }: { task: string }) {
+      tried.push(task);
+      if (task === "broken" && tried.length < 3) throw new Error("broken");
+      waits.delete(task);
+    },
+  };
+  const watch = new DueWatch({
+    store: { read: perform, transact: perform },
+    changes,
+    clock,
+    log: createConsola({ level: -999 }),
+    events: new EventHub(),
+  } as unknown as DueWatchOptions);
+  await watch.start();
+  expect(tried).toEqual(["broken", "sound"]);
+  const looked = watch.signals.next("looked");
+  clock.advance(1000);
+  await looked;
+  expect(tried).toEqual(["broken", "sound", "broken"]);
+  expect(waits.size).toBe(0);
+  await watch.stop();
 });

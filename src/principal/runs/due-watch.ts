@@ -68,10 +68,13 @@ export class DueWatch extends BackgroundService<{ looked: undefined }> {
   async #end(): Promise<void> {
     const { store, log } = this.#o;
     try {
+      const failures: unknown[] = [];
       for (const wait of await store.read((tx) => tx.dueWaits(this.clock.now(), BATCH))) {
         if (this.isStopping) return;
-        await this.#due(wait);
+        // One that cannot go on does not hold up the others.
+        await this.#due(wait).catch((error) => failures.push(error));
       }
+      if (failures.length > 0) throw failures[0];
       // What is added while this is read is not forgotten.
       this.#nextMs = null;
       const next = await store.read((tx) => tx.nextDueWait());
