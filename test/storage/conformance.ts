@@ -925,11 +925,16 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
           const counts = (await tx.countItems("split")).map(({ status, items }) => `${status} ${items}`);
           expect(counts.sort()).toEqual(["COMPLETED 2", "FAILED 1"]);
           expect((await tx.completedItems("split")).map(({ item_key }) => item_key)).toEqual(["k0", "k1"]);
-          const outputs = await tx.itemOutputs("split", ["load", "other"]);
+          const outputs = await tx.itemOutputs("split", ["load", "other"], 1000);
           expect(outputs.map((one) => `${one.item_index} ${one.outputs}`)).toEqual([
             '0 {"n":0}',
             '1 {"n":1}',
           ]);
+          const indexes = async (...most: [mostBytes: number, afterIndex?: number]) =>
+            (await tx.itemOutputs("split", ["load"], ...most)).map(({ item_index }) => item_index);
+          expect(await indexes(0)).toEqual([0]);
+          expect(await indexes(7)).toEqual([0, 1]);
+          expect(await indexes(1000, 0)).toEqual([1]);
         });
         // A retry has those that completed.
         await store.transact(async (tx) => {
@@ -944,7 +949,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
             { item_key: "k0", slice: 0, attempt: 0, status: "COMPLETED", task_instance_id: "0 in 1" },
             { item_key: "k1", slice: 0, attempt: 0, status: "COMPLETED" },
           ]);
-          expect((await tx.itemOutputs("again", ["load"])).map(({ outputs }) => outputs)).toEqual([
+          expect((await tx.itemOutputs("again", ["load"], 1000)).map(({ outputs }) => outputs)).toEqual([
             '{"n":0}',
             '{"n":1}',
           ]);

@@ -211,7 +211,8 @@ export class Assignments {
       if (begun.includes(item.task_id)) found.get(item.task_id)?.set(item.item_index, resultOf(item, null));
     }
     let bytes = 0;
-    for (const { outputs, ...item } of await tx.itemOutputs(id, [...found.keys()])) {
+    const published = await tx.itemOutputs(id, [...found.keys()], MAX_OUTPUTS_TOGETHER_BYTES);
+    for (const { outputs, ...item } of published) {
       bytes += Buffer.byteLength(outputs);
       if (bytes > MAX_OUTPUTS_TOGETHER_BYTES) throw tooLarge();
       found.get(item.task_id)?.set(item.item_index, resultOf(item, JSON.parse(outputs)));

@@ -179,7 +179,8 @@ export class ProgressOfRuns {
     }
     for (const [task, outputs] of await tx.outputsOf(id, [...decidedBy]))
       read.set(task, { outputs: JSON.parse(outputs) });
-    const items = totals.size === 0 ? [] : await tx.itemOutputs(id, [...totals.keys()]);
+    const items =
+      totals.size === 0 ? [] : await tx.itemOutputs(id, [...totals.keys()], Number.POSITIVE_INFINITY);
     for (const [task, of] of Map.groupBy(items, ({ task_id }) => task_id)) {
       const published = of.map((item) => ({ ...item, outputs: JSON.parse(item.outputs) }));
       for (const { item_key, outputs } of published) read.set(nodeId(task, item_key), { outputs });

@@ -62,7 +62,8 @@ async function resultsOf(
     if (items_total !== null && tasks.has(task_id)) totals.set(task_id, items_total);
   }
   const single = await tx.outputsOf(id, [...tasks]);
-  const items = totals.size === 0 ? [] : await tx.itemOutputs(id, [...totals.keys()]);
+  const items =
+    totals.size === 0 ? [] : await tx.itemOutputs(id, [...totals.keys()], MAX_OUTPUTS_TOGETHER_BYTES);
   const texts = [...single.values(), ...items.map(({ outputs }) => outputs)];
   const bytes = texts.reduce((sum, json) => sum + Buffer.byteLength(json), 0);
   if (bytes > MAX_OUTPUTS_TOGETHER_BYTES) {

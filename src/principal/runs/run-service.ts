@@ -438,7 +438,11 @@ export class RunService {
         status: page.status,
         afterIndex: page.after_index,
       });
-      const published = outputs ? await tx.itemOutputs(id, [task_id]) : [];
+      const first = items[0]?.item_index;
+      const published =
+        outputs && first != null
+          ? await tx.itemOutputs(id, [task_id], MAX_OUTPUTS_TOGETHER_BYTES, first - 1)
+          : [];
       const byIndex = new Map(published.map((item) => [item.item_index, item.outputs]));
       const summaries: ItemSummary[] = [];
       let bytes = 0;
@@ -738,7 +742,9 @@ async function withOutputs(tx: OperationalTx, run: RunDetails): Promise<RunDetai
     const found =
       task.status === "COMPLETED" ? await tx.outputsOf(run.workflow_instance_id, [task.task_id]) : undefined;
     const items =
-      task.items === undefined ? [] : await tx.itemOutputs(run.workflow_instance_id, [task.task_id]);
+      task.items === undefined
+        ? []
+        : await tx.itemOutputs(run.workflow_instance_id, [task.task_id], MAX_OUTPUTS_TOGETHER_BYTES);
     const json = found?.get(task.task_id);
     bytes += [json ?? "", ...items.map((item) => item.outputs)].reduce(
       (sum, text) => sum + Buffer.byteLength(text),

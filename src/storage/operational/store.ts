@@ -340,8 +340,17 @@ export interface ItemIntentions {
     taskId: string,
     page: { status?: RunStatus | undefined; afterIndex?: number | undefined; limit: number },
   ): Promise<TaskRunState[]>;
-  /** What items of these fan-outs have published, in order. */
-  itemOutputs(runId: string, taskIds: readonly string[]): Promise<ItemOutputs[]>;
+  /**
+   * What items of these fan-outs have published, in order. There may be gigabytes: the list ends with the item by which it has more than
+   * `mostBytes` of JSON.
+   * @param afterIndex only those behind this place
+   */
+  itemOutputs(
+    runId: string,
+    taskIds: readonly string[],
+    mostBytes: number,
+    afterIndex?: number,
+  ): Promise<ItemOutputs[]>;
   /** The items of a run that completed, in any attempt. */
   completedItems(runId: string): Promise<Pick<ItemOutputs, "task_id" | "item_key" | "item_index">[]>;
   /** The items that an agent has to stop although the rest of their slices goes on. */

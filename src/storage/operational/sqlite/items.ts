@@ -43,6 +43,12 @@ const CARRY = `INSERT INTO task_runs (${CARRIED})
     .join(", ")} FROM task_runs
   WHERE seq IN (${newest("AND task_id IN (SELECT value FROM json_each(?3))")}) AND status = 'COMPLETED' ORDER BY seq`;
 
+/** How many items' outputs are read at once: each may be large. */
+const OUTPUTS_PAGE = 50;
+const OUTPUTS = `SELECT task_id, item_key, item_index, outputs FROM ${ITEMS}
+  WHERE workflow_instance_id = ? AND task_id = ? AND item_index > ? AND item_key IS NOT NULL AND status = 'COMPLETED' AND outputs IS NOT NULL
+  GROUP BY item_index ORDER BY item_index LIMIT ?`;
+
 /** The operations of a unit of work on fan-outs. */
 export function itemIntentions(db: Statements): ItemIntentions {
   return {
@@ -97,16 +103,22 @@ export function itemIntentions(db: Statements): ItemIntentions {
       );
     },
 
-    async itemOutputs(runId, taskIds) {
-      return taskIds.flatMap((id) =>
-        db.all<ItemOutputs>(
-          `SELECT task_id, item_key, item_index, outputs FROM ${ITEMS}
-           WHERE workflow_instance_id = ? AND task_id = ? AND item_key IS NOT NULL AND status = 'COMPLETED' AND outputs IS NOT NULL
-           GROUP BY item_index ORDER BY item_index`,
-          runId,
-          id,
-        ),
-      );
+    async itemOutputs(runId, taskIds, mostBytes, afterIndex = -1) {
+      const found: ItemOutputs[] = [];
+      let bytes = 0;
+      for (const id of taskIds) {
+        for (let [page, last] = [OUTPUTS_PAGE, afterIndex]; page === OUTPUTS_PAGE; ) {
+          const rows = db.all<ItemOutputs>(OUTPUTS, runId, id, last, OUTPUTS_PAGE);
+          for (const row of rows) {
+            found.push(row);
+            bytes += Buffer.byteLength(row.outputs);
+            if (bytes > mostBytes) return found;
+          }
+          page = rows.length;
+          last = rows.at(-1)?.item_index ?? last;
+        }
+      }
+      return found;
     },
 
     async completedItems(runId) {
