@@ -341,7 +341,7 @@ const {
   ...HOW_OF_HOOKS
 } = {
   ...HOW,
-  timeout: duration(1)
+  timeout: templated(duration(1), "duration", 300_000)
     .default(300_000)
     .as("timeout_ms")
     .describe("An attempt that takes longer is stopped and counts as failed"),

@@ -32,6 +32,14 @@ test("a hook is a task with a time limit of its own, named like its key", () => 
   ]);
 });
 
+test("the time limit of a hook may be an expression", () => {
+  const limit = "${{ params.limit }}";
+  const { hooks } = definitionOf(
+    `params: {limit: 1s}\n${TASK}hooks: {on_exit: {timeout: '${limit}', config: !Subprocess {cmd: rm}}}\n`,
+  );
+  expect(hooks?.on_exit).toMatchObject({ timeout_ms: 300_000, templates: { timeout: limit } });
+});
+
 test("only a workflow with hooks is split for them", () => {
   const plain = definitionOf(TASK);
   expect(plain.hooks).toBeUndefined();
