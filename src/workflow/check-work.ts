@@ -107,6 +107,8 @@ function isSaidOtherwise({ children }: Located, place: WordPlace, missing: reado
 
 const OPENING = "${{";
 const EXPRESSION = /\$\{\{.{0,60}?\}\}/;
+/** As other tools write it: secrets are in no expression here. */
+const SECRET = /^\$\{\{\s*secrets\.(\w+)\s*\}\}$/;
 
 /** An expression would be replaced by a value, which an interpreter would take for a part of the script. */
 function inScript(
@@ -127,6 +129,7 @@ function inScript(
   }
   if (!script.includes(OPENING)) return [];
   const expression = EXPRESSION.exec(script)?.[0] ?? `${OPENING} … }}`;
+  const secret = SECRET.exec(expression)?.[1];
   // The value may be written in another way than it reads: in quotes, or in lines that are indented.
   const start = text.indexOf(OPENING, node.start);
   const isThere = start >= 0 && start < node.end;
@@ -135,7 +138,10 @@ function inScript(
     {
       code: "E060",
       message: `an expression inside "${key}" would become part of the script`,
-      help: `put it under env: (NAME: ${expression}) and write ${variable() ?? "$NAME"}`,
+      help:
+        secret === undefined
+          ? `put it under env: (NAME: ${expression}) and write ${variable() ?? "$NAME"}`
+          : `declare secrets: [${secret}] at the task, and write ${(variable() ?? "$NAME").replace("NAME", secret)}`,
       ...(isThere ? { start, end: start + length } : (place ?? node)),
     },
   ];

@@ -121,8 +121,13 @@ const ROWS: readonly Row[] = [
   },
   {
     places: ["task"],
-    words: ["image", "container", "uses", "docker"],
+    words: ["image", "container", "docker"],
     help: "there are no containers here: run docker as the program of the task",
+  },
+  {
+    places: ["task"],
+    words: ["uses"],
+    help: "there are no actions here: do what it does in run, such as run: git clone …",
   },
   { places: ["task"], words: ["id", "task_id"], help: "the id is the key above" },
   {

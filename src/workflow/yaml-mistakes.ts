@@ -14,7 +14,8 @@ const FALSE_SPACE = new RegExp(String.raw`^ *(?:- +)*(?:[\w.-]+:|-)?(${NOT_A_SPA
 const NO_SPACE = /^ *(?:- +)*([A-Za-z_][\w.-]*:)["'\w![{]/;
 
 /** An expression in a flow mapping or list, or with `: ` or ` #` in it, whose text is not in quotes. */
-const EXPRESSION = /(?:^|[\s,[{:])(\$\{\{[^\n]*?\}\})/;
+/** An expression, with the text before and after it that has no blanks. */
+const EXPRESSION = /(?:^|[\s,[{:])((?:[^\s,[\]{}'":$]|:(?=\/))*\$\{\{[^\n]*?\}\}[^\s,[\]{}'":]*)/;
 
 const TYPOGRAPHIC_OPENING = /^[“”„‟‘’‚‛«‹]/;
 const TYPOGRAPHIC_CLOSING = /[“”‘’»›]/;

@@ -402,6 +402,14 @@ const CASES: readonly Case[] = [
     help: 'put it under env: (NAME: ${{ params.day }}) and write "$NAME"',
   },
   {
+    about: "a secret in a script, as GitHub Actions has it",
+    text: "tasks:\n  a:\n    run: curl -H ${{ secrets.TOKEN }}\n",
+    code: "E060",
+    at: "3:18",
+    message: 'an expression inside "run" would become part of the script',
+    help: 'declare secrets: [TOKEN] at the task, and write "$TOKEN"',
+  },
+  {
     about: "an expression in a script of several lines",
     text: "tasks:\n  a:\n    run: |\n      ls\n      echo ${{\n",
     code: "E060",
@@ -1873,6 +1881,14 @@ const CASES: readonly Case[] = [
     help: "write '${{ params.day }}'",
   },
   {
+    about: "an expression within text in braces, without quotes",
+    text: task("    env: {FROM: s3://eu-${{ params.day }}.csv, N: a}\n"),
+    code: "E065",
+    at: "6:17",
+    message: "an expression in { } or [ ] needs quotes",
+    help: "write 's3://eu-${{ params.day }}.csv'",
+  },
+  {
     about: "an expression with a colon, without quotes",
     text: task('    timeout: ${{ 1 > 2 ? "5m" : "6m" }}\n'),
     code: "E065",
@@ -2042,7 +2058,7 @@ const WORDS: readonly [place: "workflow" | "task", line: string, help: string][]
   [
     "task",
     "uses: actions/checkout@v4",
-    "there are no containers here: run docker as the program of the task",
+    "there are no actions here: do what it does in run, such as run: git clone …",
   ],
   [
     "workflow",
