@@ -1,5 +1,6 @@
 /** The values of a task's expressions, for its start on this agent. */
 import type { AssignedItem, RunAssignment } from "../contract/messages.ts";
+import type { Outputs } from "../contract/outputs.ts";
 import { expressionsOf, type ResponseValues, type TaskResult } from "../workflow/expressions.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { factsOf, type RunFacts } from "../workflow/run-facts.ts";
@@ -33,6 +34,22 @@ export function evaluated(
   const compiled = expressionsOf(workflow).compile(template, "response", task.id);
   const facts = factsFor(assignment);
   const value = compiled.evaluate({ facts, results, response, ...(item === undefined ? {} : { item }) });
+  return { value, source: compiled.source };
+}
+
+/**
+ * Whether a task that polls is over after a try, and what the condition says.
+ * @throws ExpressionError
+ */
+export function isMet(
+  task: TaskDefinition,
+  until: string,
+  assignment: RunAssignment,
+  results: (id: string) => TaskResult | undefined,
+  attempt: { readonly exit_code: number; readonly outputs: Outputs | null },
+): Evaluated {
+  const compiled = expressionsOf(assignment.workflow).compile(until, "until", task.id);
+  const value = compiled.evaluate({ facts: factsFor(assignment), results, attempt });
   return { value, source: compiled.source };
 }
 

@@ -26,7 +26,7 @@ import { isSilentStop, type RunContext, type StopReason, type TaskOwner, TaskRun
 const KEPT_OUTPUTS_BYTES = 128 * 1024 * 1024;
 
 /** How an attempt ended on this agent; null if the principal considers it over already and gets no report. */
-export type RunEnd = RunFinish["status"] | null;
+export type RunEnd = RunFinish["status"] | "WAITING" | null;
 
 /**
  * Executes one attempt of a run, or of a slice of it: carries out what the machine of progress.ts decides about its tasks. Independent
@@ -207,6 +207,13 @@ export class SliceRun implements TaskOwner {
     this.#progress.dropOutputs(node);
     this.#keptBytes -= this.#keptOf.get(node) ?? 0;
     this.#keptOf.delete(node);
+  }
+
+  taskRests(): void {
+    this.#limit.cancel();
+    this.#context.runDirectory.release(null);
+    this.#context.outbox.addReport(runReport(this.#context, "WAITING"));
+    this.#over.resolve("WAITING");
   }
 
   keepOutputs({ definition, item }: TaskRun, outputs: Outputs): void {

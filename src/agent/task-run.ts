@@ -34,7 +34,7 @@ import {
 } from "./executors/index.ts";
 import type { Outbox } from "./outbox.ts";
 import { OutputsError } from "./parse-outputs.ts";
-import { type Evaluated, evaluated, type ResolvedTask, resolved } from "./resolved-task.ts";
+import { type Evaluated, evaluated, isMet, type ResolvedTask, resolved } from "./resolved-task.ts";
 import type { RunDirectories, RunDirectory } from "./run-directories.ts";
 import type { RunSecrets } from "./secrets/run-secrets.ts";
 import { NoRoomError } from "./spawn-error.ts";
@@ -129,6 +129,8 @@ export interface TaskOwner {
   keepOutputs(task: TaskRun, outputs: Outputs): void;
   /** Called once, when the status is final. */
   taskOver(task: TaskRun): void;
+  /** The only task of the slice, a poll, waits for its next try, which may be on another agent. */
+  taskRests(): void;
 }
 
 const MAX_ERROR_LENGTH = 4096;
@@ -143,7 +145,7 @@ const LONGEST_PAUSE_MS = 5000;
 
 /** One task of an attempt of a run, or one item of a fan-out, through all its retries. Its status changes only here, following the table of task-state.ts. */
 export class TaskRun {
-  readonly id = crypto.randomUUID();
+  readonly id: string;
   readonly definition: TaskDefinition;
   /** The item of the fan-out that it executes. */
   readonly item: AssignedItem | undefined;
@@ -188,6 +190,8 @@ export class TaskRun {
   #reportedMs = 0;
   /** When its first try began (monotonic). */
   #begunMs: number | undefined;
+  /** Of a poll that goes on here: the time since its first try, ms, when it came here (monotonic). */
+  readonly #before: { readonly elapsedMs: number; readonly atMs: number };
 
   constructor(definition: TaskDefinition, context: RunContext, owner: TaskOwner, item?: AssignedItem) {
     this.definition = definition;
@@ -199,6 +203,11 @@ export class TaskRun {
     this.#starting = new Timer(() => this.#lookAgain(), context.clock);
     this.#owner = owner;
     const { assignment } = context;
+    const going = item === undefined ? assignment.continues?.[definition.id] : undefined;
+    this.id = going?.task_instance_id ?? crypto.randomUUID();
+    if (going !== undefined) this.#status = "WAITING";
+    this.#attempt = going?.task_attempt ?? 0;
+    this.#before = { elapsedMs: going?.elapsed_ms ?? 0, atMs: context.clock.monotonic() };
     this.#log = new TaskLog(
       context.outbox,
       {
@@ -634,6 +643,7 @@ export class TaskRun {
     const limits = this.#limits?.close((this.#resolved.task.background ?? "kill") !== "leave");
     this.#limits = undefined;
     const end = limits?.peakKb == null ? ended : { ...ended, maxRssKb: limits.peakKb };
+    const { repeat } = this.definition;
     const hasFailed = end.signal !== null || end.exitCode !== 0;
     if (
       limits?.exceeded !== undefined &&
@@ -642,7 +652,10 @@ export class TaskRun {
       this.#fault === undefined
     ) {
       this.#log.remark("ERROR", `The task ${limits.exceeded}.`);
-      this.#failed({ error: limits.exceeded, end });
+      if (repeat === undefined) this.#failed({ error: limits.exceeded, end });
+      else this.#poll(repeat, end, limits.exceeded);
+    } else if (repeat !== undefined && this.#stopped === undefined) {
+      this.#poll(repeat, end, this.#fault);
     } else if (this.#fault !== undefined) {
       this.#failed({ error: this.#fault, end });
     } else if (end.signal !== null) {
@@ -658,6 +671,45 @@ export class TaskRun {
       this.#becomeStopped(this.#stopped, end);
     } else {
       this.#publish(() => this.#files?.readOutputs() ?? null, end);
+    }
+  }
+
+  /** A try of a poll has ended: either the task is over, or it waits for its next try, and no agent has it. */
+  #poll(repeat: NonNullable<TaskDefinition["repeat"]>, end: ProcessEnd, fault: string | undefined): void {
+    const exit_code = fault === undefined && end.signal === null ? end.exitCode : null;
+    let source = "until";
+    if (exit_code !== null) {
+      try {
+        const read = this.#files?.readOutputs() ?? null;
+        const results = (id: string) => this.#owner.resultOf(id);
+        const attempt = { exit_code, outputs: read };
+        const met = isMet(this.definition, repeat.until, this.#context.assignment, results, attempt);
+        ({ source } = met);
+        if (met.value === true) {
+          this.#publish(() => read, end);
+          return;
+        }
+      } catch (error) {
+        this.#failed({ error: `until: ${errorMessage(error)}`, end });
+        return;
+      }
+    }
+    const {
+      every_ms,
+      max_attempts = Number.POSITIVE_INFINITY,
+      timeout_ms = Number.POSITIVE_INFINITY,
+    } = repeat;
+    const elapsedMs = this.#before.elapsedMs + this.#context.clock.monotonic() - this.#before.atMs;
+    const reason = fault ?? (end.signal === null ? source : `ended by ${end.signal}`);
+    if (this.#attempt >= max_attempts) {
+      const tries = max_attempts === 1 ? "1 try" : `${max_attempts} tries`;
+      this.#failed({ error: `the condition was not met after ${tries}: ${reason}`, end });
+    } else if (elapsedMs + every_ms > timeout_ms) {
+      const error = `the condition was not met within ${formatDuration(timeout_ms)}: ${reason}`;
+      this.#failed({ error, end });
+    } else {
+      this.#become("WAITING", { end, nextTryMs: every_ms });
+      this.#owner.taskRests();
     }
   }
 

@@ -154,6 +154,21 @@ const Retry = new Block({
   templates: templates(),
 });
 
+const Repeat = new Block({
+  every: duration(100)
+    .help("such as every: 30s")
+    .as("every_ms")
+    .describe("Time between the end of a try and the next one"),
+  until: expression("bool", "until")
+    .help('such as until: "${{ exit_code == 0 }}"')
+    .describe("Condition over exit_code and outputs of a try: if it is true, the task is over"),
+  max_attempts: whole(1, 1_000_000).sparse().describe("Maximum number of tries"),
+  timeout: duration(1)
+    .sparse()
+    .as("timeout_ms")
+    .describe("No further try begins later than this after the first one"),
+});
+
 const BACKGROUND = ["kill", "wait", "leave"] as const;
 /** What happens to processes that are still running when the task's own process has exited. */
 export type Background = (typeof BACKGROUND)[number];
@@ -202,6 +217,9 @@ const HOW = {
     .describe(
       "Processes that it leaves running at its end: kill (the default) ends them, wait waits for them, leave lets them run",
     ),
+  repeat: Repeat.sparse().describe(
+    "Runs it again and again until a condition holds; in between, no agent is held",
+  ),
   foreach: foreach()
     .sparse()
     .describe("Runs the task once for each item of this list: a literal one, a parameter, or an output"),
@@ -332,6 +350,7 @@ const Tasks = new Field(
 const { depends: _a, accepts: _b, when: _c, ...WHO_OF_HOOKS } = WHO;
 const {
   allow_failure: _d,
+  repeat: _k,
   outputs: _e,
   foreach: _f,
   matrix: _g,

@@ -146,6 +146,7 @@ export function planOf(
       ...(expressions === undefined ? {} : { reads: new Set(expressions.readsOf(task)) }),
       ...decisionsOf(task, placement.spread || waitsFor !== undefined, expressions),
       ...(waitsFor === undefined ? {} : { waits: waitsFor }),
+      ...(task.repeat === undefined ? {} : { polls: true }),
     };
   });
   const hooks = hookTasks(workflow).map(

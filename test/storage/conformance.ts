@@ -729,7 +729,15 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         slice: { slice: 1, attempt: 2, crashed_attempts: 1, queued_at_ms: 5000 },
       });
       expect(await store.read((tx) => tx.listSlices("split", "open"))).toHaveLength(3);
-      await store.transact(async (tx) => again.slice !== null && tx.endSlice(again.slice));
+      const { slice } = again;
+      if (slice === null) throw new Error("a run was leased");
+      const asleep = await store.transact((tx) => tx.sleepSlice(slice));
+      expect(asleep.state).toBe("ASLEEP");
+      const woken = await store.transact((tx) => tx.wakeSlice(asleep, 6000));
+      expect(woken).toMatchObject({ state: "QUEUED", attempt: 3, crashed_attempts: 1, queued_at_ms: 6000 });
+      expect(await store.read((tx) => tx.getSlice("split", 1))).toEqual(woken);
+      expect((await store.read((tx) => runOf(tx, "split"))).attempt).toBe(3);
+      await store.transact((tx) => tx.endSlice(woken));
       expect(await store.read((tx) => tx.listSlices("split", "open"))).toHaveLength(2);
       expect(await store.read((tx) => tx.listSlices("split", "all"))).toHaveLength(3);
       expect(await store.read((tx) => tx.lastSlice("split"))).toBe(3);
@@ -1184,6 +1192,8 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(queued).toEqual((await store.read((tx) => tx.getSlice("split", 1))) ?? slice);
       expect(await refused(store, (tx) => tx.requeueSlice(slice, 1, 1))).toBeInstanceOf(StateConflictError);
       expect(await refused(store, (tx) => tx.endSlice(slice))).toBeInstanceOf(StateConflictError);
+      expect(await refused(store, (tx) => tx.sleepSlice(queued))).toBeInstanceOf(IllegalTransitionError);
+      expect(await refused(store, (tx) => tx.sleepSlice(slice))).toBeInstanceOf(StateConflictError);
       await store.transact((tx) => tx.endSlice(queued));
       const over = await store.read((tx) => tx.getSlice("split", 1));
       if (over === null) throw new Error("the slice is gone");

@@ -108,9 +108,8 @@ describe("Progress", () => {
   test("the manual tells those that workflow files can cause today", () => {
     const phases = ["waiting", "started", "assigned", "asleep", "over"];
     const rows = rowsIn(section("Progress")).filter(([phase]) => phase !== "any");
-    // Those of polls and of child runs.
-    const notYet = ["asleep → assigned", "asleep → started", "asleep → waiting"];
-    notYet.push("assigned → asleep", "started → asleep");
+    // Those of child runs.
+    const notYet = ["asleep → started", "asleep → waiting", "started → asleep"];
     const all = transitionsOf(PHASE_TRANSITIONS, phases);
     expect(told(rows, 0, 2)).toEqual(all.filter((each) => !notYet.includes(each)));
   });

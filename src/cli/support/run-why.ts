@@ -130,7 +130,7 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
       .map((task) => ({
         task_id: task.task_id,
         task_attempt: task.task_attempt,
-        max_attempts: definitions.find(({ id }) => id === task.task_id)?.retry.max_attempts ?? null,
+        max_attempts: triesOf(definitions.find(({ id }) => id === task.task_id)),
         next_attempt_ms: task.next_attempt_ms ?? null,
         error: task.error,
       })),
@@ -167,6 +167,11 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
       hook === true ? [] : [{ task_id, reason: error }],
     ),
   };
+}
+
+/** The most tries of a task; null if it polls without a limit, or is not known. */
+function triesOf(task: TaskDefinition | undefined): number | null {
+  return (task?.repeat === undefined ? task?.retry.max_attempts : task.repeat.max_attempts) ?? null;
 }
 
 /** Whether an agent has this attempt, as far as is known, and has reported no task of it. */

@@ -148,6 +148,17 @@ export const RunAssignment = z.object({
   workflow: WorkflowDefinition,
   /** For hooks: how the other tasks of the run have ended. */
   run: RunOutcome.optional(),
+  /** Tasks that poll and go on with their next try: the task run, its tries so far, and the time since the first one, ms. */
+  continues: z
+    .record(
+      z.string(),
+      z.object({
+        task_instance_id: z.string(),
+        task_attempt: z.number().int().nonnegative(),
+        elapsed_ms: z.number().nonnegative(),
+      }),
+    )
+    .optional(),
   /** What earlier attempts have left of the time limit of a whole run, ms; by default all of it. */
   time_left_ms: z.number().int().nonnegative().optional(),
   /** The lease is held already: the tasks start at once, without a report that they do. Older principals always wait for one. */

@@ -3,6 +3,7 @@ import type { ItemResult, RunAssignment } from "../../contract/messages.ts";
 import { MAX_OUTPUTS_TOGETHER_BYTES, type Outputs } from "../../contract/outputs.ts";
 import { CdktrError } from "../../errors.ts";
 import type {
+  AttemptRecord,
   Claim,
   ItemOutputs,
   OperationalTx,
@@ -13,7 +14,7 @@ import { withoutItems } from "../../workflow/fan-out.ts";
 import { allTasks } from "../../workflow/hooks.ts";
 import { nodeId } from "../../workflow/item-id.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../workflow/model.ts";
-import { neededBy, type PlanNode } from "../../workflow/plan.ts";
+import { neededBy, type Plan, type PlanNode } from "../../workflow/plan.ts";
 import type { Progress } from "../../workflow/progress.ts";
 import { storedSecretsOf } from "../../workflow/secrets.ts";
 import type { Ending } from "../../workflow/task-state.ts";
@@ -26,7 +27,7 @@ export class UnassignableError extends CdktrError {}
 
 type Part = Pick<
   RunAssignment,
-  "workflow" | "completed_tasks" | "tasks" | "results" | "items" | "item_results" | "run"
+  "workflow" | "completed_tasks" | "tasks" | "results" | "items" | "item_results" | "run" | "continues"
 >;
 type ItemResults = NonNullable<RunAssignment["item_results"]>;
 type Results = NonNullable<RunAssignment["results"]>;
@@ -58,7 +59,7 @@ export class Assignments {
    * @throws UnassignableError when the results of earlier tasks are too large
    */
   async of(tx: OperationalTx, { run, slice, attempt }: Claim): Promise<RunAssignment | null> {
-    const part = slice === null ? await this.#whole(tx, run) : await this.#slice(tx, run, slice);
+    const part = slice === null ? await this.#whole(tx, run) : await this.#slice(tx, run, slice, attempt);
     if (part === null) return null;
     const secret_variables = this.#secretVariables();
     const stored = storedSecretsOf(part.workflow, tasksOf(part));
@@ -115,7 +116,12 @@ export class Assignments {
    * The definition is cut down to the tasks of the slice and those on which they depend: the assignments of a run with thousands of slices
    * would otherwise repeat all of it thousands of times. For the agent, hooks are tasks like others.
    */
-  async #slice(tx: OperationalTx, run: RunRecord, slice: SliceRecord): Promise<Part | null> {
+  async #slice(
+    tx: OperationalTx,
+    run: RunRecord,
+    slice: SliceRecord,
+    attempt: AttemptRecord,
+  ): Promise<Part | null> {
     const at = await this.#progress.of(tx, run);
     if (at === null) return null;
     const all = this.#tasksOf(at.definition);
@@ -176,6 +182,28 @@ export class Assignments {
       ...(Object.keys(items).length === 0 ? {} : { items }),
       ...(Object.keys(item_results).length === 0 ? {} : { item_results }),
       ...(slice.is_hook ? outcomeOf(at.progress) : {}),
+      ...(slice.attempt > 1 ? await this.#continued(tx, at.plan, slice, attempt) : {}),
+    };
+  }
+
+  /** What has happened so far of a task that polls, and that goes on with its next try. */
+  async #continued(
+    tx: OperationalTx,
+    plan: Plan,
+    slice: SliceRecord,
+    { assigned_at_ms: now }: AttemptRecord,
+  ): Promise<Pick<Part, "continues">> {
+    if (!slice.tasks.some((task) => plan.node(task)?.polls === true)) return {};
+    const tasks = await tx.listOpenTasks(slice.workflow_instance_id, slice.slice);
+    const going = tasks.filter(({ status, attempt }) => status === "WAITING" && attempt === slice.attempt);
+    if (going.length === 0) return {};
+    return {
+      continues: Object.fromEntries(
+        going.map(({ task_id, task_instance_id, task_attempt, started_at_ms }) => [
+          task_id,
+          { task_instance_id, task_attempt, elapsed_ms: Math.max(0, now - (started_at_ms ?? now)) },
+        ]),
+      ),
     };
   }
 

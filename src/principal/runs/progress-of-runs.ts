@@ -144,7 +144,10 @@ export class ProgressOfRuns {
         task,
         values.map(({ key }) => ({ key })),
       );
-    for (const { state, tasks } of slices) if (state !== "OVER") progress.assigned(tasks);
+    for (const { state, tasks } of slices) {
+      if (state === "ASLEEP") for (const task of tasks) progress.waits(task);
+      else if (state !== "OVER") progress.assigned(tasks);
+    }
     if (plan.nodes.some(({ waits }) => waits !== undefined)) {
       for (const { task } of await tx.listWaits(run.workflow_instance_id)) progress.waits(task);
     }

@@ -237,7 +237,7 @@ export class RunChanges {
     const { workflow_instance_id: id, task } = wait;
     const run = await tx.getRun(id);
     if (run === null || isTerminal(RUN_TRANSITIONS, run.status)) return tx.endWait(id, task);
-    if (wait.kind === "time") return this.#split.due(tx, run, wait);
+    if (wait.kind !== "start") return this.#split.due(tx, run, wait);
     await tx.endWait(id, task);
     if (run.start_at_ms === null) return;
     const place = this.#placeOf(await this.#o.definitions.planOf(tx, run));
@@ -328,6 +328,22 @@ export class RunChanges {
         const duration_ms = isAll ? (word.duration_ms ?? null) : null;
         const step = { status, error, log_stream_id, log_seq, duration_ms, allowed_failures };
         await this.#end(tx, run, attempt, "RELEASED", at, step);
+        return "applied";
+      }
+      case "WAITING": {
+        if (held.attempt.slice === 0) return "illegal";
+        const { run, attempt } = await this.#confirm(tx, held, time);
+        const { stream_id: log_stream_id, log_seq } = word;
+        const finished_at_ms = Math.max(attempt.started_at_ms ?? 0, at);
+        const step = {
+          lease: "RELEASED",
+          status: "COMPLETED",
+          finished_at_ms,
+          log_stream_id,
+          log_seq,
+        } as const;
+        await tx.transitionLease(attempt, step);
+        await this.#split.sleeps(tx, run, attempt, at);
         return "applied";
       }
       case "CRASHED": {

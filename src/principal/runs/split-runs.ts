@@ -228,8 +228,10 @@ export class SplitRuns {
   /** Takes everything away from agents and from the queue: the run ends now, whatever the machine thinks. */
   async abandon(tx: OperationalTx, run: RunRecord, left: Leftover): Promise<void> {
     const now = this.#o.clock.now();
-    for (const { task } of await tx.listWaits(run.workflow_instance_id))
-      await this.#endWait(tx, run, task, now, left);
+    for (const { kind, task } of await tx.listWaits(run.workflow_instance_id)) {
+      if (kind === "poll") await this.#endPoll(tx, run, task, now, left);
+      else await this.#endWait(tx, run, task, now, left);
+    }
     for (const slice of await tx.listSlices(run.workflow_instance_id, "open")) {
       const attempt = slice.state === "LEASED" ? await tx.getAttempt(slice) : null;
       if (attempt !== null) {
@@ -254,6 +256,8 @@ export class SplitRuns {
   async #withdraw(tx: OperationalTx, run: RunRecord, error: string): Promise<string[]> {
     const withdrawn: string[] = [];
     for (const slice of await tx.listSlices(run.workflow_instance_id, "open")) {
+      // It ends with its task, which the machine must still find asleep.
+      if (slice.state === "ASLEEP") continue;
       const attempt = slice.state === "LEASED" ? await tx.getAttempt(slice) : null;
       if (attempt !== null) this.#orders(tx, attempt);
       if (attempt?.lease === "HELD") continue;
@@ -360,6 +364,7 @@ export class SplitRuns {
           const node = progress.node(id);
           const change = { status, error, allowed: isAllowed ? 1 : 0 } as const;
           if (node?.waits !== undefined && (await this.#endWait(tx, run, id, at, change))) break;
+          if (node?.polls === true && (await this.#endPoll(tx, run, id, at, change))) break;
           const task = newNodeRun(run, id, node, { slice: 0, attempt: run.attempt }, at);
           await this.#o.writing.setTask(tx, run, null, task, null, at, change);
           break;
@@ -409,6 +414,68 @@ export class SplitRuns {
     if (canTransition(RUN_TRANSITIONS, run.status, status)) return this.#o.writing.end(tx, run, at, step);
     // Nothing of it was left to be executed.
     return this.#o.writing.end(tx, await this.#begun(tx, run, at), at, step);
+  }
+
+  /**
+   * A task that polls waits for its next try, and so the attempt at its slice is over. In a run that is being stopped, the slice is over.
+   */
+  async sleeps(tx: OperationalTx, run: RunRecord, attempt: AttemptRecord, at: number): Promise<RunRecord> {
+    const { workflow_instance_id } = run;
+    const slice = await tx.getSlice(workflow_instance_id, attempt.slice);
+    const [task] = await tx.listOpenTasks(workflow_instance_id, attempt.slice);
+    const isStopped = run.cancel_requested_at_ms !== null || run.timed_out_at_ms !== null;
+    if (isStopped || slice === null || task?.status !== "WAITING") {
+      const kind = run.cancel_requested_at_ms === null ? "timed out" : "cancelled";
+      return this.sliceOver(tx, run, attempt, at, { status: "CANCELLED", error: stopReason(kind) });
+    }
+    await tx.sleepSlice(slice);
+    const { task_id, task_instance_id } = task;
+    const due_ms = task.due_ms ?? at;
+    const wait = {
+      kind: "poll",
+      due_ms,
+      data: JSON.stringify({ slice: slice.slice }),
+      since_ms: at,
+    } as const;
+    await tx.addWait({ ...wait, workflow_instance_id, task: task_id, task_instance_id });
+    tx.afterCommit(() => this.#o.events.emit("wait added", due_ms));
+    return this.#advance(tx, run, at, (progress) => {
+      progress.waits(task_id);
+      return [];
+    });
+  }
+
+  /** The next try of a task that polls is due: its slice waits for an agent again. */
+  async #wake(tx: OperationalTx, run: RunRecord, { task, data }: WaitRecord, at: number): Promise<void> {
+    const { workflow_instance_id: id } = run;
+    await tx.endWait(id, task);
+    const slice = await tx.getSlice(id, Number(JSON.parse(data).slice));
+    if (slice?.state !== "ASLEEP") return;
+    // First: a machine that has to be built must see the slice as it was.
+    await this.#advance(tx, run, at, (progress) => {
+      progress.assigned([task]);
+      return [];
+    });
+    await tx.wakeSlice(slice, at);
+    this.#o.writing.queued(tx);
+  }
+
+  /** Ends the task run of a task that polls, between two of its tries. Returns whether there is one. */
+  async #endPoll(
+    tx: OperationalTx,
+    run: RunRecord,
+    taskId: string,
+    at: number,
+    end: { readonly status: Ending; readonly error: string | null },
+  ): Promise<boolean> {
+    const { workflow_instance_id: id } = run;
+    await tx.endWait(id, taskId);
+    const task = (await tx.listOpenTasks(id)).find(({ task_id }) => task_id === taskId);
+    if (task?.status !== "WAITING") return false;
+    const slice = await tx.getSlice(id, task.slice);
+    if (slice?.state === "ASLEEP") await tx.endSlice(slice);
+    await this.#o.writing.setTask(tx, run, null, task, task.status, at, end);
+    return true;
   }
 
   /** A run begins without an agent. */
@@ -471,9 +538,11 @@ export class SplitRuns {
     return true;
   }
 
-  /** The time for which a task waits has come. */
-  async due(tx: OperationalTx, run: RunRecord, { task }: WaitRecord): Promise<void> {
+  /** The time for which a task waits has come: it is over, or its next try is due. */
+  async due(tx: OperationalTx, run: RunRecord, wait: WaitRecord): Promise<void> {
+    const { task } = wait;
     const at = this.#o.clock.now();
+    if (wait.kind === "poll") return this.#wake(tx, run, wait, at);
     if (!(await this.#endWait(tx, run, task, at, { status: "COMPLETED", error: null }))) return;
     await this.#advance(tx, run, at, (progress) => progress.ended(task, { status: "COMPLETED" }));
   }

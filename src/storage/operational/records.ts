@@ -124,8 +124,8 @@ export interface WaitRecord {
   readonly task: string;
   /** The task run; null for the run itself. */
   readonly task_instance_id: string | null;
-  /** `start`: the time at which the run starts. `time`: a time at which a task is over. */
-  readonly kind: "start" | "time";
+  /** `start`: the time at which the run starts. `time`: a time at which a task is over. `poll`: the time of the next try of a task. */
+  readonly kind: "start" | "time" | "poll";
   /** When it is over, ms since the epoch. */
   readonly due_ms: number | null;
   /** JSON object: what else is to be known. */

@@ -11,15 +11,20 @@
  *        └───────────────────────────────────────────────────────────┘
  *             cancelled, timed out, or nobody took it in time
  *
+ *   LEASED ──▶ ASLEEP   a poll waits for its next try: no agent has it
+ *   ASLEEP ──▶ QUEUED   the next try is due: the next attempt
+ *   ASLEEP ──▶ OVER     cancelled, or timed out
+ *
  * A slice that crashed and may not run again is OVER, too: its tasks are CRASHED.
  */
 import type { Transitions } from "../../workflow/status.ts";
 
-export type SliceState = "QUEUED" | "LEASED" | "OVER";
+export type SliceState = "QUEUED" | "LEASED" | "ASLEEP" | "OVER";
 
 /** The legal transitions of a slice. */
 export const SLICE_TRANSITIONS: Transitions<SliceState> = {
   QUEUED: ["LEASED", "OVER"],
-  LEASED: ["QUEUED", "OVER"],
+  LEASED: ["QUEUED", "ASLEEP", "OVER"],
+  ASLEEP: ["QUEUED", "OVER"],
   OVER: [],
 };

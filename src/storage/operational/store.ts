@@ -242,6 +242,10 @@ export interface SliceIntentions {
   addSlices(run: RunRecord, slices: readonly NewSlice[], nowMs: number): Promise<void>;
   /** Puts a slice whose attempt is over back into its place in the queue, as the next attempt. */
   requeueSlice(slice: SliceRecord, crashedAttempts: number, nowMs: number): Promise<SliceRecord>;
+  /** The attempt at a slice is over, and its task, a poll, waits for its next try. */
+  sleepSlice(slice: SliceRecord): Promise<SliceRecord>;
+  /** The next try of a poll is due: its slice goes back into its place in the queue, as the next attempt, and its task run goes on in that. */
+  wakeSlice(slice: SliceRecord, nowMs: number): Promise<SliceRecord>;
   /** Ends a slice. */
   endSlice(slice: SliceRecord): Promise<void>;
   getSlice(runId: string, slice: number): Promise<SliceRecord | null>;

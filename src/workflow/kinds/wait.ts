@@ -26,7 +26,7 @@ export const Wait = new Kind(
     },
     waitsFor: "time",
     ignores: [
-      ...["retry", "timeout", "grace", "background", "runs_on", "working_directory"],
+      ...["retry", "repeat", "timeout", "grace", "background", "runs_on", "working_directory"],
       ...["env", "env_file", "secrets", "stdin", "outputs"],
     ],
     demands: ({ for_ms, until_ms, templates: { for: span, until: time } = {} }) => {

@@ -112,6 +112,32 @@ export function sliceIntentions(db: Statements): SliceIntentions {
       return next;
     },
 
+    async sleepSlice(slice) {
+      return changeState(db, slice, "ASLEEP");
+    },
+
+    async wakeSlice(slice, nowMs) {
+      const { workflow_instance_id: id, slice: number, attempt } = slice;
+      const woken = changeState(db, slice, "QUEUED");
+      const next = { ...woken, attempt: attempt + 1, queued_at_ms: nowMs };
+      db.run(
+        "UPDATE slices SET attempt = ?, queued_at_ms = ? WHERE workflow_instance_id = ? AND slice = ?",
+        next.attempt,
+        nowMs,
+        id,
+        number,
+      );
+      db.run("UPDATE runs SET attempt = max(attempt, ?) WHERE workflow_instance_id = ?", next.attempt, id);
+      db.run(
+        "UPDATE task_runs SET attempt = ? WHERE workflow_instance_id = ? AND slice = ? AND slice > 0 AND attempt = ? AND status = 'WAITING'",
+        next.attempt,
+        id,
+        number,
+        attempt,
+      );
+      return next;
+    },
+
     async endSlice(slice) {
       changeState(db, slice, "OVER");
     },
