@@ -389,11 +389,13 @@ export class TaskRun {
     this.#performing = undefined;
     this.#leaveSlot();
     slots.release();
-    const { error, outputs } = performed;
-    if (this.#fault !== undefined) this.#failed({ error: this.#fault });
-    else if (this.#stopped !== undefined) this.#becomeStopped(this.#stopped);
-    else if (error !== null) this.#failed({ error });
-    else this.#publish(() => outputs);
+    this.#conclude(() => {
+      const { error, outputs } = performed;
+      if (this.#fault !== undefined) this.#failed({ error: this.#fault });
+      else if (this.#stopped !== undefined) this.#becomeStopped(this.#stopped);
+      else if (error !== null) this.#failed({ error });
+      else this.#publish(() => outputs);
+    });
   }
 
   #evaluate(template: string, response: ResponseValues): Evaluated {
@@ -628,14 +630,21 @@ export class TaskRun {
 
   #ended(end: ProcessEnd): void {
     try {
-      this.#judge(end);
+      this.#conclude(() => this.#judge(end), end);
+    } finally {
+      this.#files?.remove();
+    }
+  }
+
+  /** Decides what becomes of a try that is over. If that fails, so does the task, and other runs of the agent go on. */
+  #conclude(decide: () => void, end?: ProcessEnd): void {
+    try {
+      decide();
     } catch (error) {
       // Once its end is told, only a new process of the agent can take the run further.
       if (this.#status !== "RUNNING") throw error;
       log.error(`The end of task ${this.definition.id} (${this.id}) could not be handled:`, error);
       this.#failed({ error: `the agent could not handle its end: ${errorMessage(error)}`, end });
-    } finally {
-      this.#files?.remove();
     }
   }
 

@@ -171,4 +171,23 @@ tasks:
     );
     expect(outcome.last("t")).toMatchObject({ status: "FAILED", error: expect.stringContaining('"cookie"') });
   });
+
+  test("whose end cannot be handled has failed, and the agent goes on", async () => {
+    using bench = new Bench({ environment: { ...process.env, PROD_KEY: "hunter2-péage" } });
+    const secretsOf = bench.secretsOf.bind(bench);
+    bench.secretsOf = (assignment) =>
+      Object.assign(secretsOf(assignment), {
+        maskOutputs: () => {
+          throw new Error("something else");
+        },
+      });
+    const outcome = await outcomeOf(
+      bench,
+      "secrets: {TOKEN: {env: PROD_KEY}}\ntasks:\n  t:\n    config: !Http {url: HOST/echo}\n",
+    );
+    expect(outcome.last("t")).toMatchObject({
+      status: "FAILED",
+      error: "the agent could not handle its end: something else",
+    });
+  });
 });

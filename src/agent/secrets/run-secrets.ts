@@ -34,6 +34,8 @@ export class RunSecrets {
   #sought: Sought | undefined;
 
   constructor({ workflow, stored_secrets = {} }: RunAssignment, places: SecretPlaces) {
+    // Those of the store are here from now on, perhaps long before a task uses them.
+    if (Object.keys(stored_secrets).length > 0) makeUndumpable();
     this.#declared = workflow.secrets ?? {};
     this.#sources = new SecretSources(places, stored_secrets);
   }
