@@ -119,6 +119,26 @@ describe("hooks", () => {
     expect((await cluster.client().waitRun(id, 10_000)).status).toBe("COMPLETED");
   });
 
+  test("for a cancel run when the agent of the tasks cancels them by itself", async () => {
+    await using cluster = await principal(["on_cancel", "on_exit"]);
+    const id = await trigger(cluster);
+    const agent = await cluster.agent("x", NEW);
+    const slice = await given(agent);
+    await agent.send(
+      agent.runReport(slice, "RUNNING"),
+      agent.taskReport(slice, "a", "RUNNING"),
+      agent.taskReport(slice, "a", "CANCELLED"),
+      agent.taskReport(slice, "b", "CANCELLED"),
+      agent.runReport(slice, "CANCELLED"),
+    );
+    const hooks = await given(agent);
+    expect(hooks).toMatchObject({ tasks: ["on_cancel", "on_exit"], run: { status: "CANCELLED" } });
+    await agent.execute(hooks);
+    const run = await cluster.client().waitRun(id, 10_000);
+    expect(run.status).toBe("CANCELLED");
+    expect(statusesOf(run)).toMatchObject({ a: "CANCELLED", on_cancel: "COMPLETED", on_exit: "COMPLETED" });
+  });
+
   test("run again in a retry, although they COMPLETED", async () => {
     await using cluster = await principal(["on_exit"]);
     const id = await trigger(cluster);

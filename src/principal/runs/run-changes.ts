@@ -648,14 +648,16 @@ export class RunChanges {
   ): Promise<void> {
     const { status, error, stream_id: log_stream_id, log_seq } = word;
     const finished_at_ms = Math.max(attempt.started_at_ms ?? 0, at);
+    const isOfHooks = (await tx.getSlice(run.workflow_instance_id, attempt.slice))?.is_hook === true;
+    // Nobody asked for it: whoever stopped the agent's part wants the run stopped. The run must know before its tasks are over.
+    const isForAll = status === "CANCELLED" && !isOfHooks && !isStopped(run);
+    if (isForAll) await this.#split.cancel(tx, run);
+    const present = isForAll ? ((await tx.getRun(run.workflow_instance_id)) ?? run) : run;
     const step = { lease: "RELEASED", status, finished_at_ms, error, log_stream_id, log_seq } as const;
     await tx.transitionLease(attempt, step);
-    const next = await this.#split.sliceOver(tx, run, attempt, at, left);
+    const next = await this.#split.sliceOver(tx, present, attempt, at, left);
     if (status !== "CANCELLED" || isTerminal(RUN_TRANSITIONS, next.status)) return;
-    const isStopped =
-      next.cancel_requested_at_ms !== null || next.timed_out_at_ms !== null || next.hooks_stopped;
-    // Nobody asked for it: whoever stopped the agent's part wants the run stopped.
-    if (!isStopped) await this.#split.cancel(tx, next);
+    if (!isStopped(next)) await this.#split.cancel(tx, next);
   }
 
   /** Ends a run, and its newest attempt if there is one. */
@@ -744,4 +746,9 @@ const AGENT_LOST = "agent lost";
 
 function isLoss(reason: string | null): boolean {
   return reason?.startsWith(AGENT_LOST) === true;
+}
+
+/** Whether its tasks, or its hooks, are being stopped. */
+function isStopped(run: RunRecord): boolean {
+  return run.cancel_requested_at_ms !== null || run.timed_out_at_ms !== null || run.hooks_stopped;
 }
