@@ -244,36 +244,39 @@ export class SliceRun implements TaskOwner {
     this.#decisions.push(...decisions);
     if (this.#isCarryingOut) return;
     this.#isCarryingOut = true;
-    // The list grows while it is read.
-    for (const decision of this.#decisions) {
-      switch (decision.kind) {
-        case "start":
-          this.#start(decision.task);
-          break;
-        case "expand":
-          this.#decisions.push(...this.#expand(decision.task));
-          break;
-        case "skip":
-          this.#skip(decision);
-          break;
-        case "cancel":
-          this.#stopItem(decision.task, "fail fast", decision.reason);
-          break;
-        case "end": {
-          const fanOut = this.#fanOuts.get(decision.task);
-          if (fanOut === undefined) break;
-          this.#reportEnd(fanOut, decision);
-          break;
+    try {
+      // The list grows while it is read.
+      for (const decision of this.#decisions) {
+        switch (decision.kind) {
+          case "start":
+            this.#start(decision.task);
+            break;
+          case "expand":
+            this.#decisions.push(...this.#expand(decision.task));
+            break;
+          case "skip":
+            this.#skip(decision);
+            break;
+          case "cancel":
+            this.#stopItem(decision.task, "fail fast", decision.reason);
+            break;
+          case "end": {
+            const fanOut = this.#fanOuts.get(decision.task);
+            if (fanOut === undefined) break;
+            this.#reportEnd(fanOut, decision);
+            break;
+          }
+          case "finish":
+            this.#end(decision);
+            break;
+          default:
+            throw new Error(`no agent carries out the decision "${decision.kind}"`);
         }
-        case "finish":
-          this.#end(decision);
-          break;
-        default:
-          throw new Error(`no agent carries out the decision "${decision.kind}"`);
       }
+    } finally {
+      this.#decisions = [];
+      this.#isCarryingOut = false;
     }
-    this.#decisions = [];
-    this.#isCarryingOut = false;
   }
 
   #start(id: string): void {

@@ -60,6 +60,7 @@
  */
 import { InvalidInputError } from "../errors.ts";
 import { formatDuration } from "./duration.ts";
+import { aggregate } from "./fan-out.ts";
 import type { HookOn } from "./hooks.ts";
 import { nodeId } from "./item-id.ts";
 import type { Placement } from "./placement.ts";
@@ -781,15 +782,14 @@ function endOfItems(items: readonly State[]): Ended {
     WORST_FIRST.find((worse) => deciding.some(({ end }) => end?.status === worse)) ?? "COMPLETED";
   const isAllowed = status === "FAILED" && failures.length === 0;
   const failed = isAllowed || failures.length > 0 ? deciding.filter(({ end }) => end?.status === status) : [];
-  const names = new Set(ends.flatMap(({ outputs }) => Object.keys(outputs ?? {})));
-  const outputs = Object.fromEntries(
-    [...names].map((name) => [name, ends.map((end) => end.outputs?.[name] ?? null)]),
-  );
   return {
     status,
     error:
       failed.length === 0 ? null : `${status === "CANCELLED" ? "cancelled" : "failed"}: ${namesOf(failed)}`,
-    outputs: names.size === 0 ? null : outputs,
+    outputs: aggregate(
+      ends.length,
+      ends.map(({ outputs }, index) => ({ index, outputs })),
+    ),
     isAllowed,
     isUnstarted: false,
   };

@@ -478,13 +478,13 @@ describe("what the language has no key for yet", () => {
     expect(said(progress.ended("load[b]", { status: "COMPLETED", outputs: { rows: 2 } }))).toEqual([
       "start load[c]",
     ]);
-    progress.ended("load[a]", { status: "COMPLETED", outputs: { rows: 1 } });
+    progress.ended("load[a]", { status: "COMPLETED", outputs: { rows: 1, constructor: "x" } });
     expect(said(progress.ended("load[c]", COMPLETED))).toEqual(["end load COMPLETED", "start sum"]);
     expect(progress.results(["load"])).toEqual({
       load: {
         status: "COMPLETED",
         error: null,
-        outputs: { rows: [1, 2, null] },
+        outputs: { rows: [1, 2, null], constructor: ["x", null, null] },
         isAllowed: false,
       },
     });
