@@ -30,6 +30,8 @@ export interface Result {
   readonly outputs: Outputs | null;
   /** It FAILED, and was allowed to. */
   readonly isAllowed: boolean;
+  /** Why what it has published was not kept. */
+  readonly leftOut?: string | undefined;
 }
 
 /** The result of a task by its id; undefined while it is not over. */

@@ -78,6 +78,8 @@ export interface TaskEnd {
   readonly isAllowed?: boolean;
   /** It FAILED without having started: its condition, or the items of a fan-out, could not be computed. */
   readonly isUnstarted?: boolean;
+  /** Why what it has published was not kept; undefined if it was, or there is none. */
+  readonly leftOut?: string | undefined;
 }
 
 /** How a run, or the part of it that is in scope, ended. */
@@ -128,7 +130,7 @@ export type Decision =
   /** Everything in scope is over. */
   | ({ readonly kind: "finish" } & RunFinish);
 
-type Ended = Required<TaskEnd>;
+type Ended = Required<Omit<TaskEnd, "leftOut">> & Pick<TaskEnd, "leftOut">;
 
 /** Why nothing more is started. */
 export type Stop = "cancelled" | "timed out";
@@ -231,6 +233,8 @@ export class Progress {
   /** Whether hooks have been decided about: the end of the other tasks is final. */
   #hasHooked = false;
   #areHooksStopped = false;
+  /** Why outputs are not kept; undefined while they are. */
+  #leftOut: string | undefined;
   #finish: RunFinish | null = null;
   /** What an event has touched and must be looked at again. */
   #touched: State[] = [];
@@ -448,6 +452,17 @@ export class Progress {
     return Object.fromEntries(known);
   }
 
+  /** What has been published is not kept, and neither is what will be: whoever reads it is told this reason. */
+  leaveOutOutputs(reason: string): void {
+    this.#leftOut = reason;
+    for (const state of this.#states.values()) if (state.end !== null) state.end = this.#kept(state.end);
+  }
+
+  #kept(end: Ended): Ended {
+    if (this.#leftOut === undefined || end.outputs === null) return end;
+    return { ...end, outputs: null, leftOut: this.#leftOut };
+  }
+
   /** Nobody will ask for the outputs of this task again. */
   dropOutputs(task: string): void {
     const state = this.#state(task);
@@ -471,8 +486,8 @@ export class Progress {
   #result(id: string): Result | undefined {
     const end = this.#states.get(id)?.end;
     if (end == null) return undefined;
-    const { status, error, outputs, isAllowed } = end;
-    return { status, error, outputs, isAllowed };
+    const { status, error, outputs, isAllowed, leftOut } = end;
+    return { status, error, outputs, isAllowed, ...(leftOut === undefined ? {} : { leftOut }) };
   }
 
   #state(task: string): State {
@@ -667,9 +682,10 @@ export class Progress {
 
   /** A task is over; its dependents, or its fan-out, are to be looked at. */
   #close(state: State, end: TaskEnd): void {
-    const { status, error = null, outputs = null, isAllowed = false, isUnstarted = false } = end;
+    const { status, error = null, outputs = null, isAllowed = false, isUnstarted = false, leftOut } = end;
     this.#move(state, "over");
-    state.end = { status, error, outputs, isAllowed, isUnstarted };
+    const kept = { status, error, outputs, isAllowed, isUnstarted };
+    state.end = this.#kept(leftOut === undefined ? kept : { ...kept, leftOut });
     const { parent } = state;
     if (parent?.items != null && isCause(state)) parent.items.causes++;
     if (parent !== null) this.#touched.push(parent);
@@ -781,16 +797,21 @@ function endOfItems(items: readonly State[]): Ended {
   const status =
     WORST_FIRST.find((worse) => deciding.some(({ end }) => end?.status === worse)) ?? "COMPLETED";
   const isAllowed = status === "FAILED" && failures.length === 0;
+  const leftOut = ends.find((end) => end.leftOut !== undefined)?.leftOut;
   const failed = isAllowed || failures.length > 0 ? deciding.filter(({ end }) => end?.status === status) : [];
   return {
     status,
     error:
       failed.length === 0 ? null : `${status === "CANCELLED" ? "cancelled" : "failed"}: ${namesOf(failed)}`,
-    outputs: aggregate(
-      ends.length,
-      ends.map(({ outputs }, index) => ({ index, outputs })),
-    ),
+    outputs:
+      leftOut === undefined
+        ? aggregate(
+            ends.length,
+            ends.map(({ outputs }, index) => ({ index, outputs })),
+          )
+        : null,
     isAllowed,
     isUnstarted: false,
+    ...(leftOut === undefined ? {} : { leftOut }),
   };
 }

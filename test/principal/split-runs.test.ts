@@ -315,6 +315,137 @@ describe("a split run", () => {
   });
 });
 
+describe("what tasks have published", () => {
+  const asks = (zone: string) => ({ protocol: 3, labels: { zone } });
+  const task = (zone: string, rest = "") =>
+    `{runs_on: {zone: ${zone}}, ${rest}config: !Subprocess {cmd: "true"}}`;
+
+  test.each(["", "when: '${{ tasks.a.outputs.n == 7 }}', "])(
+    "and is damaged in the store, ends its run and holds up no others: %p",
+    async (condition) => {
+      const bad = `tasks:\n  a: ${task("x")}\n  b: ${task("y", `depends: [a], ${condition}`)}\n`;
+      const workflows = { "bad.yml": bad, "good.yml": `tasks:\n  c: ${task("y")}\n` };
+      await using cluster = await new TestPrincipal({ workflows }).start();
+      const id = await trigger(cluster, "bad");
+      const x = await cluster.agent("x", asks("x"));
+      const first = await given(x);
+      await x.send(
+        x.runReport(first, "RUNNING"),
+        x.taskReport(first, "a", "RUNNING"),
+        { ...x.taskReport(first, "a", "COMPLETED"), outputs: { n: 7 } },
+        x.runReport(first, "COMPLETED"),
+      );
+      const good = await trigger(cluster, "good");
+      await cluster.stop();
+      const { Database } = await import("bun:sqlite");
+      const state = new Database(`${cluster.directory}/data/state.db`);
+      state.run("UPDATE task_runs SET outputs = '{' WHERE task_id = 'a'");
+      state.close();
+      await cluster.start();
+      const y = await cluster.agent("y", asks("y"));
+      expect(await y.fetch()).toBeNull();
+      expect((await given(y)).workflow_instance_id).toBe(good);
+      const ended = await cluster.client().waitRun(id, 10_000);
+      expect(ended.status).toBe("CRASHED");
+      const error = ended.tasks.find(({ task_id }) => task_id === "b")?.error;
+      expect(`${ended.error} ${error}`).toContain("damaged");
+    },
+  );
+
+  test.each([
+    [31, "in one go", "COMPLETED"],
+    [31, "with a restart of the principal", "COMPLETED"],
+    [33, "in one go", "FAILED"],
+    [33, "with a restart of the principal", "FAILED"],
+  ])("is kept for conditions up to 8 MiB in a run (%p times 256 KiB, %s)", async (count, how, status) => {
+    const ids = Array.from({ length: count }, (_, i) => `a${i}`);
+    // What the error names is read last.
+    const condition = ids
+      .toReversed()
+      .map((a) => `tasks.${a}.outputs.v != ""`)
+      .join(" && ");
+    const all = [...ids, "last"];
+    const text = [
+      "tasks:",
+      ...all.map((a) => `  ${a}: ${task("x")}`),
+      `  b: ${task("y", `depends: [${all.join(", ")}], when: '\${{ ${condition} }}', `)}`,
+      "",
+    ].join("\n");
+    await using cluster = await new TestPrincipal({ workflows: { "w.yml": text } }).start();
+    const id = await trigger(cluster);
+    let x = await cluster.agent("x", asks("x"));
+    const slice = await given(x);
+    await x.send(x.runReport(slice, "RUNNING"));
+    const outputs = { v: "v".repeat(256 * 1024 - 100) };
+    for (const a of ids)
+      await x.send(x.taskReport(slice, a, "RUNNING"), { ...x.taskReport(slice, a, "COMPLETED"), outputs });
+    if (how !== "in one go") {
+      await cluster.stop();
+      await cluster.start();
+      const { sessionId, streamId, seq } = x;
+      x = await cluster.agent("x", { ...asks("x"), sessionId, streamId });
+      x.seq = seq;
+    }
+    await x.send(
+      x.taskReport(slice, "last", "RUNNING"),
+      x.taskReport(slice, "last", "COMPLETED"),
+      x.runReport(slice, "COMPLETED"),
+    );
+    if (status === "COMPLETED") {
+      const y = await cluster.agent("y", asks("y"));
+      await y.execute(await given(y));
+    }
+    const ended = await cluster.client().waitRun(id, 10_000);
+    const b = ended.tasks.find(({ task_id }) => task_id === "b");
+    expect(b?.status).toBe(status as RunStatus);
+    expect(b?.error ?? null).toBe(
+      status === "COMPLETED"
+        ? null
+        : 'when: the outputs of "a0" cannot be read: the outputs that conditions and lists of this run may read have more than 8 MiB together; pass large data on as files',
+    );
+  });
+
+  test.each(["in one go", "with a restart of the principal"])(
+    "is kept for conditions up to 8 MiB in a run, also of the items of a fan-out (%s)",
+    async (how) => {
+      const items = Array.from({ length: 34 }, (_, i) => `"${i}"`).join(", ");
+      const text = [
+        "placement: spread",
+        "tasks:",
+        `  fan: ${task("x", `foreach: [${items}], `)}`,
+        `  b: ${task("y", "depends: [fan], when: '${{ tasks.fan.outputs.v[0] != \"\" }}', ")}`,
+        "",
+      ].join("\n");
+      await using cluster = await new TestPrincipal({ workflows: { "w.yml": text } }).start();
+      const id = await trigger(cluster);
+      let x = await cluster.agent("x", { ...asks("x"), capacity: 4 });
+      const outputs = { v: "v".repeat(256 * 1024 - 100) };
+      for (let left = 34; left > 0; ) {
+        const slice = await given(x);
+        await x.send(x.runReport(slice, "RUNNING"));
+        for (const { key, index } of slice.items?.fan ?? []) {
+          const of = { item: { key, index }, task_instance_id: `${id}-${key}` };
+          await x.send(
+            { ...x.taskReport(slice, "fan", "RUNNING"), ...of },
+            { ...x.taskReport(slice, "fan", "COMPLETED"), ...of, outputs },
+          );
+          left--;
+          if (left !== 1 || how === "in one go") continue;
+          await cluster.stop();
+          await cluster.start();
+          const { sessionId, streamId, seq } = x;
+          x = await cluster.agent("x", { ...asks("x"), sessionId, streamId });
+          x.seq = seq;
+        }
+        await x.send(x.runReport(slice, "COMPLETED"));
+      }
+      const ended = await cluster.client().waitRun(id, 10_000);
+      const b = ended.tasks.find(({ task_id }) => task_id === "b");
+      expect(b?.error).toStartWith('when: the outputs of "fan" cannot be read: the outputs that conditions');
+    },
+  );
+});
+
 describe("when an agent is lost with a slice", () => {
   const QUICK = { config: { CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: 1000 } };
 

@@ -6,6 +6,7 @@
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { RunAssignment } from "../../contract/messages.ts";
+import { errorMessage } from "../../errors.ts";
 import { BackgroundService } from "../../service.ts";
 import type {
   Claim,
@@ -14,6 +15,7 @@ import type {
   OperationalTx,
   QueueHead,
 } from "../../storage/operational/store.ts";
+import { isStoreError } from "../../storage/operational/store-errors.ts";
 import { Timer } from "../../timer.ts";
 import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
@@ -222,21 +224,30 @@ export class Dispatcher extends BackgroundService {
     if (assigned === BATCH) tx.afterCommit(() => void this.#kick());
   }
 
+  /** What the agent is sent. Null if there is nothing that it could be: others must not wait for a run that fails each time. */
   async #given(tx: OperationalTx, claim: Claim): Promise<RunAssignment | null> {
-    if (!claim.isNew) return this.#assignments.of(tx, claim);
+    const held = claim.isNew ? await this.#begun(tx, claim) : claim;
+    let reason = "what is stored of it is damaged";
+    try {
+      const assignment = await this.#assignments.of(tx, held);
+      // An offer expires, which ends the run.
+      if (assignment !== null || held.attempt.lease !== "HELD") return assignment;
+    } catch (error) {
+      if (isStoreError(error)) throw error;
+      // Building it has changed nothing.
+      reason = error instanceof UnassignableError ? error.message : unbuilt(error);
+    }
+    await this.#changes.giveUp(tx, held, reason);
+    return null;
+  }
+
+  async #begun(tx: OperationalTx, claim: Claim): Promise<Claim> {
     const { run, slice, attempt } = claim;
     // The newest status row of a run is the one written when it was queued.
     const since = slice === null ? run.status_at_ms : slice.queued_at_ms;
     tx.afterCommit(() => this.#events.emit("run assigned", attempt.assigned_at_ms - since));
     if (attempt.lease === "OFFERED") tx.afterCommit(() => this.#events.emit("run offered"));
-    const held = { ...claim, ...(await this.#changes.given(tx, claim)) };
-    try {
-      return await this.#assignments.of(tx, held);
-    } catch (error) {
-      if (!(error instanceof UnassignableError)) throw error;
-      await this.#changes.giveUp(tx, held, error.message);
-      return null;
-    }
+    return { ...claim, ...(await this.#changes.given(tx, claim)) };
   }
 
   /** Longest wait first; agents that send heartbeats come before those known only by name. */
@@ -250,6 +261,11 @@ export class Dispatcher extends BackgroundService {
     logFailure(this.#log, "Runs cannot be assigned", error);
     this.#retry.in(RETRY_MS);
   }
+}
+
+/** Why a run ends whose assignment cannot be built. */
+function unbuilt(error: unknown): string {
+  return `what an agent needs to execute it cannot be put together: ${errorMessage(error)}; what is stored of the run may be damaged`;
 }
 
 /** Puts something into its place in the queue. */

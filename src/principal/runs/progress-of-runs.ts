@@ -6,6 +6,7 @@
  * The end of a task counts at once: what depends on it starts or is skipped although its slice goes on. If the slice is lost then, and
  * another agent gets it as its next attempt, only tasks that COMPLETED stay over ({@link Progress.released}).
  */
+import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
 import type { FanOutRecord, OperationalTx, RunRecord } from "../../storage/operational/store.ts";
 import { aggregate, type ItemValue } from "../../workflow/fan-out.ts";
 import { nodeId } from "../../workflow/item-id.ts";
@@ -24,6 +25,8 @@ export interface RunProgress {
   readonly progress: Progress;
   /** The items of fan-outs that the principal has computed. */
   readonly items: Map<string, readonly ItemValue[]>;
+  /** What tasks that decisions read have published. */
+  readonly published: { bytes: number };
   /** What the machine decided when it was built, and nobody has carried out. */
   readonly decisions: readonly Decision[];
 }
@@ -32,10 +35,16 @@ interface Entry extends Omit<RunProgress, "decisions"> {
   revision: number;
   /** Number of tasks and items when it was kept. */
   size: number;
+  /** Size of the outputs in it when it was kept, bytes as JSON. */
+  bytes: number;
 }
 
 /** Maximum number of tasks and items in the machines that are kept. */
 const KEPT_TASKS = 50_000;
+/** The most outputs in the machines that are kept, bytes as JSON. */
+const KEPT_BYTES = 8 * MAX_OUTPUTS_TOGETHER_BYTES;
+
+const LEFT_OUT = `the outputs that conditions and lists of this run may read have more than ${MAX_OUTPUTS_TOGETHER_BYTES / 1024 / 1024} MiB together; pass large data on as files`;
 
 /** Keeps the machines of runs. */
 export class ProgressOfRuns {
@@ -43,6 +52,7 @@ export class ProgressOfRuns {
   /** By run; those used last are at the end. */
   readonly #kept = new Map<string, Entry>();
   #tasks = 0;
+  #bytes = 0;
   #lastRevision = 0;
 
   constructor(definitions: Definitions) {
@@ -65,13 +75,13 @@ export class ProgressOfRuns {
     const isCurrent = kept !== undefined && kept.revision === run.revision;
     const built = isCurrent ? { ...kept, decisions: [] } : await this.#build(tx, run);
     if (built === null) return null;
-    const { decisions, definition, plan, progress, items } = built;
+    const { decisions, definition, plan, progress, items, published } = built;
     const revision = this.newRevision(run.revision);
     this.forget(id);
-    this.#keep(id, { definition, plan, progress, items, revision });
+    this.#keep(id, { definition, plan, progress, items, published, revision });
     return {
       run: await tx.reviseRun(run, revision),
-      at: { definition, plan, progress, items, decisions },
+      at: { definition, plan, progress, items, published, decisions },
     };
   }
 
@@ -93,19 +103,32 @@ export class ProgressOfRuns {
     if (kept === undefined) return;
     this.#kept.delete(runId);
     this.#tasks -= kept.size;
+    this.#bytes -= kept.bytes;
   }
 
-  #keep(runId: string, entry: Omit<Entry, "size">): void {
+  #keep(runId: string, entry: Omit<Entry, "size" | "bytes">): void {
     const { size } = entry.progress;
-    this.#kept.set(runId, { ...entry, size });
+    const bytes = isWithin(entry.published) ? entry.published.bytes : 0;
+    this.#kept.set(runId, { ...entry, size, bytes });
     this.#tasks += size;
+    this.#bytes += bytes;
     for (const oldest of this.#kept.keys()) {
-      if (this.#tasks <= KEPT_TASKS || oldest === runId) break;
+      if ((this.#tasks <= KEPT_TASKS && this.#bytes <= KEPT_BYTES) || oldest === runId) break;
       this.forget(oldest);
     }
   }
 
   async #build(tx: OperationalTx, run: RunRecord): Promise<RunProgress | null> {
+    try {
+      return await this.#fromStore(tx, run);
+    } catch (error) {
+      // JSON that is none, which affects only this run.
+      if (error instanceof SyntaxError) return null;
+      throw error;
+    }
+  }
+
+  async #fromStore(tx: OperationalTx, run: RunRecord): Promise<RunProgress | null> {
     const definition = await this.#definitions.of(tx, run);
     const plan = await this.#definitions.planOf(tx, run);
     if (definition === null || plan === null) return null;
@@ -126,9 +149,11 @@ export class ProgressOfRuns {
           isUnstarted: slice === 0 && status === "FAILED",
         });
     }
-    for (const [id, read] of await this.#read(tx, run, plan)) {
+    const { read, bytes } = await this.#read(tx, run, plan);
+    const published = { bytes };
+    for (const [id, known] of read) {
       const end = over.get(id);
-      if (end !== undefined) over.set(id, { ...end, ...read });
+      if (end !== undefined) over.set(id, { ...end, ...known });
     }
     const items = new Map<string, readonly ItemValue[]>();
     for (const fanOut of await this.#fanOuts(tx, run, plan)) {
@@ -139,6 +164,7 @@ export class ProgressOfRuns {
       items.set(task_id, JSON.parse(fanOut.items));
     }
     const progress = new Progress(plan, { over, facts: () => factsOf(run, definition) });
+    if (!isWithin(published)) progress.leaveOutOutputs(LEFT_OUT);
     for (const [task, values] of items)
       progress.expanded(
         task,
@@ -158,7 +184,7 @@ export class ProgressOfRuns {
         : run.timed_out_at_ms !== null
           ? progress.stop("timed out", timeoutText(definition))
           : progress.begin();
-    return { definition, plan, progress, items, decisions };
+    return { definition, plan, progress, items, published, decisions };
   }
 
   async #fanOuts(tx: OperationalTx, run: RunRecord, plan: Plan): Promise<FanOutRecord[]> {
@@ -166,32 +192,59 @@ export class ProgressOfRuns {
     return tx.fanOutsOf(run.workflow_instance_id);
   }
 
-  /** What conditions are decided by: the errors and the outputs of the tasks that they read. */
+  /** What conditions are decided by: the errors and the outputs of the tasks that they read, and the size of the outputs. */
   async #read(
     tx: OperationalTx,
     { workflow_instance_id: id }: RunRecord,
     { decidedBy }: Plan,
-  ): Promise<ReadonlyMap<string, Pick<TaskEnd, "error" | "outputs">>> {
-    const read = new Map<string, Pick<TaskEnd, "error" | "outputs">>();
-    if (decidedBy.size === 0) return read;
+  ): Promise<{ readonly read: ReadonlyMap<string, Read>; readonly bytes: number }> {
+    const read = new Map<string, Read>();
+    if (decidedBy.size === 0) return { read, bytes: 0 };
     const totals = new Map<string, number>();
     for (const { task_id, error, items_total } of await tx.listTasks(id)) {
       if (!decidedBy.has(task_id)) continue;
       read.set(task_id, { error });
       if (items_total !== null) totals.set(task_id, items_total);
     }
-    for (const [task, outputs] of await tx.outputsOf(id, [...decidedBy]))
-      read.set(task, { outputs: JSON.parse(outputs) });
-    const items =
-      totals.size === 0 ? [] : await tx.itemOutputs(id, [...totals.keys()], Number.POSITIVE_INFINITY);
-    for (const [task, of] of Map.groupBy(items, ({ task_id }) => task_id)) {
-      const published = of.map((item) => ({ ...item, outputs: JSON.parse(item.outputs) }));
-      for (const { item_key, outputs } of published) read.set(nodeId(task, item_key), { outputs });
-      const all = published.map(({ item_index: index, outputs }) => ({ index, outputs }));
-      read.set(task, { ...read.get(task), outputs: aggregate(totals.get(task) ?? 0, all) });
+    const published = { bytes: 0 };
+    for (const task of decidedBy) {
+      const outputs = (await tx.outputsOf(id, [task])).get(task);
+      if (outputs === undefined) continue;
+      published.bytes += Buffer.byteLength(outputs);
+      read.set(task, isWithin(published) ? { outputs: JSON.parse(outputs) } : { leftOut: LEFT_OUT });
     }
-    return read;
+    for (const [task, total] of totals) {
+      const most = Math.max(0, MAX_OUTPUTS_TOGETHER_BYTES - published.bytes);
+      const items = await tx.itemOutputs(id, [task], most);
+      for (const { outputs } of items) published.bytes += Buffer.byteLength(outputs);
+      if (items.length === 0) continue;
+      if (isWithin(published)) {
+        const parsed = items.map((item) => ({ ...item, outputs: JSON.parse(item.outputs) }));
+        for (const { item_key, outputs } of parsed) read.set(nodeId(task, item_key), { outputs });
+        const all = parsed.map(({ item_index: index, outputs }) => ({ index, outputs }));
+        read.set(task, { ...read.get(task), outputs: aggregate(total, all) });
+        continue;
+      }
+      // Some of them have published something: what all have is left out.
+      read.set(task, { ...read.get(task), leftOut: LEFT_OUT });
+      for (const { item_key } of items) read.set(nodeId(task, item_key), { leftOut: LEFT_OUT });
+    }
+    return { read, bytes: published.bytes };
   }
+}
+
+/** What decisions read of the end of a task. */
+type Read = Pick<TaskEnd, "error" | "outputs" | "leftOut">;
+
+function isWithin({ bytes }: RunProgress["published"]): boolean {
+  return bytes <= MAX_OUTPUTS_TOGETHER_BYTES;
+}
+
+/** Counts outputs that the machine of a run is about to be told. If all are too large, it keeps none of them. @param bytes as JSON */
+export function keepWithin({ published, progress }: RunProgress, bytes: number): void {
+  const wasWithin = isWithin(published);
+  published.bytes += bytes;
+  if (wasWithin && !isWithin(published)) progress.leaveOutOutputs(LEFT_OUT);
 }
 
 /** Whether a task with this status has ended by itself: the machine is told at once, not only when its slice is over. */

@@ -56,7 +56,14 @@ export async function configOf(
   const results = (read: string): TaskResult | undefined => {
     const end = known[read];
     const published = outputs.get(read);
-    return end && { ...end, outputs: published === undefined ? null : JSON.parse(published) };
+    return (
+      end && {
+        ...end,
+        outputs: published === undefined ? null : JSON.parse(published),
+        // What the machine does not keep is in the store.
+        leftOut: published === undefined ? end.leftOut : undefined,
+      }
+    );
   };
   const item = node?.item && items.get(node.item.task)?.[node.item.index];
   try {

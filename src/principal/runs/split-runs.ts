@@ -32,7 +32,7 @@ import type { PrincipalEvents } from "../principal-events.ts";
 import type { Definitions } from "./definitions.ts";
 import { type CancelDecision, FanOuts } from "./fan-outs.ts";
 import { needsOfSlice } from "./needs.ts";
-import { isTold, type ProgressOfRuns, type RunProgress } from "./progress-of-runs.ts";
+import { isTold, keepWithin, type ProgressOfRuns, type RunProgress } from "./progress-of-runs.ts";
 import { beginWait, configOf } from "./run-kinds.ts";
 import { limited, newNodeRun, type RunWriting } from "./run-writing.ts";
 
@@ -98,7 +98,11 @@ export class SplitRuns {
     }
     const end = { status, isAllowed, ...(isRead ? { error, outputs } : {}) };
     const id = nodeId(task_id, item?.key ?? null);
-    await this.#advance(tx, run, at, (progress) => progress.ended(id, end));
+    await this.#advance(tx, run, at, (progress, of) => {
+      if (isRead && status === "COMPLETED" && outputs !== null)
+        keepWithin(of, Buffer.byteLength(JSON.stringify(outputs)));
+      return progress.ended(id, end);
+    });
   }
 
   /** A slice is over, and so is its lease: what its tasks have become is final. */
@@ -321,15 +325,16 @@ export class SplitRuns {
     tx: OperationalTx,
     run: RunRecord,
     at: number,
-    tell: (progress: Progress) => readonly Decision[],
+    tell: (progress: Progress, of: RunProgress) => readonly Decision[],
   ): Promise<RunRecord> {
     const changed = await this.#progress.change(tx, run);
     if (changed === null) {
-      const error = "the stored definition is damaged";
+      const isRead = (await this.#o.definitions.planOf(tx, run)) !== null;
+      const error = isRead ? "what is stored of its tasks is damaged" : "the stored definition is damaged";
       await this.abandon(tx, run, { status: "CRASHED", error });
       return this.#o.writing.end(tx, run, at, { status: "CRASHED", error });
     }
-    const decisions = [...changed.at.decisions, ...tell(changed.at.progress)];
+    const decisions = [...changed.at.decisions, ...tell(changed.at.progress, changed.at)];
     return this.#carryOut(tx, changed.run, changed.at, decisions, at);
   }
 

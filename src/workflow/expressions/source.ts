@@ -14,6 +14,8 @@ export interface TaskResult {
   readonly status: RunStatus;
   readonly outputs: Outputs | null;
   readonly error?: string | null;
+  /** Why what it has published is not there: no operator takes that for nothing. */
+  readonly leftOut?: string | undefined;
 }
 
 /** An item of a fan-out. */
@@ -194,10 +196,12 @@ export class RunSource implements Source {
   #task(id: string, { part, output }: Reference, charge: Charge): Answer {
     const result = this.#values.results?.(id);
     if (result === undefined) return missing(`"${id}" is not over`);
-    const { status, outputs, error = null } = result;
+    const { status, outputs, error = null, leftOut } = result;
     if (part === "status") return { value: status };
     if (part === "error")
       return error === null ? missing(`"${id}" ${status}, without an error`) : { value: error };
+    if (leftOut !== undefined)
+      throw new ExpressionError(`the outputs of "${id}" cannot be read: ${leftOut}`, 0, 0);
     if (output === null) return { value: fromJson(outputs ?? {}, charge) };
     if (outputs !== null && Object.hasOwn(outputs, output))
       return { value: fromJson(outputs[output], charge) };
