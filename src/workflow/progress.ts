@@ -40,6 +40,7 @@
  *             the last item is over                              over      end: the worst status of the items, their outputs
  *   over      released, unless COMPLETED or stopped              waiting   as from waiting
  *             requeued, unless COMPLETED or stopped              waiting   none: assigned at once; an item as from waiting
+ *             requeued, COMPLETED because of what runs again     waiting   none: assigned at once
  *             SKIPPED, or FAILED without having started, and
  *             what it needs is released, unless another need
  *             is not accepted                                    waiting   as from waiting
@@ -334,9 +335,12 @@ export class Progress {
     return this.#settle();
   }
 
-  /** As {@link released}, but the slice waits for another agent, which decides about its tasks again. */
-  requeued(tasks: readonly string[]): Decision[] {
-    this.#release(tasks);
+  /**
+   * As {@link released}, but the slice waits for another agent, which decides about its tasks again.
+   * @param disturbed those that are undecided again even if they COMPLETED
+   */
+  requeued(tasks: readonly string[], disturbed: ReadonlySet<string> = new Set()): Decision[] {
+    this.#release(tasks, disturbed);
     // An item is first decided about here: it may be cancelled with others by now.
     this.assigned(tasks.filter((task) => this.#states.get(task)?.parent === null));
     const decisions = this.#settle();
@@ -469,18 +473,19 @@ export class Progress {
     if (state.end !== null) state.end = { ...state.end, outputs: null };
   }
 
-  #release(tasks: Iterable<string>): void {
+  #release(tasks: Iterable<string>, disturbed: ReadonlySet<string> = new Set()): void {
     for (const task of tasks) {
       const state = this.#states.get(task);
       if (state === undefined || !state.isScoped || state.phase === "waiting" || state.phase === "expanded")
         continue;
-      if (state.phase === "over" && this.#staysOver(state)) continue;
+      if (state.phase === "over" && this.#staysOver(state, disturbed.has(task))) continue;
       this.#reopen(state);
     }
   }
 
-  #staysOver({ node, end }: State): boolean {
-    return end?.status === "COMPLETED" || this.#stop !== null || (this.#hasHooked && node.hook === undefined);
+  #staysOver({ node, end }: State, isDisturbed: boolean): boolean {
+    const isKept = end?.status === "COMPLETED" && !isDisturbed;
+    return isKept || this.#stop !== null || (this.#hasHooked && node.hook === undefined);
   }
 
   #result(id: string): Result | undefined {

@@ -138,6 +138,68 @@ describe("an agent", () => {
     ]);
   });
 
+  test.each([
+    ["a whole run", 0, ""],
+    ["a slice of a run", 1, "\n  elsewhere: {depends: [long], runs_on: {zone: y}, TASK}"],
+  ])(
+    "that is lost with %s: what handled a failure runs again, as what failed does",
+    async (_, slice, more) => {
+      const file = `tasks:
+  deploy: {TASK}
+  rollback: {depends: {deploy: failed}, foreach: [x], TASK}
+  verify: {TASK}
+  after: {depends: {rollback: [completed, skipped]}, TASK}
+  good: {depends: [verify], TASK}
+  long: {TASK}${more}
+`.replaceAll("TASK", 'config: !Subprocess { cmd: "true" }');
+      await using cluster = await new TestPrincipal({ workflows: { "w.yml": file } }).start();
+      const client = cluster.client();
+      const { workflow_instance_id: id } = await client.runTask("w", { dedupe_key: "x" });
+      const agents = await Promise.all(["1", "2", "3"].map((name) => cluster.agent(name, { protocol: 3 })));
+      const [first, second, third] = [required(agents[0]), required(agents[1]), required(agents[2])];
+      const item = { item: { key: "0", index: 0 } };
+      /** Reports of an agent that has deployed in vain, and then is lost. */
+      const handled = async (agent: FakeAgent, run: RunAssignment, fresh: readonly string[]) => {
+        await agent.send(
+          agent.runReport(run, "RUNNING"),
+          ...[...fresh, "deploy", "long"].map((task) => agent.taskReport(run, task, "RUNNING")),
+          ...fresh.map((task) => agent.taskReport(run, task, "COMPLETED")),
+          agent.taskReport(run, "deploy", "FAILED"),
+          { ...agent.taskReport(run, "rollback", "RUNNING"), items_total: 1 },
+          {
+            ...agent.taskReport(run, "rollback", "RUNNING"),
+            ...item,
+            task_instance_id: `item ${run.attempt}`,
+          },
+          {
+            ...agent.taskReport(run, "rollback", "COMPLETED"),
+            ...item,
+            task_instance_id: `item ${run.attempt}`,
+          },
+          { ...agent.taskReport(run, "rollback", "COMPLETED"), items_total: 1 },
+          agent.taskReport(run, "after", "RUNNING"),
+          agent.taskReport(run, "after", "COMPLETED"),
+        );
+        await agent.heartbeat([run], 0, { state: "leaving" });
+      };
+      const kept = ["good", "verify"];
+      await handled(first, required(await first.fetch()), ["verify", "good"]);
+      for (const [agent, next] of [
+        [second, 2],
+        [third, 3],
+      ] as const) {
+        const run = await client.getRun(id);
+        expect(run.tasks_done).toBe(2);
+        expect(run.tasks.map(({ task_id }) => task_id).sort()).toEqual(kept);
+        const again = required(await agent.fetch());
+        expect(again).toMatchObject({ workflow_instance_id: id, slice, attempt: next });
+        expect(again.completed_tasks.toSorted()).toEqual(kept);
+        expect(again.item_results ?? {}).toEqual({});
+        if (agent === second) await handled(agent, again, []);
+      }
+    },
+  );
+
   test("that is lost ends a run that was cancelled, or may not run again", async () => {
     await using cluster = await new TestPrincipal({
       workflows: { "etl.yml": workflowText(), "once.yml": workflowText({ top: "failover: never" }) },

@@ -1457,6 +1457,15 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       await store.transact((tx) => tx.transitionLease(attempt, { lease: "REVOKED", status: "CRASHED" }));
       expect(await running()).toEqual([]);
       expect(await store.read((tx) => tx.openAttempts("a"))).toEqual([]);
+      // What completed in an attempt may have to run again.
+      const forget = (attempt: number, ...ids: string[]) =>
+        store.transact((tx) => tx.forgetCompleted({ workflow_instance_id: "one", slice: 0, attempt }, ids));
+      await forget(1);
+      await forget(2, "y");
+      await forget(1, "y", "z");
+      expect(await store.read((tx) => tx.completedTasks("one"))).toEqual(["x"]);
+      expect(await store.read((tx) => tx.listTasks("one"))).toHaveLength(2);
+      expect(await store.read((tx) => runOf(tx, "one"))).toMatchObject({ tasks_done: 1 });
       expect(await store.read((tx) => tx.listAttempts("one"))).toHaveLength(1);
     });
 

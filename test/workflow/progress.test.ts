@@ -208,6 +208,29 @@ describe("slices elsewhere", () => {
     expect(said(progress.ended("b", COMPLETED))).toEqual(["start c"]);
   });
 
+  test("what handled a failure in a slice that gets another agent is undecided again, if it is said to be", () => {
+    const plan = planned("deploy; rollback < deploy; mended < rollback; lost < rollback", {
+      rollback: { accepts: { deploy: ["FAILED"] } },
+      lost: { accepts: { rollback: ["SKIPPED"] } },
+    });
+    const progress = new Progress(plan);
+    progress.begin();
+    progress.assigned(["deploy", "rollback"]);
+    progress.ended("deploy", FAILED);
+    expect(said(progress.ended("rollback", COMPLETED))).toEqual([
+      "start mended",
+      'skip lost SKIPPED: "rollback", on which it depends, COMPLETED, not SKIPPED',
+    ]);
+    expect(progress.requeued(["deploy", "rollback"], new Set(["rollback"]))).toEqual([]);
+    const statuses = ["deploy", "rollback", "mended", "lost"].map((id) => progress.status(id));
+    expect(statuses).toEqual(["assigned", "assigned", "undecided", "undecided"]);
+    progress.ended("deploy", COMPLETED);
+    expect(said(progress.ended("rollback", { status: "SKIPPED" }))).toEqual([
+      'skip mended SKIPPED: "deploy", on which it depends, COMPLETED, not FAILED',
+      "start lost",
+    ]);
+  });
+
   test("what another task is to blame for, too, stays skipped", () => {
     const progress = new Progress(planned("a; b; c < a b"));
     progress.begin();

@@ -6,7 +6,11 @@ import { planned } from "./progress-support.ts";
 const ANY: RunStatus[] = ["COMPLETED", "FAILED", "CRASHED", "SKIPPED", "CANCELLED"];
 
 /** Of `deploy; verify < deploy; rollback < deploy (failed); report < verify rollback (completed or skipped); clean < deploy (ended)`. */
-function undisturbed(ends: Readonly<Record<string, RunStatus>>, allowed: readonly string[] = []): string[] {
+function undisturbed(
+  ends: Readonly<Record<string, RunStatus>>,
+  allowed: readonly string[] = [],
+  kept: readonly string[] = [],
+): string[] {
   const either: RunStatus[] = ["COMPLETED", "SKIPPED"];
   const plan = planned(
     "deploy; verify < deploy; rollback < deploy; report < verify rollback; clean < deploy; other; after < other",
@@ -21,7 +25,7 @@ function undisturbed(ends: Readonly<Record<string, RunStatus>>, allowed: readonl
     const status = statuses[id];
     return status === undefined ? undefined : { status, isAllowed: allowed.includes(id) };
   };
-  return [...undisturbedTasks(plan, endOf)].sort();
+  return [...undisturbedTasks(plan, endOf, new Set(kept))].sort();
 }
 
 test("what handled a failure is disturbed when what failed runs again, and so is what comes after it", () => {
@@ -47,4 +51,11 @@ test("an allowed failure counts as completed for those that accept it so", () =>
 
 test("a task that never began disturbs those after it", () => {
   expect(undisturbed({ other: "CANCELLED" })).toEqual(["deploy", "other"]);
+});
+
+test("what is known not to run again disturbs nothing, however it ended", () => {
+  const ends = { deploy: "FAILED", verify: "SKIPPED", rollback: "COMPLETED" } as const;
+  const all = ["after", "clean", "deploy", "other", "report", "rollback", "verify"];
+  expect(undisturbed(ends, [], ["deploy"])).toEqual(all);
+  expect(undisturbed(ends, [], ["rollback"])).toEqual(["after", "deploy", "other", "rollback"]);
 });

@@ -23,6 +23,7 @@ import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import { nameOf } from "./attempt-name.ts";
+import { disturbedTasks } from "./disturbed.ts";
 import { needsOfWhole } from "./needs.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
 import { limited, newTaskRun, RunWriting, type RunWritingOptions } from "./run-writing.ts";
@@ -454,9 +455,11 @@ export class RunChanges {
     const status_at_ms = Math.max(run.status_at_ms, now);
     // The next attempt goes through the state machine again.
     const crashed = await tx.transitionRun(run, { status, error, crashed_attempts, status_at_ms });
+    const plan = await this.#o.definitions.planOf(tx, run);
+    // Before what is done is counted.
+    if (plan !== null) await tx.forgetCompleted(attempt, await disturbedTasks(tx, plan, attempt));
     const queued = await tx.requeueRun(crashed);
     // An older cdktr may have given it to its agent.
-    const plan = await this.#o.definitions.planOf(tx, run);
     if (queued.needs === "" && plan !== null) await this.#placeWhole(tx, run.definition_hash, plan);
     this.#writing.queued(tx);
     // Its agent watched its time limit until now.

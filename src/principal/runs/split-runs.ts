@@ -30,6 +30,7 @@ import { canTransition } from "../../workflow/status.ts";
 import { type Ending, isEnding } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { Definitions } from "./definitions.ts";
+import { disturbedTasks } from "./disturbed.ts";
 import { type CancelDecision, FanOuts } from "./fan-outs.ts";
 import { needsOfSlice } from "./needs.ts";
 import { isTold, keepWithin, type ProgressOfRuns, type RunProgress } from "./progress-of-runs.ts";
@@ -144,22 +145,26 @@ export class SplitRuns {
         await tx.transitionRun(run, { status: "CRASHED", status_at_ms, error: reason }),
       );
     }
+    const plan = await this.#o.definitions.planOf(tx, run);
+    const disturbed = plan === null ? [] : await disturbedTasks(tx, plan, slice, new Set(slice.tasks));
     // First: a machine that has to be built must see the slice as it was.
-    await this.#takeBack(tx, present, slice, now);
+    await this.#takeBack(tx, present, slice, now, new Set(disturbed));
+    await tx.forgetCompleted(slice, disturbed);
     await tx.requeueSlice(slice, crashedAttempts, now);
     this.#o.writing.queued(tx);
     return (await tx.getRun(id)) ?? present;
   }
 
   /**
-   * An attempt at a slice is lost: what did not complete in it is undecided again. So is what was skipped because of that, or waits for an
-   * agent because of that.
+   * An attempt at a slice is lost: what did not complete in it is undecided again, and what COMPLETED only because of that, as `disturbed`
+   * says. So is what was skipped because of that, or waits for an agent because of that.
    */
   async #takeBack(
     tx: OperationalTx,
     run: RunRecord,
     { slice, tasks }: SliceRecord,
     at: number,
+    disturbed: ReadonlySet<string>,
   ): Promise<void> {
     const { workflow_instance_id: id } = run;
     const others = (await tx.listSlices(id, "open")).filter((other) => other.slice !== slice);
@@ -170,7 +175,7 @@ export class SplitRuns {
     );
     const undecided: string[] = [];
     await this.#advance(tx, run, at, (progress) => {
-      const decisions = progress.requeued(tasks);
+      const decisions = progress.requeued(tasks, disturbed);
       // Who follows a failure must not start before it is known whether it fails again.
       for (const other of others) {
         const among = new Set(other.tasks);

@@ -303,6 +303,11 @@ export interface LeaseIntentions {
   ): Promise<void>;
   /** Removes task runs that ended without an agent: the tasks are undecided again. The history keeps their rows. */
   withdrawTasks(runId: string, taskInstanceIds: readonly string[]): Promise<void>;
+  /**
+   * Removes what COMPLETED of these tasks in an attempt at a run, or at a slice, also their items: the tasks are undecided again. The history
+   * keeps their rows.
+   */
+  forgetCompleted(attempt: AttemptName, taskIds: readonly string[]): Promise<void>;
   getTaskRun(runId: string, taskInstanceId: string): Promise<TaskRunRecord | null>;
   /** In the order in which they were first written, with what they published, which may be large. */
   listTaskRuns(runId: string): Promise<TaskRunRecord[]>;

@@ -326,6 +326,20 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
       db.run("UPDATE runs SET tasks_done = tasks_done - ? WHERE workflow_instance_id = ?", withdrawn, runId);
     },
 
+    async forgetCompleted({ workflow_instance_id: id, slice, attempt }, taskIds) {
+      if (taskIds.length === 0) return;
+      const gone = db.all<{ item_key: string | null }>(
+        `DELETE FROM task_runs WHERE workflow_instance_id = ? AND slice = ? AND attempt = ? AND status = 'COMPLETED'
+           AND task_id IN (SELECT value FROM json_each(?)) RETURNING item_key`,
+        id,
+        slice,
+        attempt,
+        JSON.stringify(taskIds),
+      );
+      const tasks = gone.filter(({ item_key }) => item_key === null).length;
+      db.run("UPDATE runs SET tasks_done = tasks_done - ? WHERE workflow_instance_id = ?", tasks, id);
+    },
+
     async getTaskRun(runId, taskInstanceId) {
       return db.one<TaskRunRecord>(GET_TASK, runId, taskInstanceId);
     },
