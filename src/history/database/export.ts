@@ -1,6 +1,7 @@
 /** Exports of the history: Parquet files, and a copy of the database. */
 import { join } from "node:path";
 import type { DuckDBConnection } from "@duckdb/node-api";
+import { pause } from "../../timer.ts";
 import { quoteName, quoteText } from "./duckdb.ts";
 import { logOrder } from "./logs.ts";
 
@@ -31,6 +32,11 @@ export async function exportTables(
   }
   return rows;
 }
+
+/** Interval between attempts to checkpoint a copy, ms. */
+const CHECKPOINT_AGAIN_MS = 50;
+/** Their number: a minute's worth. */
+const CHECKPOINT_TRIES = 1200;
 
 /** The moment of which a copy is. */
 export interface BackupMoment {
@@ -66,13 +72,27 @@ export async function writeBackup(
       }
       await connection.run("COMMIT");
       // Detaching does it too, but later, if another statement looks at all databases just then.
-      await connection.run(`CHECKPOINT ${target}`);
+      await checkpoint(connection, target);
     } catch (error) {
       await connection.run("ROLLBACK").catch(() => {});
       throw error;
     }
   } finally {
     await detach(connection, target);
+  }
+}
+
+/** Writes everything into the one file of the copy. */
+async function checkpoint(connection: DuckDBConnection, target: string): Promise<void> {
+  for (let tries = CHECKPOINT_TRIES; ; tries--) {
+    try {
+      await connection.run(`CHECKPOINT ${target}`);
+      return;
+    } catch (error) {
+      // A statement that looks at all databases, as when another backup begins, may be at work in this one too.
+      if (tries === 0 || !/transactions active/.test(String(error))) throw error;
+    }
+    await pause(CHECKPOINT_AGAIN_MS);
   }
 }
 
