@@ -98,23 +98,6 @@ const ROWS: readonly Row[] = [
   },
   {
     places: ["task"],
-    words: [
-      "run",
-      "command",
-      "commands",
-      "cmd",
-      "script",
-      "bash",
-      "bash_command",
-      "shell_command",
-      "sh",
-      "exec",
-    ],
-    means: "config",
-    help: 'what a task does is under "config": config: !Subprocess {cmd: sh, args: ["-c", "echo hello"]}',
-  },
-  {
-    places: ["task"],
     words: ["type", "kind", "operator", "executor"],
     means: "config",
     help: "the kind of a task is the tag of its config: config: !Subprocess",
