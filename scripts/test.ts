@@ -5,6 +5,8 @@
  *
  * `--long` (`npm run test:long`) runs only the tests that take minutes by their nature, at full length.
  * `--load` keeps one processor busy meanwhile: no test may depend on the speed of the machine.
+ * A file that failed is run once more, alone, when all others are done. If it passes then, the suite passes and names its
+ * first failure as flaky: a race to be found, in the test or in cdktr. `--strict` counts such a failure as one.
  */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -24,15 +26,24 @@ const OTHER_TIMES = join(ROOT, "scripts", "support", "test-seconds.json");
 
 const { values: flags, positionals: patterns } = parseArgs({
   args: process.argv.slice(2),
-  options: { long: { type: "boolean", default: false }, load: { type: "boolean", default: false } },
+  options: {
+    long: { type: "boolean", default: false },
+    load: { type: "boolean", default: false },
+    strict: { type: "boolean", default: false },
+  },
   allowPositionals: true,
 });
+/** With more failed files than this, something is broken, and nothing is repeated. */
+const MOST_REPEATED = 3;
 /** A test file that is not done by then hangs. */
 const FILE_TIMEOUT_MS = (flags.long ? 120 : 20) * 60_000;
 const bin = (name: string) => join("node_modules", ".bin", name);
 const scratch = mkdtempSync(join(tmpdir(), "cdktr-test-"));
 const total = { passed: 0, failed: 0, skipped: 0 };
 const failures: string[] = [];
+/** The test files that failed, and what they added to the counts. */
+const failed = new Map<string, TestCounts>();
+const flaky: string[] = [];
 const seconds: Record<string, number> = {};
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
@@ -86,19 +97,39 @@ async function testFile(file: string, env: Record<string, string | undefined>): 
   );
   seconds[file] = result.seconds;
   const counts = count(report, result);
-  total.passed += counts.passed;
-  total.failed += counts.failed;
-  total.skipped += counts.skipped;
-  for (const failure of counts.failures) failures.push(`${file}: ${failure}`);
+  add(counts);
   const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : "";
   const summary = `${file}: ${counts.passed} passed, ${counts.failed} failed${skipped} (${result.seconds.toFixed(1)} s)`;
   if (counts.failed === 0) {
     console.log(`ok    ${summary}`);
     return;
   }
+  failed.set(file, counts);
   console.log(`FAIL  ${summary}`);
   const shown = result.output.split("\n").filter((line) => !/^\((pass|skip)\) /.test(line));
   console.log(indent(shown.join("\n")));
+}
+
+function add(counts: TestCounts, sign: 1 | -1 = 1): void {
+  total.passed += sign * counts.passed;
+  total.failed += sign * counts.failed;
+  total.skipped += sign * counts.skipped;
+}
+
+/** Runs what failed once more, one file after the other: a file that passes now counts as passed, and as flaky. */
+async function repeatFailed(): Promise<void> {
+  if (flags.strict || failed.size > MOST_REPEATED) return;
+  for (const [file, counts] of [...failed]) {
+    console.log(`again ${file}, alone`);
+    failed.delete(file);
+    add(counts, -1);
+    await runFile(file);
+    if (!failed.has(file)) flaky.push(...namesOf(file, counts));
+  }
+}
+
+function namesOf(file: string, counts: TestCounts): string[] {
+  return counts.failures.map((failure) => `${file}: ${failure}`);
 }
 
 /** The report's counts; a runner that crashed, hung or ran nothing counts as one more failure. */
@@ -200,6 +231,8 @@ const known = { ...timesIn(OTHER_TIMES), ...timesIn(TIMES) };
 const { together, alone } = planOf(files, known);
 await inParallel(together, WORKERS, runFile);
 await inParallel(alone, 1, runFile);
+await repeatFailed();
+for (const [file, counts] of failed) failures.push(...namesOf(file, counts));
 killRunning();
 if (!flags.load && !flags.long) {
   mkdirSync(dirname(TIMES), { recursive: true });
@@ -214,6 +247,9 @@ if (checks.length === 0 && files.length === 0 && !wanted("build")) {
 if (files.length > 0) console.log(`\nSlowest:\n${slowest(seconds, 10).join("\n")}`);
 console.log(`\n${((performance.now() - started) / 1000).toFixed(0)} s in all.`);
 if (total.skipped > 0) console.log(`${total.skipped} skipped.`);
+if (flaky.length > 0) {
+  console.log(`Flaky (failed, and passed when repeated):\n${flaky.map((name) => `  ${name}`).join("\n")}`);
+}
 if (failures.length > 0) console.log(`Failed:\n${failures.map((name) => `  ${name}`).join("\n")}`);
 console.log(`${total.passed} passed, ${total.failed} failed`);
 process.exit(total.failed === 0 ? 0 : 1);

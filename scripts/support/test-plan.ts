@@ -6,7 +6,6 @@ export type Seconds = Readonly<Record<string, number>>;
 /** Files that compare times, or load the machine until something gives. */
 export const MEASURING: readonly string[] = [
   "test/e2e/bench.test.ts",
-  "test/e2e/chaos.test.ts",
   "test/e2e/hostile.test.ts",
   "test/e2e/start-up.test.ts",
 ];

@@ -287,7 +287,8 @@ test("everything of three busy agents arrives, in order, and the event loop is n
   }
   clearInterval(ticking);
   for (const push of await Promise.all(pushes)) push.close();
-  expect(turns).toBeGreaterThan(20);
+  // How many there are depends on the machine; without a pause between the batches there would be one.
+  expect(turns).toBeGreaterThan(2);
   const { rows } = await bench.historian.query({
     sql: "SELECT stream_id, count(*), count(DISTINCT seq), bool_and(payload = seq::VARCHAR) FROM logstore WHERE stream_id IN ('x', 'y', 'z') GROUP BY ALL ORDER BY ALL",
     max_rows: 10,
