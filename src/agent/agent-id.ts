@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { UsageError } from "../errors.ts";
 import { log } from "../log.ts";
 import { IDENTIFIER } from "../workflow/model.ts";
-import { type IdleOutbox, lookInto, Outbox, OutboxLockedError } from "./outbox.ts";
+import { Outbox } from "./outbox.ts";
+import { type IdleOutbox, lookInto, OutboxLockedError } from "./outbox-file.ts";
 
 /** Maximum number of agents without a suffix on one host: a guard against a loop, not a practical limit. */
 const MOST = 1000;

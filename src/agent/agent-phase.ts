@@ -21,7 +21,7 @@
  *                               ENDED
  */
 import { canTransition, type Transitions } from "../workflow/status.ts";
-import type { StopReason } from "./task-run.ts";
+import type { StopReason } from "./task-context.ts";
 
 /** The phase of an agent's life. */
 export type AgentPhase =

@@ -17,7 +17,7 @@ import { PROTOCOL, type ProtocolRange, SLICES_SINCE, VersionMismatchError } from
 import { type CdktrError, errorMessage } from "../errors.ts";
 import { bootId, hostUpMs } from "../host/boot.ts";
 import { log } from "../log.ts";
-import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
+import type { PrincipalClient } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
 import { BackgroundService, startServices, stopServices } from "../service.ts";
 import { isDoneWithin, pause } from "../timer.ts";
@@ -32,20 +32,23 @@ import { LeftBehind } from "./left-behind.ts";
 import { LogSender } from "./log-sender.ts";
 import { limitAtStart } from "./open-files.ts";
 import { endOrphans, StraySweep, ZombieReaper } from "./orphans.ts";
-import type { Former, Outbox } from "./outbox.ts";
+import type { Outbox } from "./outbox.ts";
+import type { Former } from "./outbox-file.ts";
 import { OtherInstallationError, PrincipalLink } from "./principal-link.ts";
 import { DEFAULT_GRACE_MS } from "./process-group.ts";
 import { ReportSender } from "./report-sender.ts";
+import { runReport } from "./reports.ts";
 import { RunDirectories } from "./run-directories.ts";
 import { RunSecrets } from "./secrets/run-secrets.ts";
 import type { SecretPlaces } from "./secrets/sources.ts";
-import { runReport, SliceRun } from "./slice-run.ts";
+import { SliceRun } from "./slice-run.ts";
 import { Survivors } from "./survivors.ts";
+import type { AgentContext } from "./task-context.ts";
 import { TaskFiles } from "./task-files.ts";
 import type { TaskLog } from "./task-log.ts";
 import { TaskPaths } from "./task-paths.ts";
-import type { AgentContext } from "./task-run.ts";
 import { TaskSlots } from "./task-slots.ts";
+import { WorkFetcher } from "./work-fetcher.ts";
 
 /** Options of an agent in addition to the settings. */
 export interface AgentOptions {
@@ -102,6 +105,7 @@ interface Parts {
   readonly link: PrincipalLink;
   readonly lines: LogSender;
   readonly reports: ReportSender;
+  readonly work: WorkFetcher;
   readonly left: LeftBehind;
   readonly sweep: StraySweep;
   readonly reaper: ZombieReaper;
@@ -112,11 +116,6 @@ interface Parts {
 
 /** How long one request for work waits at the principal (long poll), in heartbeat intervals. */
 const FETCH_INTERVALS = 4;
-const FETCH_RETRY_MS = 500;
-/** Maximum number of requests for work at once, while there is more work than the agent has got. */
-const MOST_FETCHES = 4;
-/** How long a draining agent waits for the reply to its last request for work, ms. */
-const LAST_FETCH_MS = 250;
 /** Maximum number of runs that the principal is asked about at once; the others follow. */
 const MOST_DIRECTORIES = 500;
 
@@ -138,12 +137,6 @@ export class Agent extends BackgroundService<AgentSignals> {
   #principalId: string | undefined;
   /** Last log line that the principal has confirmed. */
   #receivedSeq = 0;
-  readonly #fetching = new Set<Promise<void>>();
-  /** Number of requests for work that wait for an answer: each has room for a run. */
-  #asking = 0;
-  /** Aborts the request for work. */
-  #fetch = new AbortController();
-  #roomFor: PromiseWithResolvers<void> | undefined;
   readonly #life = new AgentLife();
   /** Why the principal is unreachable or refuses this agent; undefined if it does not. */
   #trouble: CdktrError | undefined;
@@ -200,6 +193,11 @@ export class Agent extends BackgroundService<AgentSignals> {
     return count;
   }
 
+  get #mostRuns(): number {
+    const { config, maxConcurrentWorkflows } = this.#options;
+    return maxConcurrentWorkflows ?? config.CDKTR_AGENT_MAX_CONCURRENCY;
+  }
+
   /**
    * Claims the agent's data, ends leftover processes of a killed agent, and begins to register.
    * @throws OutboxLockedError, OutboxUnavailableError, UsageError: see agent-id.ts
@@ -240,6 +238,17 @@ export class Agent extends BackgroundService<AgentSignals> {
       link,
       lines,
       reports,
+      work: new WorkFetcher({
+        link,
+        client,
+        agentId,
+        sessionId: this.#sessionId,
+        labels: this.#labels,
+        waitMs: Math.min(60_000, config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS * FETCH_INTERVALS),
+        isTaking: () => this.#life.isTaking,
+        room: () => this.#mostRuns - this.runningWorkflows,
+        take: (assignment) => this.#take(assignment),
+      }),
       left: new LeftBehind({
         find: () => leftBehind(directory, suffix, agentId),
         deliver: (other, signal) => this.#deliverFor(other, signal),
@@ -273,7 +282,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     };
     this.#enter("REGISTERING");
     await startServices([this.#parts.sweep, this.#parts.reaper, this.#parts.left, lines, reports, link]);
-    this.#fetchRuns(this.#parts);
+    this.#parts.work.start();
     void this.#endIfIdle();
   }
 
@@ -283,16 +292,8 @@ export class Agent extends BackgroundService<AgentSignals> {
   }
 
   #takeNothingNew(): void {
-    this.#hasRoom();
-    void this.#endFetching().then(() => this.#endIfIdle());
-  }
-
-  /** Once the principal knows, it answers the pending request for work; an assignment already under way is still accepted. */
-  async #endFetching(): Promise<void> {
-    await this.#parts?.link.ask();
-    if (await isDoneWithin(LAST_FETCH_MS, this.#fetched())) return;
-    this.#fetch.abort();
-    await this.#fetched();
+    this.#parts?.work.hasRoom();
+    void (this.#parts?.work.end() ?? Promise.resolve()).then(() => this.#endIfIdle());
   }
 
   /** Cancels its runs, takes no new ones, then ends. */
@@ -367,7 +368,6 @@ export class Agent extends BackgroundService<AgentSignals> {
   }
 
   #describe(): AgentDescription {
-    const { config, maxConcurrentWorkflows } = this.#options;
     const outbox = this.#parts?.outbox;
     return {
       session_id: this.#sessionId,
@@ -376,7 +376,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       pid: process.pid,
       version: VERSION,
       protocol: this.#protocol(),
-      max_concurrent_workflows: maxConcurrentWorkflows ?? config.CDKTR_AGENT_MAX_CONCURRENCY,
+      max_concurrent_workflows: this.#mostRuns,
       labels: this.#labels,
       running: this.#runningAttempts(),
       log_first_seq: outbox?.firstLogSeq,
@@ -493,8 +493,8 @@ export class Agent extends BackgroundService<AgentSignals> {
       this.#parts.outbox.disown();
     }
     this.#enter("REFUSED");
-    this.#fetch.abort();
-    this.#hasRoom();
+    this.#parts?.work.abort();
+    this.#parts?.work.hasRoom();
     // Runs that are being cancelled no longer belong to this agent either.
     for (const { run } of this.#held.values()) run.stop("superseded");
     void this.#endIfIdle();
@@ -502,93 +502,9 @@ export class Agent extends BackgroundService<AgentSignals> {
 
   // ---------------------------------------------------------------- runs
 
-  /** Fetches runs one after the other, until the agent takes no more. */
-  #fetchRuns(parts: Parts): void {
-    const { CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: interval } = this.#options.config;
-    this.#startFetching(parts, Math.min(60_000, interval * FETCH_INTERVALS));
-  }
-
-  /** More work waits: fetches as much as there is room for with several requests at once, until there is none. */
-  #fetchMore(parts: Parts): void {
-    while (this.#fetching.size < MOST_FETCHES && this.#room > 0) this.#startFetching(parts, 0);
-  }
-
-  #startFetching(parts: Parts, waitMs: number): void {
-    const fetching = this.#fetchUntilEmpty(parts, waitMs).finally(() => this.#fetching.delete(fetching));
-    this.#fetching.add(fetching);
-  }
-
-  /** Resolves when no request for work is waiting for an answer, and none follows. */
-  async #fetched(): Promise<void> {
-    while (this.#fetching.size > 0) await Promise.all(this.#fetching);
-  }
-
-  /** @param wait_ms how long a request waits for work; if it does not wait, this ends when there is none */
-  async #fetchUntilEmpty(parts: Parts, wait_ms: number): Promise<void> {
-    const { link } = parts;
-    // The same id until it is answered, so that a run whose assignment got lost is sent again.
-    let fetch_id = crypto.randomUUID();
-    while (this.#life.isTaking) {
-      try {
-        await link.untilUp(this.#fetch.signal);
-        if (!(await this.#reserveRoom())) return;
-        let assignment: RunAssignment | null;
-        try {
-          assignment = await this.#ask(parts, { wait_ms, fetch_id });
-        } finally {
-          // What it brings is taken before anyone else finds this room.
-          this.#asking--;
-          this.#hasRoom();
-        }
-        fetch_id = crypto.randomUUID();
-        if (assignment !== null) {
-          this.#take(parts, assignment);
-          if (assignment.has_more) this.#fetchMore(parts);
-        } else if (wait_ms === 0) return;
-      } catch (error) {
-        if (this.#fetch.signal.aborted) return;
-        if (link.whileUp.aborted || !link.isUp || link.mustRegister(error)) continue;
-        if (error instanceof RequestRefusedError)
-          log.error(`The principal refuses a request for work: ${error.message}`);
-        else log.debug(`No work could be fetched: ${errorMessage(error)}`);
-        await pause(FETCH_RETRY_MS, this.#fetch.signal);
-      }
-    }
-  }
-
-  #ask(
-    { client, link, agentId }: Parts,
-    how: { readonly wait_ms: number; readonly fetch_id: string },
-  ): Promise<RunAssignment | null> {
-    const who = { session_id: this.#sessionId, labels: this.#labels, last_token: link.lastToken };
-    const signal = AbortSignal.any([this.#fetch.signal, link.whileUp]);
-    return client.fetchWorkflow(agentId, { ...who, ...how }, { attempts: 1, signal });
-  }
-
-  /** Number of runs that it has capacity for, beyond those that it executes or has asked for. */
-  get #room(): number {
-    const { config, maxConcurrentWorkflows } = this.#options;
-    const most = maxConcurrentWorkflows ?? config.CDKTR_AGENT_MAX_CONCURRENCY;
-    return most - this.runningWorkflows - this.#asking;
-  }
-
-  /** Waits for room for a run and reserves it, by counting in `#asking`. False when the agent takes no more runs. */
-  async #reserveRoom(): Promise<boolean> {
-    while (this.#room <= 0 && this.#life.isTaking) {
-      this.#roomFor ??= Promise.withResolvers<void>();
-      await this.#roomFor.promise;
-    }
-    if (!this.#life.isTaking) return false;
-    this.#asking++;
-    return true;
-  }
-
-  #hasRoom(): void {
-    this.#roomFor?.resolve();
-    this.#roomFor = undefined;
-  }
-
-  #take(parts: Parts, assignment: RunAssignment): void {
+  #take(assignment: RunAssignment): void {
+    const parts = this.#parts;
+    if (parts === undefined) return;
     const key = keyOf(assignment);
     if (this.#held.has(key)) return;
     const named = { assignment, clock: parts.context.clock };
@@ -630,7 +546,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     else void parts.reports.durable(confirmation).then(() => run.start());
     const end = await run.over;
     held.active = false;
-    this.#hasRoom();
+    parts.work.hasRoom();
     this.signals.emit("run over");
     parts.sweep.schedule();
     void this.#endIfIdle();
@@ -686,8 +602,8 @@ export class Agent extends BackgroundService<AgentSignals> {
     const parts = this.#parts;
     if (parts === undefined || !this.#life.endsWhenIdle || this.runningWorkflows > 0) return;
     this.#enter("DRAINING");
-    this.#fetch.abort();
-    await this.#fetched();
+    parts.work.abort();
+    await parts.work.ended();
     // The last request for work may have brought a run, which is finished first.
     if (this.runningWorkflows === 0 && this.#enter("ENDING")) await this.#end(parts);
   }

@@ -2,7 +2,8 @@ import type { AssignedItem, TaskReport } from "../contract/messages.ts";
 import { withoutItems } from "../workflow/fan-out.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import type { Ending } from "../workflow/task-state.ts";
-import type { RunContext } from "./task-run.ts";
+import { taskReport } from "./reports.ts";
+import type { RunContext } from "./task-context.ts";
 
 /** How a fan-out ended, or why it has no items. */
 export interface FanOutEnd {
@@ -63,25 +64,16 @@ export class FanOutRun {
     about: Pick<TaskReport, "status" | "task_attempt"> &
       Partial<Pick<TaskReport, "error" | "items_total" | "duration_ms" | "is_allowed">>,
   ): void {
-    const { assignment, outbox, clock } = this.#context;
+    const { outbox, clock } = this.#context;
     this.#reportedMs = Math.max(this.#reportedMs, clock.now());
-    outbox.addReport({
-      kind: "task",
-      workflow_id: assignment.workflow_id,
-      workflow_instance_id: assignment.workflow_instance_id,
-      slice: assignment.slice,
-      attempt: assignment.attempt,
-      task_id: this.definition.id,
-      task_instance_id: this.#id,
-      timestamp_ms: this.#reportedMs,
-      exit_code: null,
-      signal: null,
-      error: null,
-      cpu_ms: null,
-      max_rss_kb: null,
-      outputs: null,
-      ...about,
-    });
+    outbox.addReport(
+      taskReport(this.#context, {
+        task_id: this.definition.id,
+        task_instance_id: this.#id,
+        timestamp_ms: this.#reportedMs,
+        ...about,
+      }),
+    );
   }
 }
 

@@ -3,23 +3,36 @@
  * lines, each kind numbered from 1 within a stream. The file belongs to one process at a time, and survives that process.
  */
 
-import { Database, SQLiteError, type Statement } from "bun:sqlite";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import type { Database } from "bun:sqlite";
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { encodeLogBatch } from "../contract/log-line.ts";
 import type { AgentReport, RunReport, TaskReport } from "../contract/messages.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
-import { bootId, machineId } from "../host/boot.ts";
 import { log } from "../log.ts";
 import { migrateSqlite, type SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 import { Timer } from "../timer.ts";
 import { isEnding } from "../workflow/task-state.ts";
-
-/** Another process holds the outbox: an agent with this id is running. */
-export class OutboxLockedError extends CdktrError {}
-/** The outbox cannot be opened or created. */
-export class OutboxUnavailableError extends CdktrError {}
+import { KeptReports } from "./kept-reports.ts";
+import {
+  type Former,
+  formerOf,
+  holder,
+  isBroken,
+  isLocked,
+  OUTBOX_FILE,
+  OUTBOX_MIGRATIONS,
+  OutboxLockedError,
+  type OutboxStatements,
+  openFile,
+  type Place,
+  placeOf,
+  readStream,
+  statementsOf,
+  unavailable,
+} from "./outbox-file.ts";
+import { dropLeft, exchangeStreams } from "./outbox-parking.ts";
 
 /** A report without its number. */
 export type NewReport = Omit<TaskReport, "seq"> | Omit<RunReport, "seq" | "log_seq">;
@@ -74,125 +87,13 @@ const GATHER_MS = 5;
 const RETRY_WRITE_MS = 1000;
 /** The most that reports have that are sent together, bytes: a request is bounded. One alone may have more. */
 const BATCH_BYTES = 4 * 1024 * 1024;
-/** Reports that are on disk are kept in memory too up to this size, bytes, which saves reading them. */
-const REPORTS_IN_MEMORY_BYTES = 4 * 1024 * 1024;
 /** While the outbox is full, no task starts if reports have this share of what it may hold. */
 const HELD_SHARE = 1 / 4;
 /** Interval at which a full outbox is logged again, ms. */
 const FULL_REMINDER_MS = 60_000;
-/**
- * Content for another installation is dropped after the agent has registered elsewhere on this many days. Days are counted, not time: a
- * clock that is wrong once does not make it old.
- */
-const PARKED_DAYS = 30;
-/** Name of the file in an agent's data directory. */
-export const OUTBOX_FILE = "outbox.db";
-
-/** The migrations of the file, from its first version on. */
-export const OUTBOX_MIGRATIONS: SqliteMigrations = [
-  {
-    what: "reports, frames of log lines and processes",
-    apply(database) {
-      database.run(`
-        CREATE TABLE stream (
-          stream_id TEXT NOT NULL, report_seq INTEGER NOT NULL, log_seq INTEGER NOT NULL
-        ) STRICT;
-        CREATE TABLE reports (seq INTEGER PRIMARY KEY, report TEXT NOT NULL) STRICT;
-        CREATE TABLE frames (
-          last_seq INTEGER PRIMARY KEY, first_seq INTEGER NOT NULL, frame BLOB NOT NULL
-        ) STRICT;
-        CREATE TABLE processes (
-          pid INTEGER PRIMARY KEY, start_ticks INTEGER NOT NULL, boot_id TEXT NOT NULL, task_instance_id TEXT NOT NULL
-        ) STRICT;
-      `);
-      database.run("INSERT INTO stream VALUES (?, 0, 0)", [crypto.randomUUID()]);
-    },
-  },
-  {
-    what: "owner and place of the outbox",
-    isAdditive: true,
-    apply(database) {
-      // One row. NULL: no process has registered since this table was created.
-      database.run("CREATE TABLE owner (session_id TEXT, machine TEXT, boot TEXT, file TEXT) STRICT");
-      database.run("INSERT INTO owner DEFAULT VALUES");
-    },
-  },
-  {
-    what: "the installation that the outbox is for",
-    isAdditive: true,
-    apply(database) {
-      database.run(`
-        ALTER TABLE owner ADD COLUMN installation TEXT;
-        CREATE TABLE parked_streams (
-          installation TEXT PRIMARY KEY, session_id TEXT,
-          stream_id TEXT NOT NULL, report_seq INTEGER NOT NULL, log_seq INTEGER NOT NULL
-        ) STRICT;
-        CREATE TABLE parked_reports (installation TEXT NOT NULL, seq INTEGER NOT NULL, report TEXT NOT NULL) STRICT;
-        CREATE TABLE parked_frames (
-          installation TEXT NOT NULL, last_seq INTEGER NOT NULL, first_seq INTEGER NOT NULL, frame BLOB NOT NULL
-        ) STRICT;
-      `);
-    },
-  },
-  {
-    what: "with which suffix the agent was started",
-    isAdditive: true,
-    apply: (database) => void database.run("ALTER TABLE owner ADD COLUMN suffix TEXT"),
-  },
-  {
-    what: "for how many days content waits for another installation",
-    isAdditive: true,
-    apply: (database) =>
-      void database.run(
-        "CREATE TABLE parked_days (installation TEXT PRIMARY KEY, days INTEGER NOT NULL, last_day TEXT NOT NULL) STRICT",
-      ),
-  },
-];
-
-/** The place of an outbox, which differs from that of any copy. */
-interface Place {
-  readonly machine: string;
-  readonly boot: string;
-  /** Device and inode of the file. */
-  readonly file: string;
-}
-
-/** The process that had an outbox before. */
-export interface Former {
-  /** Its session; null if it never registered. */
-  readonly session_id: string | null;
-  /** The outbox has not been moved, copied or restored since, and the host has not been restarted. */
-  readonly in_place: boolean;
-  /** The boot in which it ran, if the outbox is where it was, but the host was restarted since. */
-  readonly earlier_boot?: string;
-}
-
 const Numbered = z.looseObject({ kind: z.string(), seq: z.number().int().positive() });
 
 const encoder = new TextEncoder();
-
-interface Statements {
-  readonly insertReport: Statement;
-  readonly insertFrame: Statement;
-  readonly insertProcess: Statement;
-  readonly deleteProcess: Statement;
-  readonly deleteReports: Statement;
-  readonly deleteFrames: Statement;
-  readonly position: Statement;
-  readonly report: Statement<{ report: string }, [number]>;
-  readonly framesAfter: Statement<{ first_seq: number; last_seq: number; frame: Uint8Array }, [number]>;
-}
-
-/** A report that the principal does not have, without its content when that is only on disk. */
-interface KeptReport {
-  readonly seq: number;
-  readonly bytes: number;
-  /** Whether it is about a slice of a run. One of an older agent does not say. */
-  readonly isOfSlice: boolean;
-  /** Its JSON until it is on disk. */
-  text: string | undefined;
-  report: AgentReport | undefined;
-}
 
 /** Sizes of the stored frames, oldest first. */
 interface FrameSize {
@@ -207,35 +108,28 @@ export class Outbox {
   /** The installation of cdktr that the content is for; null if unknown. */
   #installation: string | null;
   readonly #db: Database;
-  readonly #sql: Statements;
+  readonly #sql: OutboxStatements;
   readonly #place: Place;
   readonly #agentId: string;
   readonly #limitBytes: number;
   readonly #now: () => number;
   #readers: OutboxReaders | undefined;
 
-  /** All reports that the principal does not have, oldest first. */
-  readonly #reports: KeptReport[] = [];
-  /** Their size, and that of those which are in memory, bytes. */
-  #reportBytes = 0;
-  #cachedBytes = 0;
+  readonly #reports = new KeptReports();
   #reportSeq = 0;
-  #unsavedReports = 0;
   /** Some could not be read: whoever delivers them is woken to try again. */
   #isUnread = false;
   /** Whether somebody waits for a report that was added since the last flush. */
   #isUrgent = false;
 
   readonly #sizes: FrameSize[] = [];
-  /** Size of frames and reports. */
-  #keptBytes = 0;
+  #frameBytes = 0;
   /** Peak size since the file was last shrunk. */
   #peakBytes = 0;
   #logSeq = 0;
   /** Frames that are not on disk yet. */
   readonly #unsavedFrames: LogFrame[] = [];
-  /** Size of frames and reports that are not on disk yet. */
-  #unsavedBytes = 0;
+  #unsavedFrameBytes = 0;
   #texts: string[] = [];
   #textLines = 0;
   #textLength = 0;
@@ -290,21 +184,8 @@ export class Outbox {
     this.#agentId = options.agentId;
     this.#limitBytes = options.limitBytes ?? DEFAULT_LIMIT_BYTES;
     this.#now = options.now ?? Date.now;
-    this.#db = new Database(path, { create: true, strict: true });
+    this.#db = openFile(path);
     try {
-      for (const pragma of [
-        // Another agent that starts on this host may open the file for a moment, see orphans.ts.
-        "busy_timeout=250",
-        "locking_mode=EXCLUSIVE",
-        "auto_vacuum=INCREMENTAL",
-        "journal_mode=WAL",
-        // A commit survives the end of the process; after a power failure the principal's numbers are used (catchUp).
-        "synchronous=NORMAL",
-        "wal_autocheckpoint=4000",
-        "journal_size_limit=33554432",
-      ]) {
-        this.#db.query(`PRAGMA ${pragma}`).all();
-      }
       migrateSqlite(this.#db, options.migrations ?? OUTBOX_MIGRATIONS, log);
       this.#load();
       this.#place = placeOf(path);
@@ -314,23 +195,13 @@ export class Outbox {
         this.#db.query<{ installation: string | null }, []>("SELECT installation FROM owner").get()
           ?.installation ?? null;
       // A copy that continued the sequences would reuse numbers of the original for other lines.
-      if (!this.#former.in_place && this.#reports.length === 0 && this.#sizes.length === 0) {
+      if (!this.#former.in_place && this.#reports.count === 0 && this.#sizes.length === 0) {
         this.#streamId = crypto.randomUUID();
         this.#reportSeq = 0;
         this.#logSeq = 0;
         this.#db.run("UPDATE stream SET stream_id = ?, report_seq = 0, log_seq = 0", [this.#streamId]);
       }
-      this.#sql = {
-        insertReport: this.#db.prepare("INSERT OR REPLACE INTO reports VALUES (?, ?)"),
-        insertFrame: this.#db.prepare("INSERT OR REPLACE INTO frames VALUES (?, ?, ?)"),
-        insertProcess: this.#db.prepare("INSERT OR REPLACE INTO processes VALUES (?, ?, ?, ?)"),
-        deleteProcess: this.#db.prepare("DELETE FROM processes WHERE pid = ?"),
-        deleteReports: this.#db.prepare("DELETE FROM reports WHERE seq <= ?"),
-        deleteFrames: this.#db.prepare("DELETE FROM frames WHERE last_seq <= ?"),
-        position: this.#db.prepare("UPDATE stream SET report_seq = ?, log_seq = ?"),
-        report: this.#db.prepare("SELECT report FROM reports WHERE seq = ?"),
-        framesAfter: this.#db.prepare("SELECT * FROM frames WHERE last_seq > ? ORDER BY last_seq LIMIT 8"),
-      };
+      this.#sql = statementsOf(this.#db);
     } catch (error) {
       this.#db.close();
       throw error;
@@ -351,7 +222,7 @@ export class Outbox {
     for (const { report } of reports.iterate()) {
       const written: unknown = JSON.parse(report);
       // It may come from an agent of another version: the principal decides what to do with it.
-      if (Numbered.safeParse(written).success) this.#saved(this.#keepReport(written as AgentReport, report));
+      if (Numbered.safeParse(written).success) this.#reports.addSaved(written as AgentReport, report);
     }
     const sizes = this.#db
       .query<FrameSize, []>(
@@ -359,6 +230,7 @@ export class Outbox {
       )
       .all();
     for (const size of sizes) this.#keep(size);
+    this.#hasGrown();
   }
 
   /** Records that the principal has registered this process, so that the next one can name it as its predecessor. */
@@ -372,38 +244,7 @@ export class Outbox {
         file,
       ]),
     );
-    this.#attempt(() => this.#dropLeft());
-  }
-
-  /** Drops what waits for installations that were left for good. */
-  #dropLeft(): void {
-    const db = this.#db;
-    const day = new Date(this.#now()).toISOString().slice(0, 10);
-    const dropped: { reports: number; lines: number }[] = [];
-    db.transaction(() => {
-      db.run("DELETE FROM parked_days WHERE installation NOT IN (SELECT installation FROM parked_streams)");
-      db.run("INSERT OR IGNORE INTO parked_days SELECT installation, 0, '' FROM parked_streams");
-      db.run("UPDATE parked_days SET days = days + 1, last_day = ? WHERE last_day <> ?", [day, day]);
-      const over = db
-        .query<{ installation: string; reports: number; lines: number }, [number]>(
-          `SELECT installation,
-             (SELECT count(*) FROM parked_reports AS r WHERE r.installation = d.installation) AS reports,
-             (SELECT coalesce(sum(last_seq - first_seq + 1), 0) FROM parked_frames AS f
-              WHERE f.installation = d.installation) AS lines
-           FROM parked_days AS d WHERE days > ?`,
-        )
-        .all(PARKED_DAYS);
-      for (const { installation, ...content } of over) {
-        for (const table of ["parked_days", "parked_streams", "parked_reports", "parked_frames"])
-          db.run(`DELETE FROM ${table} WHERE installation = ?`, [installation]);
-        dropped.push(content);
-      }
-    })();
-    if (dropped.length > 0) db.query("PRAGMA incremental_vacuum").all();
-    for (const { reports, lines } of dropped)
-      log.warn(
-        `${reports} reports and ${lines} log lines were dropped: they were for an installation of cdktr to which this agent was not connected on ${PARKED_DAYS} days.`,
-      );
+    this.#attempt(() => dropLeft(this.#db, this.#now()));
   }
 
   /** The outbox turns out to be a copy of the one of another agent: no later process of this host takes it for its own. */
@@ -440,7 +281,8 @@ export class Outbox {
     const waiting = { reports: this.pendingReports, lines: this.pendingLines };
     this.#db.transaction(() => {
       this.#db.run("UPDATE owner SET installation = ?", [installation]);
-      if (before !== null) this.#exchange(before, installation, waiting.reports + waiting.lines > 0);
+      if (before !== null)
+        exchangeStreams(this.#db, before, installation, waiting.reports + waiting.lines > 0);
     })();
     this.#installation = installation;
     if (before === null) return;
@@ -452,44 +294,10 @@ export class Outbox {
     );
   }
 
-  /** Sets the current stream aside and continues the one of another installation, or starts a new one. */
-  #exchange(from: string, to: string, isNeeded: boolean): void {
-    const db = this.#db;
-    if (isNeeded) {
-      db.run(
-        "INSERT INTO parked_streams SELECT ?, session_id, stream_id, report_seq, log_seq FROM stream, owner",
-        [from],
-      );
-      db.run("INSERT INTO parked_reports SELECT ?, seq, report FROM reports", [from]);
-      db.run("INSERT INTO parked_frames SELECT ?, last_seq, first_seq, frame FROM frames", [from]);
-    }
-    db.run("DELETE FROM reports");
-    db.run("DELETE FROM frames");
-    const parked = db
-      .query<{ session_id: string | null; stream_id: string; report_seq: number; log_seq: number }, [string]>(
-        "SELECT * FROM parked_streams WHERE installation = ?",
-      )
-      .get(to);
-    db.run("UPDATE owner SET session_id = ?", [parked?.session_id ?? null]);
-    db.run("UPDATE stream SET stream_id = ?, report_seq = ?, log_seq = ?", [
-      parked?.stream_id ?? crypto.randomUUID(),
-      parked?.report_seq ?? 0,
-      parked?.log_seq ?? 0,
-    ]);
-    db.run("INSERT INTO reports SELECT seq, report FROM parked_reports WHERE installation = ?", [to]);
-    db.run("INSERT INTO frames SELECT last_seq, first_seq, frame FROM parked_frames WHERE installation = ?", [
-      to,
-    ]);
-    for (const table of ["parked_streams", "parked_reports", "parked_frames"])
-      db.run(`DELETE FROM ${table} WHERE installation = ?`, [to]);
-  }
-
   #reload(): void {
-    this.#reports.length = 0;
-    this.#reportBytes = 0;
-    this.#cachedBytes = 0;
+    this.#reports.clear();
     this.#sizes.length = 0;
-    this.#keptBytes = 0;
+    this.#frameBytes = 0;
     this.#load();
     this.#release();
   }
@@ -516,12 +324,12 @@ export class Outbox {
 
   /** Number of reports that the principal does not have yet. */
   get pendingReports(): number {
-    return this.#reports.length;
+    return this.#reports.count;
   }
 
   /** Whether any of them is about a slice of a run. */
   get hasSlices(): boolean {
-    return this.#reports.some(({ isOfSlice }) => isOfSlice);
+    return this.#reports.hasSlices;
   }
 
   /** Number of log lines that are not in the principal's history yet. */
@@ -542,8 +350,8 @@ export class Outbox {
     const seq = ++this.#reportSeq;
     const numbered: AgentReport =
       report.kind === "run" ? { ...report, seq, log_seq: this.lastLogSeq } : { ...report, seq };
-    this.#unsavedBytes += this.#keepReport(numbered, JSON.stringify(numbered)).bytes;
-    this.#unsavedReports++;
+    this.#reports.add(numbered, JSON.stringify(numbered));
+    this.#hasGrown();
     if (isAwaited(report)) {
       this.#isUrgent = true;
       this.#flushNow();
@@ -581,7 +389,7 @@ export class Outbox {
     if (this.#closed || !this.#holdsTasks(1)) return undefined;
     if (this.#held === undefined) {
       this.#held = Promise.withResolvers<void>();
-      const mib = Math.round(this.#reportBytes / 1024 / 1024);
+      const mib = Math.round(this.#reports.bytes / 1024 / 1024);
       log.warn(
         `${mib} MiB of reports, with what tasks published, wait for the principal: no task starts until it has accepted some. Nothing is dropped; tasks that run go on.`,
       );
@@ -609,17 +417,15 @@ export class Outbox {
 
   /** The oldest reports with a number above `after`: at most `limit`, and fewer when they are too large for one request. */
   reports(after: number, limit: number): AgentReport[] {
-    const start = this.#reports.findIndex(({ seq }) => seq > after);
-    if (start === -1) return [];
     const reports: AgentReport[] = [];
     let bytes = 0;
-    for (const kept of this.#reports.slice(start, start + limit)) {
+    for (const kept of this.#reports.after(after, limit)) {
       bytes += kept.bytes;
       if (bytes > BATCH_BYTES && reports.length > 0) break;
       const report = kept.report ?? this.#readReport(kept.seq);
       // Those after it would be taken for later ones.
       if (report === "not now") break;
-      if (report === "lost") this.#lose(kept);
+      if (report === "lost") this.#lose(kept.seq);
       else reports.push(report);
     }
     return reports;
@@ -647,12 +453,11 @@ export class Outbox {
   }
 
   /** Without it, those after it are delivered: the principal sees that an attempt is over whose end was lost. */
-  #lose(kept: KeptReport): void {
+  #lose(seq: number): void {
     log.error(
-      `Report ${kept.seq} in the agent's outbox is damaged and cannot be delivered. A run whose end it was counts as crashed.`,
+      `Report ${seq} in the agent's outbox is damaged and cannot be delivered. A run whose end it was counts as crashed.`,
     );
-    this.#reports.splice(this.#reports.indexOf(kept), 1);
-    this.#uncount(kept);
+    this.#reports.remove(seq);
     this.#release();
   }
 
@@ -666,15 +471,7 @@ export class Outbox {
 
   /** The principal has the reports up to `seq` on its disk. */
   forgetReports(seq: number): void {
-    let count = 0;
-    for (const kept of this.#reports) {
-      if (kept.seq > seq) break;
-      this.#uncount(kept);
-      count++;
-    }
-    if (count === 0) return;
-    this.#reports.splice(0, count);
-    this.#unsavedReports = Math.min(this.#unsavedReports, this.#reports.length);
+    if (!this.#reports.forget(seq)) return;
     this.#attempt(() => {
       this.#sql.deleteReports.run(seq);
       this.#shrink();
@@ -682,25 +479,18 @@ export class Outbox {
     this.#release();
   }
 
-  #uncount(kept: KeptReport): void {
-    this.#keptBytes -= kept.bytes;
-    this.#reportBytes -= kept.bytes;
-    if (kept.text !== undefined) this.#unsavedBytes -= kept.bytes;
-    else if (kept.report !== undefined) this.#cachedBytes -= kept.bytes;
-  }
-
   /** The principal has the lines up to `seq` in its history. */
   forgetLines(seq: number): void {
     let count = 0;
     for (const size of this.#sizes) {
       if (size.last > seq) break;
-      this.#keptBytes -= size.bytes;
+      this.#frameBytes -= size.bytes;
       count++;
     }
     if (count === 0) return;
     this.#sizes.splice(0, count);
     while (this.#unsavedFrames[0] !== undefined && this.#unsavedFrames[0].last <= seq) {
-      this.#unsavedBytes -= this.#unsavedFrames.shift()?.frame.length ?? 0;
+      this.#unsavedFrameBytes -= this.#unsavedFrames.shift()?.frame.length ?? 0;
     }
     this.#attempt(() => {
       this.#sql.deleteFrames.run(seq);
@@ -711,7 +501,7 @@ export class Outbox {
 
   /** Gives the space of a file back that was large. */
   #shrink(): void {
-    if (this.#sizes.length + this.#reports.length > 0 || this.#peakBytes < SHRINK_BYTES) return;
+    if (this.#sizes.length + this.#reports.count > 0 || this.#peakBytes < SHRINK_BYTES) return;
     this.#db.query("PRAGMA incremental_vacuum").all();
     this.#peakBytes = 0;
   }
@@ -740,7 +530,7 @@ export class Outbox {
     if (this.#closed) return;
     this.#lastFlush = performance.now();
     const frame = this.#takeFrame();
-    const hasReports = this.#unsavedReports > 0 || this.#isUnread;
+    const hasReports = this.#reports.unsavedCount > 0 || this.#isUnread;
     this.#isUnread = false;
     if (
       frame !== undefined ||
@@ -788,35 +578,28 @@ export class Outbox {
     this.#logSeq = last;
     this.#keep({ first, last, bytes: frame.frame.length });
     this.#unsavedFrames.push(frame);
-    this.#unsavedBytes += frame.frame.length;
+    this.#unsavedFrameBytes += frame.frame.length;
+    this.#hasGrown();
     return frame;
   }
 
   #keep(size: FrameSize): void {
     this.#sizes.push(size);
-    this.#grow(size.bytes);
+    this.#frameBytes += size.bytes;
   }
 
-  #keepReport(report: AgentReport, text: string): KeptReport {
-    const bytes = Buffer.byteLength(text);
-    const { seq, slice = 0 } = report;
-    const kept: KeptReport = { seq, bytes, isOfSlice: slice > 0, text, report };
-    this.#reports.push(kept);
-    this.#reportBytes += bytes;
-    this.#grow(bytes);
-    return kept;
+  /** Size of frames and reports. */
+  get #keptBytes(): number {
+    return this.#frameBytes + this.#reports.bytes;
   }
 
-  #grow(bytes: number): void {
-    this.#keptBytes += bytes;
+  /** Size of those that are not on disk yet. */
+  get #unsavedBytes(): number {
+    return this.#unsavedFrameBytes + this.#reports.unsavedBytes;
+  }
+
+  #hasGrown(): void {
     this.#peakBytes = Math.max(this.#peakBytes, this.#keptBytes);
-  }
-
-  /** A report is on disk: it stays in memory as well if there is room. */
-  #saved(kept: KeptReport): void {
-    kept.text = undefined;
-    if (this.#cachedBytes + kept.bytes > REPORTS_IN_MEMORY_BYTES) kept.report = undefined;
-    else this.#cachedBytes += kept.bytes;
   }
 
   #isFull(share: number): boolean {
@@ -828,10 +611,9 @@ export class Outbox {
 
   #holdsTasks(share: number): boolean {
     if (!this.#isFull(share)) return false;
-    const unsaved = this.#reports.slice(this.#reports.length - this.#unsavedReports);
     return (
-      this.#reportBytes >= this.#limitBytes * HELD_SHARE * share ||
-      unsaved.reduce((sum, { bytes }) => sum + bytes, 0) >= UNSAVED_LIMIT_BYTES * HELD_SHARE * share
+      this.#reports.bytes >= this.#limitBytes * HELD_SHARE * share ||
+      this.#reports.unsavedBytes >= UNSAVED_LIMIT_BYTES * HELD_SHARE * share
     );
   }
 
@@ -861,10 +643,10 @@ export class Outbox {
 
   /** One transaction for everything that is not on disk; on failure it stays in memory and is retried. */
   #save(): void {
-    const unsaved = this.#reports.slice(this.#reports.length - this.#unsavedReports);
     const done = this.#attempt(() => {
       this.#db.run("BEGIN IMMEDIATE");
-      for (const { seq, text } of unsaved) if (text !== undefined) this.#sql.insertReport.run(seq, text);
+      for (const { seq, text } of this.#reports.unsaved())
+        if (text !== undefined) this.#sql.insertReport.run(seq, text);
       for (const { first, last, frame } of this.#unsavedFrames) this.#sql.insertFrame.run(last, first, frame);
       for (const change of this.#processChanges) {
         if (typeof change === "number") this.#sql.deleteProcess.run(change);
@@ -881,10 +663,9 @@ export class Outbox {
       this.#db.run("COMMIT");
     });
     if (!done) return;
-    for (const kept of unsaved) this.#saved(kept);
-    this.#unsavedReports = 0;
+    this.#reports.saved();
     this.#unsavedFrames.length = 0;
-    this.#unsavedBytes = 0;
+    this.#unsavedFrameBytes = 0;
     this.#processChanges.length = 0;
     this.#release();
   }
@@ -915,109 +696,4 @@ export class Outbox {
 /** Whether somebody waits for it: for news of a run, or at the end of a task for its dependents that other agents execute. */
 function isAwaited(report: NewReport): boolean {
   return report.kind === "run" || (report.slice > 0 && isEnding(report.status));
-}
-
-/** The current place of an outbox, to compare with the recorded one. */
-export function placeOf(path: string): Place {
-  const { dev, ino } = statSync(path);
-  return { machine: machineId(), boot: bootId(), file: `${dev} ${ino}` };
-}
-
-/** An outbox that no process holds. */
-export interface IdleOutbox {
-  /** The suffix with which its agent was started; null if it belongs to another agent, or an older cdktr used it. */
-  readonly suffix: string | null;
-  /** Whether it is where its agent used it, on this machine. */
-  readonly isHere: boolean;
-  /** Number of reports and frames of log lines that wait in it. */
-  readonly waiting: number;
-  /** Those for the installation that its agent was connected to last. */
-  readonly toDeliver: number;
-}
-
-/** Looks into the outbox in a directory; undefined when there is none, or it cannot be read. */
-export function lookInto(directory: string): IdleOutbox | "in use" | undefined {
-  const path = join(directory, OUTBOX_FILE);
-  if (!existsSync(path)) return undefined;
-  let db: Database | undefined;
-  try {
-    db = new Database(path, { readwrite: true, create: false });
-    const owner = db
-      .query<
-        Omit<IdleOutbox, "isHere" | "waiting"> & { [K in "machine" | "file"]: string | null } & {
-          parked: number;
-        },
-        []
-      >(
-        `SELECT suffix, machine, file,
-           (SELECT count(*) FROM reports) + (SELECT count(*) FROM frames) AS toDeliver,
-           (SELECT count(*) FROM parked_reports) + (SELECT count(*) FROM parked_frames) AS parked
-         FROM owner`,
-      )
-      .get();
-    if (owner === null) return undefined;
-    const { machine, file } = placeOf(path);
-    return {
-      suffix: owner.suffix,
-      isHere: owner.machine === machine && owner.file === file,
-      waiting: owner.toDeliver + owner.parked,
-      toDeliver: owner.toDeliver,
-    };
-  } catch (error) {
-    return isLocked(error) ? "in use" : undefined;
-  } finally {
-    db?.close();
-  }
-}
-
-/** The process that had an outbox before, read from an open one. */
-export function formerOf(db: Database, { machine, boot, file }: Place): Former {
-  const owner = db
-    .query<{ session_id: string | null } & { [K in keyof Place]: string | null }, []>("SELECT * FROM owner")
-    .get();
-  const isUnused = owner === null || owner.file === null;
-  const isHere = !isUnused && owner.machine === machine && owner.file === file;
-  const in_place = isUnused || (isHere && owner.boot === boot);
-  // Without an id, another machine looks like this one after a restart.
-  const isRestarted = isHere && !in_place && machine !== "" && owner.boot !== null;
-  return {
-    session_id: owner?.session_id ?? null,
-    in_place,
-    ...(isRestarted ? { earlier_boot: owner.boot } : {}),
-  };
-}
-
-function readStream(db: Database): { stream_id: string; report_seq: number; log_seq: number } {
-  const stream = db
-    .query<{ stream_id: string; report_seq: number; log_seq: number }, []>("SELECT * FROM stream")
-    .get();
-  if (stream === null) throw new Error("the outbox has no stream");
-  return stream;
-}
-
-function isLocked(error: unknown): boolean {
-  return error instanceof SQLiteError && (error.code ?? "").startsWith("SQLITE_BUSY");
-}
-
-function isBroken(error: unknown): boolean {
-  return (
-    error instanceof SyntaxError ||
-    (error instanceof SQLiteError && /^SQLITE_(CORRUPT|NOTADB)/.test(error.code ?? ""))
-  );
-}
-
-function holder(directory: string): string {
-  try {
-    const pid = readFileSync(join(directory, "pid"), "utf8").trim();
-    return existsSync(`/proc/${pid}`) ? ` (pid ${pid})` : "";
-  } catch {
-    return "";
-  }
-}
-
-function unavailable(directory: string, error: unknown): OutboxUnavailableError {
-  return new OutboxUnavailableError(
-    `The agent cannot keep its data in ${directory}: ${errorMessage(error)}.`,
-    { cause: error, hint: "Make it writable, or choose another directory with CDKTR_APP_DATA_DIRECTORY." },
-  );
 }

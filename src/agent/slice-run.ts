@@ -1,4 +1,4 @@
-import type { AssignedItem, ItemResult, RunAssignment, RunReport, StopOrder } from "../contract/messages.ts";
+import type { AssignedItem, ItemResult, RunAssignment, StopOrder } from "../contract/messages.ts";
 import type { Outputs } from "../contract/outputs.ts";
 import { InvalidInputError } from "../errors.ts";
 import { Timer } from "../timer.ts";
@@ -16,12 +16,13 @@ import {
   timeoutText,
 } from "../workflow/progress.ts";
 import { factsOf } from "../workflow/run-facts.ts";
-import type { RunStatus } from "../workflow/status.ts";
 import { isEnding } from "../workflow/task-state.ts";
 import { type FanOutEnd, FanOutRun, type ItemOnAgent } from "./fan-out-run.ts";
 import { OutputsError } from "./parse-outputs.ts";
+import { runReport } from "./reports.ts";
+import { isSilentStop, type RunContext, type StopReason } from "./task-context.ts";
 import type { Inputs } from "./task-files.ts";
-import { isSilentStop, type RunContext, type StopReason, type TaskOwner, TaskRun } from "./task-run.ts";
+import { type TaskOwner, TaskRun } from "./task-run.ts";
 
 const KEPT_OUTPUTS_BYTES = 128 * 1024 * 1024;
 
@@ -389,22 +390,4 @@ function overBefore({
     over.set(id, { status, outputs, error, isAllowed });
   }
   return over;
-}
-
-/** A report of the attempt's status. */
-export function runReport(
-  { assignment, clock }: Pick<RunContext, "assignment" | "clock">,
-  status: RunStatus,
-  error: string | null = null,
-): Omit<RunReport, "seq" | "log_seq"> {
-  return {
-    kind: "run",
-    workflow_id: assignment.workflow_id,
-    workflow_instance_id: assignment.workflow_instance_id,
-    slice: assignment.slice,
-    attempt: assignment.attempt,
-    status,
-    timestamp_ms: clock.now(),
-    error,
-  };
 }

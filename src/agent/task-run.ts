@@ -1,106 +1,27 @@
-import { resolve } from "node:path";
-import type { Clock } from "../clock.ts";
-import type { AssignedItem, RunAssignment } from "../contract/messages.ts";
+import type { AssignedItem } from "../contract/messages.ts";
 import type { Outputs } from "../contract/outputs.ts";
 import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
-import { BackOff, Timer } from "../timer.ts";
+import { Timer } from "../timer.ts";
 import { isAllowedFailure } from "../workflow/allow-failure.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import { formatExitCodes } from "../workflow/exit-codes.ts";
 import type { TaskResult } from "../workflow/expressions.ts";
 import { nodeId } from "../workflow/item-id.ts";
-import type { TaskConfig, TaskDefinition } from "../workflow/model.ts";
-import { ITEM_VARIABLES } from "../workflow/own-variables.ts";
+import type { TaskDefinition } from "../workflow/model.ts";
 import { mayRetry, retryDelayMs } from "../workflow/retry.ts";
 import { canTransition, isTerminal, type RunStatus } from "../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../workflow/task-state.ts";
-import type { Cgroups } from "./cgroups.ts";
-import { type EnvFile, envFileOf, withEnvFile } from "./env-file.ts";
-import { AGENT_MARKER, itemVariables, TASK_VARIABLES, taskEnvironment } from "./environment.ts";
-import {
-  CannotStartError,
-  type Command,
-  commandFor,
-  type ExecutionContext,
-  type Performed,
-  type Performer,
-  performerOf,
-  preloadOf,
-  type ResponseValues,
-  scriptOf,
-  startsInRunDirectory,
-  touchedBy,
-} from "./executors/index.ts";
-import type { Outbox } from "./outbox.ts";
+import type { Performed, ResponseValues } from "./executors/index.ts";
 import { OutputsError } from "./parse-outputs.ts";
+import { taskReport } from "./reports.ts";
 import { type Evaluated, evaluated, isMet, type ResolvedTask, resolved } from "./resolved-task.ts";
-import type { RunDirectories, RunDirectory } from "./run-directories.ts";
-import type { RunSecrets } from "./secrets/run-secrets.ts";
-import { NoRoomError } from "./spawn-error.ts";
-import { describeSurvivors, type Survivors } from "./survivors.ts";
-import type { Inputs, TaskFiles, TryFiles } from "./task-files.ts";
-import { TaskLimits } from "./task-limits.ts";
+import { describeSurvivors } from "./survivors.ts";
+import { isSilentStop, type RunContext, STOP_TEXTS, type StopReason } from "./task-context.ts";
+import type { Inputs } from "./task-files.ts";
 import { TaskLog } from "./task-log.ts";
-import type { Barrier, TaskPaths } from "./task-paths.ts";
-import { type ProcessEnd, TaskProcess } from "./task-process.ts";
-import type { TaskSlots } from "./task-slots.ts";
-import { type Instructions, isStarting, starterCommand } from "./task-starter.ts";
-
-/** Shared by all runs of an agent. */
-export interface AgentContext {
-  readonly outbox: Outbox;
-  readonly slots: TaskSlots;
-  readonly clock: Clock;
-  /** The environment that tasks inherit, see environment.ts. */
-  readonly environment: Readonly<Record<string, string>>;
-  /** The agent's working directory: the base of relative paths in tasks. */
-  readonly directory: string;
-  /** The paths that the agent itself does not touch. */
-  readonly paths: TaskPaths;
-  /** The soft limit of open files of tasks; undefined for that of the agent. */
-  readonly openFiles: number | undefined;
-  /** Time between TERM and KILL for tasks that do not say otherwise, ms. */
-  readonly graceMs: number;
-  /** The current boot of the host, see orphans.ts. */
-  readonly bootId: string;
-  /** Task runs (instance ids) that currently have a process: processes with their marker are not strays. */
-  readonly liveTasks: Set<string>;
-  /** Logs of task runs that have ended: what they left behind is told there. */
-  readonly endedTasks: Map<string, TaskLog>;
-  /** Processes of tasks that could not be ended. */
-  readonly survivors: Survivors;
-  /** The files of tasks, in the data directory. */
-  readonly files: TaskFiles;
-  /** The directories that runs have for themselves. */
-  readonly directories: RunDirectories;
-  /** Where the limits of tasks are enforced. */
-  readonly cgroups: Cgroups;
-  /** The most that tasks of a part of a run may have published that others of it still need, bytes; 128 MiB by default. */
-  readonly keptOutputsBytes?: number;
-  /** Gives numbers from 0 to below 1, for the jitter of delays; Math.random by default. */
-  readonly random?: () => number;
-}
-
-/** Shared by all tasks of an attempt. */
-export interface RunContext extends AgentContext {
-  readonly assignment: RunAssignment;
-  readonly variables: Readonly<Record<string, string>>;
-  /** Absent if its workflow declares none. */
-  readonly secrets?: RunSecrets | undefined;
-  readonly runDirectory: RunDirectory;
-}
-
-/**
- * Why a task is stopped from outside. `superseded`: the principal considers the attempt over. `handed over`: this agent ends, and the
- * run goes to another one. In both cases nothing more is reported.
- */
-export type StopReason = "cancelled" | "superseded" | "handed over" | "run timed out" | "fail fast";
-
-/** Whether a stop for this reason is kept from the principal. */
-export function isSilentStop(reason: StopReason | undefined): boolean {
-  return reason === "superseded" || reason === "handed over";
-}
+import type { ProcessEnd } from "./task-process.ts";
+import { TaskTry, type TryOwner } from "./task-try.ts";
 
 /** How a task attempt failed. */
 interface Failure {
@@ -134,17 +55,9 @@ export interface TaskOwner {
 }
 
 const MAX_ERROR_LENGTH = 4096;
-/** Time limit for starting a task on a foreign mount, ms. */
-const STARTING_MS = 30_000;
-/** How long to wait for the helper that accesses a disk, before the task does that itself, ms. */
-const ASK_MS = 100;
-/** How long a task waits for a host that has no room for another process, and the pauses between its tries, ms. */
-const NO_ROOM_MS = 300_000;
-const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 5000;
 
 /** One task of an attempt of a run, or one item of a fan-out, through all its retries. Its status changes only here, following the table of task-state.ts. */
-export class TaskRun {
+export class TaskRun implements TryOwner {
   readonly id: string;
   readonly definition: TaskDefinition;
   /** The item of the fan-out that it executes. */
@@ -154,36 +67,16 @@ export class TaskRun {
   readonly #owner: TaskOwner;
   #status: RunStatus = "PENDING";
   #attempt = 0;
-  #process: TaskProcess | undefined;
+  /** The current try, or the last one. */
+  #current: TaskTry | undefined;
   /** With the values of its expressions, since its first try. */
   #resolved: ResolvedTask;
   #isResolved = false;
-  /** The files of the current try. */
-  #files: TryFiles | undefined;
   #outputs: Outputs | null = null;
   #error: string | null = null;
   #isAllowed = false;
   #withdraw: (() => void) | undefined;
-  /** The variables of the current try that hold secrets. */
-  #secrets: Readonly<Record<string, string>> = {};
-  /** Set while they are read; aborted if the try ends meanwhile. */
-  #reading: AbortController | undefined;
-  /** Set while this process performs the try itself. */
-  #performing: AbortController | undefined;
-  /** Those of the current try, if the task has any. */
-  #limits: TaskLimits | undefined;
-  readonly #limit: Timer;
   readonly #retry: Timer;
-  readonly #starting: Timer;
-  /** The foreign mount that the current process has to enter to start. */
-  #mount: string | undefined;
-  /** Whether this try has waited for the helper already. */
-  #hasAsked = false;
-  /** Until when the try waits for a host that has no room for its process. */
-  #room = { until: 0, pauses: new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS) };
-  #isShortOfRoom = false;
-  /** Why the process was ended although nobody stopped it. */
-  #fault: string | undefined;
   #stopped: StopReason | undefined;
   /** Why it was stopped, in words. */
   #because = "";
@@ -198,9 +91,7 @@ export class TaskRun {
     this.item = item;
     this.#context = context;
     this.#resolved = { task: definition, workflowEnv: context.assignment.workflow.env };
-    this.#limit = new Timer(() => this.#timeOut(), context.clock);
     this.#retry = new Timer(() => this.start(), context.clock);
-    this.#starting = new Timer(() => this.#lookAgain(), context.clock);
     this.#owner = owner;
     const { assignment } = context;
     const going = item === undefined ? assignment.continues?.[definition.id] : undefined;
@@ -254,7 +145,24 @@ export class TaskRun {
 
   /** Runs in a slot that was given to it. */
   startInSlot(): void {
-    this.#try();
+    this.#withdraw = undefined;
+    this.#attempt++;
+    this.#become("RUNNING");
+    const { id, definition, item } = this;
+    const current = new TaskTry(
+      { id, attempt: this.#attempt, definition, item },
+      this.#context,
+      this.#log,
+      this,
+    );
+    this.#current = current;
+    try {
+      this.#resolve();
+    } catch (error) {
+      current.cannotStart(error);
+      return;
+    }
+    current.begin(this.#resolved);
   }
 
   /** It is not to run. */
@@ -280,45 +188,11 @@ export class TaskRun {
     this.#withdraw?.();
     if (this.#status === "RUNNING") {
       this.#log.remark("WARN", `Stopped: ${because}.`);
-      this.#endProcess(because);
+      this.#current?.stop(because);
       return;
     }
     this.#retry.cancel();
     this.#becomeStopped(reason);
-  }
-
-  #try(): void {
-    this.#withdraw = undefined;
-    this.#attempt++;
-    this.#fault = undefined;
-    this.#become("RUNNING");
-    const files = this.#context.files.of(this.id, this.#attempt);
-    this.#files = files;
-    this.#context.liveTasks.add(this.id);
-    try {
-      this.#resolve();
-    } catch (error) {
-      this.#cannotStart(error);
-      return;
-    }
-    const limit = this.#resolved.task.timeout_ms;
-    if (limit !== null) this.#limit.in(limit);
-    this.#room = {
-      until: this.#context.clock.monotonic() + NO_ROOM_MS,
-      pauses: new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS),
-    };
-    this.#hasAsked = false;
-    const wanted = this.#wantedSecrets();
-    if (wanted === undefined) this.#begin(files);
-    else void this.#readSecrets(files, wanted);
-  }
-
-  /** The secrets that a try needs, by variable, or by their own names if this process performs it. */
-  #wantedSecrets(): Readonly<Record<string, string>> | undefined {
-    const { config } = this.#resolved.task;
-    const names = performerOf(config)?.secrets(config);
-    if (names === undefined) return this.definition.secrets;
-    return names.length === 0 ? undefined : Object.fromEntries(names.map((name) => [name, name]));
   }
 
   /** @throws CannotStartError when an expression has no value */
@@ -330,310 +204,32 @@ export class TaskRun {
     this.#isResolved = true;
   }
 
-  /** Reads the secrets of a try, then starts it. */
-  async #readSecrets(files: TryFiles, wanted: Readonly<Record<string, string>>): Promise<void> {
-    const { secrets } = this.#context;
-    const reading = new AbortController();
-    this.#files = files;
-    this.#reading = reading;
-    let values: Record<string, string> | undefined;
-    let failure: unknown;
-    try {
-      values = await secrets?.read(wanted, reading.signal);
-    } catch (error) {
-      failure = error;
-    }
-    // The try may have ended meanwhile.
-    if (this.#reading !== reading) {
-      if (values !== undefined) secrets?.release(values);
-      return;
-    }
-    this.#reading = undefined;
-    if (failure !== undefined) this.#cannotStart(failure);
-    else {
-      this.#secrets = values ?? {};
-      this.#begin(files);
-    }
+  inputs(): Inputs {
+    return this.#owner.inputsOf(this.definition);
   }
 
-  #begin(files: TryFiles): void {
-    const performer = performerOf(this.#resolved.task.config);
-    if (performer === undefined) this.#start(files);
-    else void this.#perform(performer);
+  evaluate(template: string, response: ResponseValues): Evaluated {
+    const { assignment } = this.#context;
+    const results = (id: string) => this.#owner.resultOf(id);
+    return evaluated(this.definition, template, assignment, results, response, this.item);
   }
 
-  /** Performs the try in this process. */
-  async #perform(performer: Performer<TaskConfig>): Promise<void> {
-    const performing = new AbortController();
-    this.#performing = performing;
-    const { directory, environment, paths, slots } = this.#context;
-    let performed: Performed;
-    try {
-      performed = await performer.perform(this.#resolved.task.config, {
-        directory,
-        environment,
-        secrets: this.#secrets,
-        signal: performing.signal,
-        say: (level, text) => this.#log.remark(level, text),
-        read: (path, maxBytes) => paths.read(resolve(directory, path), maxBytes),
-        evaluate: (template, response) => this.#evaluate(template, response),
-      });
-    } catch (error) {
-      const reason =
-        error instanceof CannotStartError ? error.message : `Cannot start: ${errorMessage(error)}`;
-      this.#log.remark("ERROR", reason);
-      if (error instanceof CannotStartError && error.hint !== undefined)
-        this.#log.remark("ERROR", error.hint);
-      performed = { error: reason, outputs: null };
-    }
-    this.#performing = undefined;
-    this.#leaveSlot();
-    slots.release();
+  tryEnded(end: ProcessEnd): void {
+    this.#conclude(() => this.#judge(end), end);
+  }
+
+  tryPerformed({ error, outputs }: Performed): void {
     this.#conclude(() => {
-      const { error, outputs } = performed;
-      if (this.#fault !== undefined) this.#failed({ error: this.#fault });
+      const fault = this.#current?.fault;
+      if (fault !== undefined) this.#failed({ error: fault });
       else if (this.#stopped !== undefined) this.#becomeStopped(this.#stopped);
       else if (error !== null) this.#failed({ error });
       else this.#publish(() => outputs);
     });
   }
 
-  #evaluate(template: string, response: ResponseValues): Evaluated {
-    const { assignment } = this.#context;
-    const results = (id: string) => this.#owner.resultOf(id);
-    return evaluated(this.definition, template, assignment, results, response, this.item);
-  }
-
-  /** Starts the process of a try; later if the host has no room for it now. */
-  #start(files: TryFiles): void {
-    const { slots, outbox, clock } = this.#context;
-    this.#files = files;
-    let isRemembered = false;
-    try {
-      const { task, workflowEnv } = this.#resolved;
-      const background = task.background ?? "kill";
-      const environment = taskEnvironment(
-        {
-          inherited: this.#context.environment,
-          workflow: workflowEnv,
-          run: this.#context.variables,
-        },
-        task,
-        this.id,
-        this.#attempt,
-        files,
-        this.#secrets,
-      );
-      if (this.item !== undefined) Object.assign(environment, itemVariables(this.item));
-      files.writeInputs(this.#owner.inputsOf(this.definition));
-      // Whoever ends leftovers of this agent does not find it.
-      if (background === "leave") delete environment[AGENT_MARKER];
-      const command = this.#command(environment, files);
-      if (command === undefined) return;
-      const { stdin, grace_ms = this.#context.graceMs } = task;
-      this.#process = TaskProcess.start(command, this.#log, {
-        graceMs: grace_ms,
-        background,
-        openFiles: this.#context.openFiles,
-        secrets: this.#context.secrets,
-        stdin: stdin === undefined ? undefined : files.writeStdin(stdin),
-        remember: (pid, start_ticks) => {
-          isRemembered = true;
-          outbox.rememberProcess({
-            pid,
-            start_ticks,
-            boot_id: this.#context.bootId,
-            task_instance_id: this.id,
-          });
-        },
-      });
-    } catch (error) {
-      if (error instanceof NoRoomError && clock.monotonic() < this.#room.until) {
-        if (!this.#starting.isSet && !this.#isShortOfRoom) {
-          this.#isShortOfRoom = true;
-          this.#log.remark("WARN", `${error.message} The task waits until there is room. ${error.hint}`);
-        }
-        this.#starting.in(this.#room.pauses.next());
-        return;
-      }
-      this.#cannotStart(error);
-      return;
-    }
-    const { pid, ended } = this.#process;
-    if (this.#mount !== undefined) this.#starting.in(STARTING_MS);
-    void ended.then((end) => {
-      this.#process = undefined;
-      this.#leaveSlot();
-      this.#context.survivors.add(end.survivors);
-      // What lives on is tried again by the next process of this agent.
-      if (isRemembered && end.survivors.length === 0) outbox.forgetProcess(pid);
-      slots.release();
-      this.#ended(end);
-    });
-  }
-
-  #cannotStart(error: unknown): void {
-    const reason = error instanceof CannotStartError ? error.message : `Cannot start: ${errorMessage(error)}`;
-    this.#log.remark("ERROR", reason);
-    if (error instanceof CannotStartError && error.hint !== undefined) this.#log.remark("ERROR", error.hint);
-    // In a separate turn: thousands of tasks that cannot start must not recurse into each other.
-    queueMicrotask(() => this.#couldNotStart(reason));
-  }
-
-  #leaveSlot(): void {
-    this.#context.secrets?.release(this.#secrets);
-    this.#secrets = {};
-    this.#limit.cancel();
-    this.#starting.cancel();
-    this.#isShortOfRoom = false;
-    this.#context.liveTasks.delete(this.id);
-  }
-
-  /** The try ends without a process. */
-  #couldNotStart(error: string): void {
-    this.#files?.remove();
-    this.#limits?.close(true);
-    this.#limits = undefined;
-    this.#leaveSlot();
-    this.#context.slots.release();
+  tryNotStarted(error: string): void {
     this.#failed({ error });
-  }
-
-  /** Time for another look: is there room now, or does the process still wait for a mount? */
-  #lookAgain(): void {
-    if (this.#process !== undefined) this.#giveUpStarting();
-    else if (this.#files !== undefined) this.#start(this.#files);
-  }
-
-  /**
-   * The command of the try. On a mount that does not respond, the process of the task performs everything that could block.
-   * @returns undefined if the helper has to access the paths first: {@link #start} is called again
-   */
-  #command(environment: Readonly<Record<string, string>>, files: TryFiles): Command | undefined {
-    const { config, id, env_file } = this.#resolved.task;
-    const { openFiles, runDirectory } = this.#context;
-    const directory = startsInRunDirectory(config) ? runDirectory.make() : this.#context.directory;
-    const script = scriptOf(config);
-    const preload = preloadOf(config);
-    let context: ExecutionContext = {
-      directory,
-      environment,
-      ...(script === null ? {} : { script: files.writeScript(id, script, directory) }),
-      ...(preload === undefined ? {} : { preload: files.writePreload(preload) }),
-    };
-    const envFile = env_file === undefined ? undefined : this.#envFile(env_file, context);
-    let barrier = this.#barrier(context, envFile);
-    if (envFile !== undefined && barrier === undefined) {
-      context = { ...context, environment: withEnvFile(environment, envFile) };
-      // Its PATH may lead elsewhere.
-      barrier = this.#barrier(context, undefined);
-    }
-    if (barrier?.answer !== undefined && !this.#hasAsked) {
-      this.#wait(barrier.answer);
-      return undefined;
-    }
-    this.#mount = barrier?.point;
-    const limits = this.#limitsOf();
-    if (barrier === undefined && limits === undefined) return commandFor(config, context);
-    const { script: file, preload: before } = context;
-    const instructions: Instructions = {
-      config,
-      directory,
-      script: file,
-      preload: before,
-      envFile: barrier === undefined ? undefined : envFile,
-      confinement: limits?.confinement,
-      openFiles,
-    };
-    return starterCommand(instructions, context.environment, (text) => files.writeInstructions(text));
-  }
-
-  /** The limits of the try, which are told once. */
-  #limitsOf(): TaskLimits | undefined {
-    const { limits } = this.#resolved.task;
-    if (limits === undefined || Object.keys(limits).length === 0) return undefined;
-    if (this.#limits !== undefined) return this.#limits;
-    this.#limits = new TaskLimits(limits, `${this.id}-${this.#attempt}`, this.#context.cgroups);
-    if (this.#attempt === 1) this.#log.remark("INFO", this.#limits.remark);
-    return this.#limits;
-  }
-
-  #envFile(name: string, context: ExecutionContext): EnvFile {
-    const { config, env } = this.#resolved.task;
-    const [directory] = touchedBy(config, context) ?? [context.directory];
-    const own = [env, this.#secrets, this.#context.variables].flatMap((variables) => Object.keys(variables));
-    const ofItem = this.item === undefined ? [] : Object.keys(ITEM_VARIABLES);
-    const overridden = [...own, ...ofItem, ...TASK_VARIABLES];
-    return envFileOf(name, directory, context.environment, overridden);
-  }
-
-  #barrier(context: ExecutionContext, envFile: EnvFile | undefined): Barrier | undefined {
-    const touched = touchedBy(this.#resolved.task.config, context);
-    if (touched === undefined) return undefined;
-    const [cwd] = touched;
-    const paths = envFile === undefined ? touched : [...touched, envFile.path];
-    return this.#context.paths.barrier({ paths, cwd, searchPath: context.environment.PATH ?? "" });
-  }
-
-  #wait(answer: Promise<void>): void {
-    this.#hasAsked = true;
-    this.#starting.in(ASK_MS);
-    const attempt = this.#attempt;
-    void answer.then(() => {
-      if (attempt !== this.#attempt || this.#process !== undefined || !this.#starting.isSet) return;
-      this.#starting.cancel();
-      this.#lookAgain();
-    });
-  }
-
-  #timeOut(): void {
-    const limit = formatDuration(this.#resolved.task.timeout_ms ?? 0);
-    const silent = this.#silentMount();
-    this.#endFor(
-      `timed out after ${limit}${silent === undefined ? "" : `: ${silent}`}`,
-      `Timed out after ${limit}${silent === undefined ? "" : `: ${silent}`}.`,
-    );
-  }
-
-  #giveUpStarting(): void {
-    const silent = this.#silentMount();
-    if (silent !== undefined)
-      this.#endFor(silent, `Cannot start: in ${formatDuration(STARTING_MS)}, ${silent}.`);
-  }
-
-  /** The reason if the program has not started because of a mount. */
-  #silentMount(): string | undefined {
-    const waits = this.#mount !== undefined && this.#process !== undefined && isStarting(this.#process.pid);
-    return waits ? `the mount ${this.#mount} did not answer` : undefined;
-  }
-
-  /** Ends the process of a failed attempt. */
-  #endFor(fault: string, message: string): void {
-    if (this.#stopped !== undefined || this.#fault !== undefined) return;
-    this.#fault = fault;
-    this.#log.remark("ERROR", this.#process === undefined ? message : `${message} SIGTERM is sent.`);
-    this.#endProcess(fault);
-  }
-
-  /** Ends the process of the try, or its wait for one. */
-  #endProcess(reason: string): void {
-    if (this.#process !== undefined) this.#process.end();
-    else if (this.#performing !== undefined) this.#performing.abort();
-    else if (this.#starting.isSet || this.#reading !== undefined) {
-      this.#starting.cancel();
-      this.#reading?.abort();
-      this.#reading = undefined;
-      queueMicrotask(() => this.#couldNotStart(reason));
-    }
-    // Otherwise it could not start, and its failure is about to be reported.
-  }
-
-  #ended(end: ProcessEnd): void {
-    try {
-      this.#conclude(() => this.#judge(end), end);
-    } finally {
-      this.#files?.remove();
-    }
   }
 
   /** Decides what becomes of a try that is over. If that fails, so does the task, and other runs of the agent go on. */
@@ -649,24 +245,19 @@ export class TaskRun {
   }
 
   #judge(ended: ProcessEnd): void {
-    const limits = this.#limits?.close((this.#resolved.task.background ?? "kill") !== "leave");
-    this.#limits = undefined;
+    const limits = this.#current?.liftLimits();
+    const fault = this.#current?.fault;
     const end = limits?.peakKb == null ? ended : { ...ended, maxRssKb: limits.peakKb };
     const { repeat } = this.definition;
     const hasFailed = end.signal !== null || end.exitCode !== 0;
-    if (
-      limits?.exceeded !== undefined &&
-      hasFailed &&
-      this.#stopped === undefined &&
-      this.#fault === undefined
-    ) {
+    if (limits?.exceeded !== undefined && hasFailed && this.#stopped === undefined && fault === undefined) {
       this.#log.remark("ERROR", `The task ${limits.exceeded}.`);
       if (repeat === undefined) this.#failed({ error: limits.exceeded, end });
       else this.#poll(repeat, end, limits.exceeded);
     } else if (repeat !== undefined && this.#stopped === undefined) {
-      this.#poll(repeat, end, this.#fault);
-    } else if (this.#fault !== undefined) {
-      this.#failed({ error: this.#fault, end });
+      this.#poll(repeat, end, fault);
+    } else if (fault !== undefined) {
+      this.#failed({ error: fault, end });
     } else if (end.signal !== null) {
       if (this.#stopped === undefined) {
         const memory = end.signal === "SIGKILL" ? " (by a person, or by the system when memory ran out)" : "";
@@ -679,7 +270,7 @@ export class TaskRun {
     } else if (this.#stopped !== undefined) {
       this.#becomeStopped(this.#stopped, end);
     } else {
-      this.#publish(() => this.#files?.readOutputs() ?? null, end);
+      this.#publish(() => this.#current?.readOutputs() ?? null, end);
     }
   }
 
@@ -689,7 +280,7 @@ export class TaskRun {
     let source = "until";
     if (exit_code !== null) {
       try {
-        const read = this.#files?.readOutputs() ?? null;
+        const read = this.#current?.readOutputs() ?? null;
         const results = (id: string) => this.#owner.resultOf(id);
         const attempt = { exit_code, outputs: read };
         const met = isMet(this.definition, repeat.until, this.#context.assignment, results, attempt);
@@ -795,33 +386,31 @@ export class TaskRun {
     }
     this.#status = status;
     this.#error = this.#mask(errorOf(details))?.slice(0, MAX_ERROR_LENGTH) ?? null;
-    const { assignment, outbox, clock } = this.#context;
+    const { outbox, clock } = this.#context;
     this.#reportedMs = Math.max(this.#reportedMs, clock.now());
     if (status === "RUNNING") this.#begunMs ??= clock.monotonic();
     const tookMs = this.#begunMs === undefined ? undefined : Math.round(clock.monotonic() - this.#begunMs);
     if (!isSilentStop(this.#stopped)) {
-      outbox.addReport({
-        kind: "task",
-        workflow_id: assignment.workflow_id,
-        workflow_instance_id: assignment.workflow_instance_id,
-        slice: assignment.slice,
-        attempt: assignment.attempt,
-        task_id: this.definition.id,
-        ...(this.item === undefined ? {} : { item: { key: this.item.key, index: this.item.index } }),
-        task_instance_id: this.id,
-        task_attempt: this.#attempt,
-        status,
-        timestamp_ms: this.#reportedMs,
-        exit_code: details.end?.exitCode ?? null,
-        signal: details.end?.signal ?? null,
-        error: this.#error,
-        cpu_ms: details.end?.cpuMs ?? null,
-        max_rss_kb: details.end?.maxRssKb ?? null,
-        outputs: this.#outputs,
-        ...(this.isOver && tookMs !== undefined ? { duration_ms: tookMs } : {}),
-        ...(details.nextTryMs === undefined ? {} : { next_try_ms: details.nextTryMs }),
-        ...(this.#isAllowed ? { is_allowed: true } : {}),
-      });
+      const { end, nextTryMs } = details;
+      outbox.addReport(
+        taskReport(this.#context, {
+          task_id: this.definition.id,
+          ...(this.item === undefined ? {} : { item: { key: this.item.key, index: this.item.index } }),
+          task_instance_id: this.id,
+          task_attempt: this.#attempt,
+          status,
+          timestamp_ms: this.#reportedMs,
+          exit_code: end?.exitCode ?? null,
+          signal: end?.signal ?? null,
+          error: this.#error,
+          cpu_ms: end?.cpuMs ?? null,
+          max_rss_kb: end?.maxRssKb ?? null,
+          outputs: this.#outputs,
+          ...(this.isOver && tookMs !== undefined ? { duration_ms: tookMs } : {}),
+          ...(nextTryMs === undefined ? {} : { next_try_ms: nextTryMs }),
+          ...(this.#isAllowed ? { is_allowed: true } : {}),
+        }),
+      );
     }
     if (!this.isOver) return;
     this.#context.endedTasks.set(this.id, this.#log);
@@ -846,14 +435,6 @@ function errorOf({ error, end }: Partial<Failure>): string | undefined {
   if (error === undefined || end === undefined || end.survivors.length === 0) return error;
   return `${error}; ${describeSurvivors(end.survivors)}`;
 }
-
-const STOP_TEXTS: Readonly<Record<StopReason, string>> = {
-  cancelled: "the run was cancelled",
-  superseded: "the principal considers this attempt of the run over",
-  "handed over": "this agent stops before the run has finished",
-  "run timed out": "the run timed out",
-  "fail fast": "another item failed (fail_fast)",
-};
 
 /** Longest name of an item in log lines, characters. */
 const MAX_ITEM_NAME = 200;

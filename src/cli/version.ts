@@ -43,7 +43,7 @@ async function schemas() {
   const [state, history, outbox, triggers] = await Promise.all([
     import("../storage/operational/sqlite/schema.ts"),
     import("../history/database/migrations.ts"),
-    import("../agent/outbox.ts"),
+    import("../agent/outbox-file.ts"),
     import("../events/trigger-buffer.ts"),
   ]);
   return {

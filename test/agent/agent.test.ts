@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Agent } from "../../src/agent/agent.ts";
-import { OutboxLockedError } from "../../src/agent/outbox.ts";
+import { OutboxLockedError } from "../../src/agent/outbox-file.ts";
 import { failure, lastingPorts, TestPrincipal } from "../principal/support.ts";
 import { isRunning, until } from "./support/bench.ts";
 import { ended, Fleet, linesOf, shellWorkflow, trigger } from "./support/fleet.ts";

@@ -13,13 +13,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import {
-  type LogFrame,
-  type NewReport,
-  Outbox,
-  OutboxLockedError,
-  OutboxUnavailableError,
-} from "../../src/agent/outbox.ts";
+import { type LogFrame, type NewReport, Outbox } from "../../src/agent/outbox.ts";
+import { OutboxLockedError, OutboxUnavailableError } from "../../src/agent/outbox-file.ts";
 import { decodeLogBatch } from "../../src/contract/log-line.ts";
 import type { TaskReport } from "../../src/contract/messages.ts";
 import { turn } from "../../src/timer.ts";

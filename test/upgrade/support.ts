@@ -3,7 +3,7 @@ import { Database } from "bun:sqlite";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { OUTBOX_MIGRATIONS } from "../../src/agent/outbox.ts";
+import { OUTBOX_MIGRATIONS } from "../../src/agent/outbox-file.ts";
 import { loadDuckDB } from "../../src/history/database/duckdb.ts";
 import { HISTORY_MIGRATIONS, type HistoryMigrations } from "../../src/history/database/migrations.ts";
 import type { SqliteMigrations } from "../../src/migrations/sqlite-migrations.ts";
