@@ -2,19 +2,19 @@ import type { AssignedItem, ItemResult, RunAssignment, StopOrder } from "../cont
 import type { Outputs } from "../contract/outputs.ts";
 import { InvalidInputError } from "../errors.ts";
 import { Timer } from "../timer.ts";
+import {
+  type Decision,
+  type Item,
+  type RunFinish,
+  type TaskEnd,
+  timeoutText,
+} from "../workflow/decisions.ts";
 import type { TaskResult } from "../workflow/expressions.ts";
 import { aggregate, expandItems } from "../workflow/fan-out.ts";
 import { nodeId } from "../workflow/item-id.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { neededBy, type Plan, planOf } from "../workflow/plan.ts";
-import {
-  type Decision,
-  type Item,
-  Progress,
-  type RunFinish,
-  type TaskEnd,
-  timeoutText,
-} from "../workflow/progress.ts";
+import { Progress } from "../workflow/progress.ts";
 import { factsOf } from "../workflow/run-facts.ts";
 import { isEnding } from "../workflow/task-state.ts";
 import { type FanOutEnd, FanOutRun, type ItemOnAgent } from "./fan-out-run.ts";

@@ -60,81 +60,23 @@
  *   finish COMPLETED   otherwise; SKIPPED tasks do not matter
  */
 import { InvalidInputError } from "../errors.ts";
-import { formatDuration } from "./duration.ts";
-import { aggregate } from "./fan-out.ts";
+import {
+  type Decision,
+  type Ended,
+  type Item,
+  type Outcome,
+  type RunFinish,
+  STOPPED,
+  type Stop,
+  type TaskEnd,
+} from "./decisions.ts";
+import { blameOf, endOfItems, isAccepted, isCause, outcomeOf, type RunStop } from "./ends.ts";
 import type { HookOn } from "./hooks.ts";
 import { nodeId } from "./item-id.ts";
-import type { Placement } from "./placement.ts";
-import type { Outputs, Plan, PlanNode, Result, Verdict } from "./plan.ts";
+import type { Plan, PlanNode, Result, Verdict } from "./plan.ts";
 import type { RunFacts } from "./run-facts.ts";
 import { canTransition, type RunStatus, type Transitions } from "./status.ts";
 import type { Ending } from "./task-state.ts";
-
-/** How a task ended. */
-export interface TaskEnd {
-  readonly status: Ending;
-  readonly error?: string | null;
-  readonly outputs?: Outputs | null;
-  /** It FAILED, and was allowed to: who accepts COMPLETED accepts it, and the run does not fail for it. */
-  readonly isAllowed?: boolean;
-  /** It FAILED without having started: its condition, or the items of a fan-out, could not be computed. */
-  readonly isUnstarted?: boolean;
-  /** Why what it has published was not kept; undefined if it was, or there is none. */
-  readonly leftOut?: string | undefined;
-}
-
-/** How a run, or the part of it that is in scope, ended. */
-export interface RunFinish {
-  readonly status: "COMPLETED" | "FAILED" | "CANCELLED" | "CRASHED";
-  readonly error: string | null;
-  /** Number of tasks that FAILED and were allowed to; a fan-out counts as one. */
-  readonly allowed: number;
-}
-
-/** How the tasks of a run ended, hooks apart. */
-export interface Outcome extends RunFinish {
-  /** The tasks that FAILED or CRASHED and were not allowed to, in the order of the file. */
-  readonly failed: readonly string[];
-}
-
-/** An item of a fan-out. */
-export interface Item {
-  /** Unique among the items. */
-  readonly key: string;
-  /** Where it may run; by default where its fan-out may. */
-  readonly placement?: Placement;
-  /** How it ended, if it is over from before. */
-  readonly end?: TaskEnd | undefined;
-}
-
-/** What is to be done. */
-export type Decision =
-  /** Execute the task. */
-  | { readonly kind: "start"; readonly task: string }
-  /** Compute the items of a fan-out and call {@link Progress.expanded}. */
-  | { readonly kind: "expand"; readonly task: string }
-  /** Wait for what the task waits for. */
-  | { readonly kind: "wait"; readonly task: string }
-  /** Stop the task, which has been started, or waits for a child run. */
-  | { readonly kind: "cancel"; readonly task: string; readonly reason: string }
-  /** The task is over without having run (FAILED: its condition cannot be computed, or it waited when the run timed out). */
-  | {
-      readonly kind: "skip";
-      readonly task: string;
-      readonly status: "SKIPPED" | "CANCELLED" | "FAILED";
-      readonly reason: string;
-      /** It FAILED, and was allowed to. */
-      readonly isAllowed: boolean;
-    }
-  /** A fan-out is over. */
-  | ({ readonly kind: "end"; readonly task: string } & Ended)
-  /** Everything in scope is over. */
-  | ({ readonly kind: "finish" } & RunFinish);
-
-type Ended = Required<Omit<TaskEnd, "leftOut">> & Pick<TaskEnd, "leftOut">;
-
-/** Why nothing more is started. */
-export type Stop = "cancelled" | "timed out";
 
 type Phase = "waiting" | "started" | "assigned" | "asleep" | "expanded" | "over";
 
@@ -177,22 +119,7 @@ interface State {
   items: Items | null;
 }
 
-const STOPPED = {
-  cancelled: { waiting: "CANCELLED", asleep: "CANCELLED", reason: "the run was cancelled" },
-  "timed out": { waiting: "SKIPPED", asleep: "FAILED", reason: "the run timed out" },
-} as const;
-
 const HOOKS_STOPPED = "the hooks of the run were stopped";
-
-/** Why a task did not run in a run that was stopped. */
-export function stopReason(kind: Stop): string {
-  return STOPPED[kind].reason;
-}
-
-/** Why a run that took longer than it may has FAILED. */
-export function timeoutText({ timeout_ms }: { readonly timeout_ms: number | null }): string {
-  return timeout_ms === null ? STOPPED["timed out"].reason : `timed out after ${formatDuration(timeout_ms)}`;
-}
 
 const HOOKS_AFTER: Readonly<Record<RunFinish["status"], HookOn>> = {
   COMPLETED: "on_success",
@@ -200,10 +127,6 @@ const HOOKS_AFTER: Readonly<Record<RunFinish["status"], HookOn>> = {
   CRASHED: "on_failure",
   CANCELLED: "on_cancel",
 };
-
-/** From the worst to the best end of an item. */
-const WORST_FIRST: readonly Ending[] = ["CRASHED", "FAILED", "CANCELLED", "SKIPPED", "COMPLETED"];
-const BEST_FIRST = WORST_FIRST.toReversed();
 
 /** What {@link Progress} starts from. */
 export interface ProgressOptions {
@@ -229,7 +152,7 @@ export class Progress {
   /** Number of tasks in scope that are not over, without items; hooks apart. */
   #open = 0;
   #openHooks = 0;
-  #stop: { readonly kind: Stop; readonly error: string | null } | null = null;
+  #stop: RunStop | null = null;
   #hasBegun = false;
   /** Whether hooks have been decided about: the end of the other tasks is final. */
   #hasHooked = false;
@@ -642,21 +565,7 @@ export class Progress {
     const tasks = [...this.#states.values()].filter(
       ({ isScoped, parent, node }) => isScoped && parent === null && node.hook === undefined,
     );
-    const failures = tasks.filter(isFailure);
-    const failed = failures.filter(isCause).map(({ node }) => node.id);
-    const allowed = tasks.filter(({ end }) => end?.isAllowed === true).length;
-    const ended = (status: RunFinish["status"], error: string | null): Outcome => ({
-      status,
-      error,
-      allowed,
-      failed,
-    });
-    if (this.#stop?.kind === "cancelled") return ended("CANCELLED", null);
-    if (this.#stop?.kind === "timed out") return ended("FAILED", this.#stop.error);
-    const crashed = tasks.filter(({ end }) => end?.status === "CRASHED");
-    if (crashed.length > 0) return ended("CRASHED", `crashed: ${namesOf(crashed)}`);
-    if (failures.length > 0) return ended("FAILED", `failed: ${namesOf(failures)}`);
-    return ended("COMPLETED", null);
+    return outcomeOf(tasks, this.#stop);
   }
 
   #skip(state: State, status: "SKIPPED" | "CANCELLED" | "FAILED", reason: string): void {
@@ -752,71 +661,7 @@ function isUnderWay(phase: Phase): boolean {
   return phase === "started" || phase === "assigned" || phase === "asleep";
 }
 
-function isAccepted(accepts: ReadonlySet<RunStatus>, { end }: State): boolean {
-  return end !== null && (accepts.has(end.status) || (end.isAllowed && accepts.has("COMPLETED")));
-}
-
-/** Whether it makes its run, or its fan-out, fail. */
-function isFailure({ end }: State): boolean {
-  return end !== null && !end.isAllowed && ["FAILED", "CRASHED", "CANCELLED"].includes(end.status);
-}
-
-/** Whether a fan-out with fail_fast cancels the other items for it. */
-function isCause({ end }: State): boolean {
-  return end !== null && !end.isAllowed && (end.status === "FAILED" || end.status === "CRASHED");
-}
-
 /** Whether agents execute it, or a slice with it: not if only its items are executed, or something is waited for. */
 function isForAgents({ fanOut, waits }: PlanNode): boolean {
   return waits === undefined && fanOut?.isShared !== true;
-}
-
-/** Who is to blame for what depends on this task, which is not accepted: what is skipped passes the blame on. */
-function blameOf({ node, end, blame }: State, accepts: ReadonlySet<RunStatus>): string {
-  const because = `"${node.id}", on which it depends, ${end?.status}`;
-  if (accepts.size !== 1 || !accepts.has("COMPLETED")) return `${because}, not ${acceptedText(accepts)}`;
-  return end?.status === "SKIPPED" && blame !== null ? blame : because;
-}
-
-/** The statuses of a condition in words; CRASHED goes without saying where FAILED is said. */
-function acceptedText(accepts: ReadonlySet<RunStatus>): string {
-  const said = BEST_FIRST.filter(
-    (status) => accepts.has(status) && (status !== "CRASHED" || !accepts.has("FAILED")),
-  );
-  return said.join(" or ");
-}
-
-const MOST_NAMES = 10;
-
-function namesOf(states: readonly State[]): string {
-  const names = states.slice(0, MOST_NAMES).map(({ node }) => node.id);
-  const more = states.length - names.length;
-  return `${names.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
-}
-
-/** The end of a fan-out: the worst of its items, and for each output the list of theirs in order. */
-function endOfItems(items: readonly State[]): Ended {
-  const ends = items.flatMap(({ end }) => (end === null ? [] : [end]));
-  const failures = items.filter(isFailure);
-  const deciding = failures.length === 0 ? items : failures;
-  const status =
-    WORST_FIRST.find((worse) => deciding.some(({ end }) => end?.status === worse)) ?? "COMPLETED";
-  const isAllowed = status === "FAILED" && failures.length === 0;
-  const leftOut = ends.find((end) => end.leftOut !== undefined)?.leftOut;
-  const failed = isAllowed || failures.length > 0 ? deciding.filter(({ end }) => end?.status === status) : [];
-  return {
-    status,
-    error:
-      failed.length === 0 ? null : `${status === "CANCELLED" ? "cancelled" : "failed"}: ${namesOf(failed)}`,
-    outputs:
-      leftOut === undefined
-        ? aggregate(
-            ends.length,
-            ends.map(({ outputs }, index) => ({ index, outputs })),
-          )
-        : null,
-    isAllowed,
-    isUnstarted: false,
-    ...(leftOut === undefined ? {} : { leftOut }),
-  };
 }

@@ -1,7 +1,9 @@
 /** Which tasks of a run can be given to agents next. */
+
+import type { Decision } from "./decisions.ts";
 import type { Placement } from "./placement.ts";
 import { type Plan, type PlanNode, protocolOfNodes } from "./plan.ts";
-import { type Decision, Progress } from "./progress.ts";
+import { Progress } from "./progress.ts";
 
 /** Tasks that one agent gets at once. */
 export interface NextSlice {

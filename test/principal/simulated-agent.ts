@@ -4,9 +4,10 @@
  */
 import type { AgentReport, AgentReports, RunAssignment, StopOrder } from "../../src/contract/messages.ts";
 import { type AttemptName, nameOf } from "../../src/principal/runs/attempt-name.ts";
+import type { Decision, Item, TaskEnd } from "../../src/workflow/decisions.ts";
 import { nodeId } from "../../src/workflow/item-id.ts";
 import { planOf } from "../../src/workflow/plan.ts";
-import { type Decision, type Item, Progress, type TaskEnd } from "../../src/workflow/progress.ts";
+import { Progress } from "../../src/workflow/progress.ts";
 import { factsOf } from "../../src/workflow/run-facts.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 

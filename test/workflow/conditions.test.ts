@@ -2,9 +2,10 @@
 import { describe, expect, test } from "bun:test";
 import { isAllowedFailure } from "../../src/workflow/allow-failure.ts";
 import { acceptedBy, dependencyText } from "../../src/workflow/conditions.ts";
+import type { TaskEnd } from "../../src/workflow/decisions.ts";
 import type { TaskDefinition } from "../../src/workflow/model.ts";
 import { planOf } from "../../src/workflow/plan.ts";
-import { Progress, type TaskEnd } from "../../src/workflow/progress.ts";
+import { Progress } from "../../src/workflow/progress.ts";
 import type { RunFacts } from "../../src/workflow/run-facts.ts";
 import { FACTS, said } from "./progress-support.ts";
 import { definitionOf } from "./support.ts";

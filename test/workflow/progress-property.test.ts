@@ -1,8 +1,9 @@
 /** The machine against the reference model: random graphs, random events, also such as come twice, late or never. */
 import { expect, test } from "bun:test";
+import type { Decision, Item, TaskEnd } from "../../src/workflow/decisions.ts";
 import { readPlacement } from "../../src/workflow/placement.ts";
 import { type Plan, type PlanNode, planFrom } from "../../src/workflow/plan.ts";
-import { type Decision, type Item, Progress, type TaskEnd } from "../../src/workflow/progress.ts";
+import { Progress } from "../../src/workflow/progress.ts";
 import type { RunFacts } from "../../src/workflow/run-facts.ts";
 import { nextSlices } from "../../src/workflow/slices.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";

@@ -1,7 +1,8 @@
 /** Helpers for the tests of the machine. */
+
+import type { Decision } from "../../src/workflow/decisions.ts";
 import { readPlacement } from "../../src/workflow/placement.ts";
 import { type Plan, type PlanNode, planFrom } from "../../src/workflow/plan.ts";
-import type { Decision } from "../../src/workflow/progress.ts";
 import type { RunFacts } from "../../src/workflow/run-facts.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 import { tasksOf } from "./support.ts";

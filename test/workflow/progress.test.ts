@@ -1,8 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { InvalidInputError } from "../../src/errors.ts";
+import type { Item, TaskEnd } from "../../src/workflow/decisions.ts";
 import { readPlacement } from "../../src/workflow/placement.ts";
 import type { Plan, PlanNode } from "../../src/workflow/plan.ts";
-import { type Item, Progress, type TaskEnd } from "../../src/workflow/progress.ts";
+import { Progress } from "../../src/workflow/progress.ts";
 import type { RunFacts } from "../../src/workflow/run-facts.ts";
 import { nextSlices } from "../../src/workflow/slices.ts";
 import { FACTS, planned, said } from "./progress-support.ts";

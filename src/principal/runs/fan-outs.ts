@@ -4,8 +4,9 @@
  */
 import type { Clock } from "../../clock.ts";
 import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
+import type { Decision } from "../../workflow/decisions.ts";
 import { expandItems } from "../../workflow/fan-out.ts";
-import type { Decision, Progress } from "../../workflow/progress.ts";
+import type { Progress } from "../../workflow/progress.ts";
 import { factsOf } from "../../workflow/run-facts.ts";
 import { isEnding } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";

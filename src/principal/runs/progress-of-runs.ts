@@ -8,11 +8,12 @@
  */
 import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
 import type { FanOutRecord, OperationalTx, RunRecord } from "../../storage/operational/store.ts";
+import { type Decision, type TaskEnd, timeoutText } from "../../workflow/decisions.ts";
 import { aggregate, type ItemValue } from "../../workflow/fan-out.ts";
 import { nodeId } from "../../workflow/item-id.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { Plan } from "../../workflow/plan.ts";
-import { type Decision, Progress, type TaskEnd, timeoutText } from "../../workflow/progress.ts";
+import { Progress } from "../../workflow/progress.ts";
 import { factsOf } from "../../workflow/run-facts.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import { isEnding } from "../../workflow/task-state.ts";

@@ -15,10 +15,10 @@ import type {
   TaskRunState,
   WaitRecord,
 } from "../../storage/operational/store.ts";
+import { timeoutText } from "../../workflow/decisions.ts";
 import { nodeId } from "../../workflow/item-id.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { Plan } from "../../workflow/plan.ts";
-import { timeoutText } from "../../workflow/progress.ts";
 import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";

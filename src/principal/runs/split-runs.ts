@@ -15,15 +15,15 @@ import type {
   SliceRecord,
   WaitRecord,
 } from "../../storage/operational/store.ts";
-import { nodeId } from "../../workflow/item-id.ts";
 import {
   type Decision,
-  type Progress,
   type RunFinish,
   type Stop,
   stopReason,
   type TaskEnd,
-} from "../../workflow/progress.ts";
+} from "../../workflow/decisions.ts";
+import { nodeId } from "../../workflow/item-id.ts";
+import type { Progress } from "../../workflow/progress.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { nextSlices } from "../../workflow/slices.ts";
 import { canTransition } from "../../workflow/status.ts";
