@@ -8,7 +8,7 @@ import type { AgentRegistry } from "./agents/agent-registry.ts";
 import type { PrincipalEvents } from "./principal-events.ts";
 import { stillNeeded } from "./runs/assignments.ts";
 import type { Definitions } from "./runs/definitions.ts";
-import { KEPT_RUNS } from "./runs/run-service.ts";
+import { KEPT_RUNS } from "./runs/run-finder.ts";
 
 /**
  * How much tasks may have published that is in the operational state, bytes. Beyond it, what the history has too is removed: of finished

@@ -8,8 +8,9 @@ import type { RunStatusRow, TaskStatusRow } from "../../src/contract/history-row
 import { EventHub } from "../../src/event-hub.ts";
 import type { PrincipalEvents } from "../../src/principal/principal-events.ts";
 import { Definitions } from "../../src/principal/runs/definitions.ts";
+import type { RunWord, TaskWord } from "../../src/principal/runs/hearing.ts";
 import { ProgressOfRuns } from "../../src/principal/runs/progress-of-runs.ts";
-import { RunChanges, type RunWord, type TaskWord } from "../../src/principal/runs/run-changes.ts";
+import { RunChanges } from "../../src/principal/runs/run-changes.ts";
 import { AGENT_TRANSITIONS } from "../../src/storage/operational/agent-state.ts";
 import { LEASE_TRANSITIONS, type LeaseState } from "../../src/storage/operational/lease-state.ts";
 import type { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";

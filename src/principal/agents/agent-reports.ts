@@ -3,7 +3,9 @@ import type { ConsolaInstance } from "consola";
 import type { AgentReport, AgentReports } from "../../contract/messages.ts";
 import type { OperationalTx } from "../../storage/operational/store.ts";
 import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
-import { Hearing, type Outcome, type ReportedClock, type RunChanges } from "../runs/run-changes.ts";
+import type { ReportedClock } from "../runs/hearing.ts";
+import { Hearing, type Outcome } from "../runs/hearing.ts";
+import type { RunChanges } from "../runs/run-changes.ts";
 
 /** The result of a batch. */
 export interface AppliedReports {

@@ -8,7 +8,7 @@ import { NotFoundError, UnprocessableError } from "../../errors.ts";
 import type { Identity } from "../../protocol/doors/access.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
 import { quote } from "../../terminal/foreign-text.ts";
-import type { Outcome } from "../runs/run-changes.ts";
+import type { Outcome } from "../runs/hearing.ts";
 import { type AgentContacts, idInUse } from "./agent-contacts.ts";
 import type { AgentKeys } from "./agent-keys.ts";
 

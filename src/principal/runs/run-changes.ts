@@ -2,7 +2,6 @@
  * Changes runs, their attempts, leases and task runs; nothing else does. Every method is part of a unit of work; the store enforces the
  * transition tables. For split runs this file handles only leases and task runs, and hands everything else to {@link SplitRuns}.
  */
-import type { TaskReport } from "../../contract/messages.ts";
 import { LEASE_TRANSITIONS, type LeaseState } from "../../storage/operational/lease-state.ts";
 import type {
   AttemptName,
@@ -22,10 +21,20 @@ import type { Plan } from "../../workflow/plan.ts";
 import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
-import { nameOf } from "./attempt-name.ts";
 import { disturbedTasks } from "./disturbed.ts";
+import {
+  type Heard,
+  Hearing,
+  type Held,
+  learn,
+  type Outcome,
+  type RunWord,
+  type TaskWord,
+} from "./hearing.ts";
 import { needsOfWhole } from "./needs.ts";
+import type { NewRun } from "./new-run.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
+import { type ReportTime, timeOf } from "./report-time.ts";
 import { limited, newTaskRun, RunWriting, type RunWritingOptions } from "./run-writing.ts";
 import { type Leftover, SplitRuns } from "./split-runs.ts";
 import { startNote } from "./waits.ts";
@@ -33,111 +42,6 @@ import { startNote } from "./waits.ts";
 /** What {@link RunChanges} needs. */
 export interface RunChangesOptions extends RunWritingOptions {
   readonly progress: ProgressOfRuns;
-}
-
-/** A run to be created. */
-export interface NewRun {
-  readonly workflow_instance_id: string;
-  readonly workflow_id: string;
-  readonly workflow_name: string;
-  readonly definition_hash: string;
-  /** JSON of the definition. */
-  readonly definition: string;
-  readonly params: Readonly<Record<string, string>>;
-  /** What the event offered that triggers it, as far as its expressions read it; by default nothing. */
-  readonly event?: Readonly<Record<string, string>> | null;
-  readonly trigger: string;
-  readonly scheduled_time_ms: number | null;
-  readonly retry_of: string | null;
-  readonly trigger_depth: number;
-  /** When it starts, ms since the epoch; at once by default. */
-  readonly start_at_ms?: number | null;
-  readonly tasks_total: number;
-  /** Tasks that need not run again; copied from the run that this one retries. */
-  readonly carried: readonly TaskRunRecord[];
-  /** The run whose items of fan-outs need not run again; none by default. */
-  readonly items_of?: string | null;
-  /** Those fan-outs. */
-  readonly fan_outs?: readonly string[];
-  /** What items published that only the history had, as JSON, by their task runs. */
-  readonly item_outputs?: ReadonlyMap<string, string>;
-}
-
-/** What is known of an agent's clock when a report comes. */
-export interface ReportedClock {
-  /** The latest time that the agent gave together with this report; by default this report's. */
-  readonly latest_ms?: number;
-  /** By how much it is ahead of the principal's according to heartbeats; 0 if they do not tell. */
-  readonly ahead_ms?: number;
-}
-
-/** An agent's report about an attempt. */
-export interface RunWord extends ReportedClock {
-  readonly agent_id: string;
-  readonly stream_id: string | null;
-  readonly workflow_instance_id: string;
-  readonly slice: number;
-  readonly attempt: number;
-  readonly status: RunStatus;
-  /** By the agent's clock. */
-  readonly timestamp_ms: number;
-  readonly error: string | null;
-  readonly log_seq: number;
-  /** How long the attempt took, by the agent's monotonic clock. */
-  readonly duration_ms?: number | undefined;
-  /** Number of tasks that FAILED and were allowed to. */
-  readonly allowed_failures?: number | undefined;
-}
-
-/** An agent's report about a task run. */
-export type TaskWord = Omit<TaskReport, "kind" | "seq" | "workflow_id"> &
-  ReportedClock & { readonly agent_id: string };
-
-/**
- * The result of a report. `applied`: it counts, or was known. `over`: the agent ended this attempt itself before. `fenced`: the attempt
- * does not belong to the agent (any more). `illegal`: the current status does not allow it.
- */
-export type Outcome = "applied" | "over" | "fenced" | "illegal";
-
-/** The time of a report by the principal's clock, and the error of the agent's clock. */
-interface ReportTime {
-  readonly at_ms: number;
-  readonly offset_ms: number;
-}
-
-/** An active attempt with its run. */
-interface Held {
-  readonly run: RunRecord;
-  readonly attempt: AttemptRecord;
-}
-
-/** What is known of an attempt while reports are applied. */
-interface Heard {
-  /** Of a run as a whole: nothing but reports of this attempt changes it. */
-  held?: Held;
-  /** Its task runs, by instance. */
-  readonly tasks: Map<string, TaskRunRecord>;
-  /** The tasks of a slice. */
-  slice?: ReadonlySet<string>;
-}
-
-/** What the reports of one unit of work are about: most of them follow others about the same, which need not be read again. */
-export class Hearing {
-  readonly #attempts = new Map<string, Heard>();
-
-  of(word: AttemptName): Heard {
-    const name = nameOf(word);
-    const known = this.#attempts.get(name);
-    if (known !== undefined) return known;
-    const heard: Heard = { tasks: new Map() };
-    this.#attempts.set(name, heard);
-    return heard;
-  }
-
-  /** The attempt is over. */
-  forget(word: AttemptName): void {
-    this.#attempts.delete(nameOf(word));
-  }
 }
 
 /** What became of a run, or of a slice, after its attempt crashed. */
@@ -306,7 +210,7 @@ export class RunChanges {
   async #hearRun(tx: OperationalTx, word: RunWord, heard: Heard): Promise<Outcome> {
     const held = await this.#openLease(tx, word, heard);
     if (typeof held === "string") return held;
-    const time = this.#timeOf(held, word);
+    const time = timeOf(held, word, this.#o.clock.now());
     const at = time.at_ms;
     switch (word.status) {
       case "RUNNING":
@@ -365,7 +269,7 @@ export class RunChanges {
     const known =
       heard.tasks.get(word.task_instance_id) ??
       (await tx.getTaskRun(word.workflow_instance_id, word.task_instance_id));
-    const time = this.#timeOf(held, word);
+    const time = timeOf(held, word, this.#o.clock.now());
     const at = time.at_ms;
     const itemKey = word.item?.key ?? null;
     if (known === null && word.slice > 0) {
@@ -570,32 +474,6 @@ export class RunChanges {
     return run === null ? "fenced" : learn(heard, { run, attempt });
   }
 
-  /**
-   * When a report was made, by the principal's clock. An attempt begins after its assignment, and everything in a report happened before
-   * its arrival. If the times contradict that, the agent's clock is wrong by at least the difference, which is then added to the times of
-   * all reports of the attempt, so that durations are right.
-   */
-  #timeOf(
-    { run, attempt }: Held,
-    { timestamp_ms, latest_ms = timestamp_ms, ahead_ms = 0 }: ReportedClock & { timestamp_ms: number },
-  ): ReportTime {
-    const now = this.#o.clock.now();
-    const told = timestamp_ms - ahead_ms;
-    if (attempt.lease === "OFFERED" || attempt.clock_offset_ms === 0) {
-      const isPossible = ahead_ms !== 0 && attempt.assigned_at_ms <= told && latest_ms - ahead_ms <= now;
-      const least = Math.min(now - latest_ms, Math.max(0, attempt.assigned_at_ms - timestamp_ms));
-      const offset_ms = Math.round(isPossible ? -ahead_ms : least);
-      return { at_ms: timestamp_ms + offset_ms, offset_ms };
-    }
-    const { clock_offset_ms: offset_ms } = attempt;
-    const corrected = timestamp_ms + offset_ms;
-    // The agent's clock may have been set in the meantime.
-    const possible = [corrected, told, timestamp_ms].find(
-      (at) => run.status_at_ms - CLOCK_ERROR_MS <= at && at <= now + CLOCK_ERROR_MS,
-    );
-    return { at_ms: Math.round(Math.min(possible ?? corrected, now)), offset_ms };
-  }
-
   /** The agent has the run. */
   async #confirm(tx: OperationalTx, held: Held, { offset_ms, at_ms }: ReportTime): Promise<Held> {
     const { attempt } = held;
@@ -727,15 +605,6 @@ export class RunChanges {
 
 /** Of a run that no agent is offered yet. */
 const NOWHERE = { queued: false, needs: "", revision: 0 } as const;
-
-/** By how much a time may be wrong that is computed from a difference of clocks: messages take time, ms. */
-const CLOCK_ERROR_MS = 3000;
-
-/** Remembers a run that one agent has as a whole. Others change the run of a slice too. */
-function learn(heard: Heard, held: Held): Held {
-  if (held.attempt.slice === 0) heard.held = held;
-  return held;
-}
 
 /** Maximum number of firings to drop at once, because other units of work wait. Later firings drop the rest. */
 const MAX_DROPPED = 500;

@@ -17,7 +17,7 @@ import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts
 import { webhooksOf } from "../../workflow/triggers.ts";
 import { findDuplicateIds } from "../../workflow/workflow-id.ts";
 import type { LongPolls } from "../long-polls.ts";
-import type { StoredDefinition, WorkflowSource } from "../runs/run-service.ts";
+import type { StoredDefinition, WorkflowSource } from "../runs/workflow-source.ts";
 import { notVisible } from "../unknown-name.ts";
 import { DOUBT_MS, decide } from "./decide.ts";
 import { KnownFiles, type Scan } from "./known-files.ts";

@@ -1,0 +1,30 @@
+/** What a run is created from. */
+import type { TaskRunRecord } from "../../storage/operational/store.ts";
+
+/** A run to be created. */
+export interface NewRun {
+  readonly workflow_instance_id: string;
+  readonly workflow_id: string;
+  readonly workflow_name: string;
+  readonly definition_hash: string;
+  /** JSON of the definition. */
+  readonly definition: string;
+  readonly params: Readonly<Record<string, string>>;
+  /** What the event offered that triggers it, as far as its expressions read it; by default nothing. */
+  readonly event?: Readonly<Record<string, string>> | null;
+  readonly trigger: string;
+  readonly scheduled_time_ms: number | null;
+  readonly retry_of: string | null;
+  readonly trigger_depth: number;
+  /** When it starts, ms since the epoch; at once by default. */
+  readonly start_at_ms?: number | null;
+  readonly tasks_total: number;
+  /** Tasks that need not run again; copied from the run that this one retries. */
+  readonly carried: readonly TaskRunRecord[];
+  /** The run whose items of fan-outs need not run again; none by default. */
+  readonly items_of?: string | null;
+  /** Those fan-outs. */
+  readonly fan_outs?: readonly string[];
+  /** What items published that only the history had, as JSON, by their task runs. */
+  readonly item_outputs?: ReadonlyMap<string, string>;
+}
