@@ -7,7 +7,7 @@ import { isAllowedFailure } from "../workflow/allow-failure.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import { formatExitCodes } from "../workflow/exit-codes.ts";
 import type { TaskResult } from "../workflow/expressions.ts";
-import { nodeId } from "../workflow/item-id.ts";
+import { itemName } from "../workflow/item-id.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { mayRetry, retryDelayMs } from "../workflow/retry.ts";
 import { canTransition, isTerminal, type RunStatus } from "../workflow/status.ts";
@@ -434,13 +434,4 @@ function lackOf({ outputs: declared = [] }: TaskDefinition, published: Outputs |
 function errorOf({ error, end }: Partial<Failure>): string | undefined {
   if (error === undefined || end === undefined || end.survivors.length === 0) return error;
   return `${error}; ${describeSurvivors(end.survivors)}`;
-}
-
-/** Longest name of an item in log lines, characters. */
-const MAX_ITEM_NAME = 200;
-
-/** The name of an item in log lines: `Load[orders]`. */
-function itemName(name: string, key: string): string {
-  const all = nodeId(name, key);
-  return all.length <= MAX_ITEM_NAME ? all : `${all.slice(0, MAX_ITEM_NAME - 2)}…]`;
 }

@@ -10,6 +10,7 @@ import { connect } from "../protocol/connect.ts";
 import { pause, Timer } from "../timer.ts";
 import { perform } from "./actions.ts";
 import type { Effects } from "./effects.ts";
+import { itemsInSight } from "./feeds/item-feed.ts";
 import { LogFeed } from "./feeds/log-feed.ts";
 import { PrincipalFeed } from "./feeds/principal-feed.ts";
 import { dateTime } from "./format.ts";
@@ -238,6 +239,7 @@ export class App implements Store {
     state.connection = newConnection(Date.now());
     state.data = noData();
     state.lists = {};
+    state.unfolded = new Set();
     state.scroll = {};
     for (const pages of Object.values(state.pages)) pages.splice(1);
     state.log = newLogView({ kind: "all" });
@@ -252,7 +254,7 @@ export class App implements Store {
   #followPage(): void {
     const { state } = this;
     const page = currentPage(state);
-    const shown = JSON.stringify([page, state.lists.workflows?.selected]);
+    const shown = JSON.stringify([page, state.lists.workflows?.selected, itemsInSight(state)]);
     if (shown !== this.#shown) {
       this.#shown = shown;
       this.#feed.refresh();

@@ -13,6 +13,7 @@ export function noData(): Data {
     events: [],
     eventsMissing: null,
     runDetails: new Map(),
+    items: new Map(),
     workflowDetails: new Map(),
     detailErrors: new Map(),
   };
@@ -48,6 +49,7 @@ export function initialState(
       activity: [{ kind: "activity" }],
     },
     lists: {},
+    unfolded: new Set(),
     heights: {},
     scroll: {},
     log: newLogView({ kind: "all" }),

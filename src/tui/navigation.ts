@@ -1,4 +1,5 @@
 /** Navigation between tabs, pages and rows. */
+import { taskOfRow } from "./lists/task-rows.ts";
 import type { ListState, Page, RunPane, State, Tab, WorkflowPane } from "./state.ts";
 
 /** The current page. */
@@ -86,8 +87,13 @@ export function selectedIndex<T>(
   const there = rows[near];
   // Usually the row has not moved, so thousands of rows need not be searched.
   if (selected === null || (there !== undefined && idOf(there) === selected)) return near;
-  const found = rows.findIndex((row) => idOf(row) === selected);
-  return found === -1 ? near : found;
+  const find = (id: string) => rows.findIndex((row) => idOf(row) === id);
+  const found = find(selected);
+  if (found !== -1) return found;
+  // An item that is out of sight, because it is folded or in the graph: its fan-out.
+  const task = taskOfRow(selected);
+  const above = task === selected ? -1 : find(task);
+  return above === -1 ? near : above;
 }
 
 /** Moves the selection by `step` rows. */

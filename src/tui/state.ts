@@ -6,6 +6,7 @@
 import type {
   ActivityEvent,
   AgentSummary,
+  ItemSummary,
   PrincipalInfo,
   RunDetails,
   RunSummary,
@@ -74,6 +75,27 @@ export interface Toast {
   readonly until: number;
 }
 
+/** What has been read of the items of a fan-out: there may be 50,000, so it is what the screen shows, and a little more. */
+export interface FanOutItems {
+  /** Pages of those that have begun, by number: page n has the places from n × {@link ITEMS_PER_PAGE} on. */
+  readonly pages: ReadonlyMap<number, readonly ItemSummary[]>;
+  /** The pages that were read while the run was under way. */
+  readonly open: ReadonlySet<number>;
+  /** The first ones that a filter leaves; null if nobody asked. */
+  readonly found: {
+    readonly filter: string;
+    readonly items: readonly ItemSummary[];
+    readonly hasMore: boolean;
+    /** Whether the run was under way then. */
+    readonly isOpen: boolean;
+  } | null;
+  /** Why they cannot be listed. */
+  readonly error: string | null;
+}
+
+/** Items of a fan-out that are read at once. */
+export const ITEMS_PER_PAGE = 200;
+
 /** What is known about the current principal. Cleared when another is chosen. */
 export interface Data {
   info: PrincipalInfo | null;
@@ -89,6 +111,8 @@ export interface Data {
   eventsMissing: string | null;
   /** Runs that have been opened, by id. */
   runDetails: ReadonlyMap<string, RunDetails>;
+  /** The items of fan-outs, by {@link fanOutName}. */
+  items: ReadonlyMap<string, FanOutItems>;
   workflowDetails: ReadonlyMap<string, WorkflowDetails>;
   /** Errors by subject, "run ID" or "workflow ID". */
   detailErrors: ReadonlyMap<string, string>;
@@ -113,6 +137,8 @@ export interface State {
   /** Each tab's stack of pages, the current one last. */
   pages: Record<Tab, Page[]>;
   lists: Record<string, ListState>;
+  /** The fan-outs whose items are shown, by {@link fanOutName}. */
+  unfolded: ReadonlySet<string>;
   /** Visible rows of lists and texts as last drawn, by name. */
   heights: Record<string, number>;
   /** Scroll offsets of content longer than the screen, by name. */
@@ -121,4 +147,9 @@ export interface State {
   overlay: Overlay | null;
   toasts: readonly Toast[];
   quitting: boolean;
+}
+
+/** How a fan-out of a run is called in maps of the state. */
+export function fanOutName(runId: string, taskId: string): string {
+  return `${runId} ${taskId}`;
 }

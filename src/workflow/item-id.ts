@@ -9,6 +9,15 @@ export function nodeId(taskId: string, itemKey: string | null): string {
   return itemKey === null ? taskId : `${taskId}[${itemKey}]`;
 }
 
+/** Longest name of an item in log lines, characters. */
+const MAX_ITEM_NAME = 200;
+
+/** The name of an item in log lines: `Load[orders]`. */
+export function itemName(taskName: string, itemKey: string): string {
+  const all = nodeId(taskName, itemKey);
+  return all.length <= MAX_ITEM_NAME ? all : `${all.slice(0, MAX_ITEM_NAME - 2)}…]`;
+}
+
 /** Maximum size of the key of an item, bytes. */
 export const MAX_ITEM_KEY_BYTES = 200;
 

@@ -929,6 +929,11 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
           expect(await page({ limit: 2 })).toEqual(["k0 COMPLETED 1", "k1 COMPLETED 2"]);
           expect(await page({ afterIndex: 1 })).toEqual(["k2 FAILED 1"]);
           expect(await page({ status: "COMPLETED", afterIndex: 0 })).toEqual(["k1 COMPLETED 2"]);
+          expect(await page({ afterIndex: 0, beforeIndex: 2 })).toEqual(["k1 COMPLETED 2"]);
+          expect(await page({ words: ["LOAD[k", "failed"] })).toEqual(["k2 FAILED 1"]);
+          expect(await page({ words: ["k", "!fail"], afterIndex: 0 })).toEqual(["k1 COMPLETED 2"]);
+          expect(await page({ words: ["'%_\"", "k"] })).toEqual([]);
+          expect(await page({ words: ["!"] })).toEqual([]);
           expect(await tx.listItems("split", "other", { limit: 10 })).toEqual([]);
           const counts = (await tx.countItems("split")).map(({ status, items }) => `${status} ${items}`);
           expect(counts.sort()).toEqual(["COMPLETED 2", "FAILED 1"]);

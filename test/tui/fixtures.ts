@@ -11,7 +11,7 @@ import type {
   WorkflowSummary,
 } from "../../src/contract/messages.ts";
 import { initialState } from "../../src/tui/initial-state.ts";
-import type { Page, State } from "../../src/tui/state.ts";
+import type { FanOutItems, Page, State } from "../../src/tui/state.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../src/workflow/model.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 
@@ -255,6 +255,55 @@ export function line(n: number, change: Partial<LogLine> = {}): LogLine {
   };
 }
 
+/** The items that have been read of the fan-out below. */
+const ITEMS: FanOutItems = {
+  pages: new Map([
+    [
+      0,
+      ["orders", "customers", "日本 データ"].map((key, index) => ({
+        ...taskRun("load", index === 1 ? "FAILED" : "COMPLETED", 20 + index, 30 + index),
+        item_key: key,
+        item_index: index,
+      })),
+    ],
+  ]),
+  open: new Set([0]),
+  found: null,
+  error: null,
+};
+
+const FANS_DEFINITION: WorkflowDefinition = {
+  ...DEFINITION,
+  params: {},
+  tasks: [
+    task("list"),
+    { ...task("load", ["list"]), foreach: ["orders", "customers"] },
+    { ...task("poll", ["list"]), repeat: { every_ms: 60_000, until: "exit_code == 0", max_attempts: 9 } },
+    task("check", ["load"]),
+  ],
+};
+
+/** A run with a fan-out of 5,000 items, of which three have been read, and with a poll that waits. */
+export const FANS: RunDetails = {
+  ...RUN,
+  workflow_instance_id: "00000000-0000-4000-8000-0000000000cc",
+  params: {},
+  definition: FANS_DEFINITION,
+  tasks: [
+    taskRun("list", "COMPLETED", 0, 20),
+    {
+      ...taskRun("load", "RUNNING", 20, null),
+      items: { total: 5000, by_status: { COMPLETED: 1203, FAILED: 2, RUNNING: 8 } },
+    },
+    { ...taskRun("poll", "WAITING", 20, null), task_attempt: 3, next_attempt_ms: NOW + 42_000 },
+    {
+      ...taskRun("check", "SKIPPED", 0, null),
+      started_at_ms: null,
+      error: '"load", on which it depends, FAILED',
+    },
+  ],
+};
+
 /** The state of a UI that has been open for a while, showing `page`. */
 export function state(width: number, height: number, page?: Page): State {
   const result = initialState([{ name: "live", host: "10.0.0.5", port: 5561 }], width, height, NOW);
@@ -321,7 +370,8 @@ export function state(width: number, height: number, page?: Page): State {
       },
     ],
     eventsMissing: null,
-    runDetails: new Map([RUN, SHARED, WAITING].map((one) => [one.workflow_instance_id, one])),
+    items: new Map([[`${FANS.workflow_instance_id} load`, ITEMS]]),
+    runDetails: new Map([RUN, SHARED, WAITING, FANS].map((one) => [one.workflow_instance_id, one])),
     workflowDetails: new Map([
       [
         "etl.daily",

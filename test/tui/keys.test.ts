@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { Effects } from "../../src/tui/effects.ts";
+import { itemsInSight } from "../../src/tui/feeds/item-feed.ts";
 import { bindingsFor } from "../../src/tui/keys/bindings.ts";
 import { pasteText, pressKey, useMouse } from "../../src/tui/keys/dispatch.ts";
 import { selectFailedTask } from "../../src/tui/lists/list-ids.ts";
@@ -9,7 +10,7 @@ import { completions } from "../../src/tui/overlays/command.ts";
 import type { Action } from "../../src/tui/overlays/overlay.ts";
 import { RUN_PANES, type State, WORKFLOW_PANES } from "../../src/tui/state.ts";
 import { drawScreen } from "../../src/tui/views/screen.ts";
-import { RUN, run, state } from "./fixtures.ts";
+import { FANS, RUN, run, state } from "./fixtures.ts";
 
 function ui(page?: Parameters<typeof state>[2]) {
   const s = state(80, 24, page);
@@ -174,7 +175,7 @@ test("actions that change something ask first", () => {
 });
 
 test("text typed where no search is open changes nothing", () => {
-  const { s, actions, keys, type } = ui({ kind: "run", id: runId, pane: "graph" });
+  const { s, actions, keys, type } = ui({ kind: "run", id: runId, pane: "details" });
   keys("/");
   expect(s.toasts.at(-1)?.text).toBe("/ does nothing here; ? lists the keys.");
   type("cat");
@@ -313,4 +314,85 @@ test("log: what is not in the loaded lines is searched in the older ones", () =>
   keys("N");
   expect(done).toHaveLength(2);
   expect(s.toasts.at(-1)?.text).toContain("is not in the log");
+});
+
+describe("fan-outs", () => {
+  const id = FANS.workflow_instance_id;
+  const list = `tasks:${id}`;
+
+  test("unfold and fold below their task, from each of its rows", () => {
+    const { s, keys } = ui({ kind: "run", id, pane: "tasks" });
+    keys("j", "RIGHT");
+    expect(drawScreen(s).toString()).toContain("[customers]");
+    keys("j", "j");
+    expect(s.lists[list]?.selected).toBe("load\t1");
+    keys("LEFT");
+    expect(s.lists[list]?.selected).toBe("load");
+    expect(drawScreen(s).toString()).not.toContain("[customers]");
+    keys(" ");
+    expect(drawScreen(s).toString()).toContain("[customers]");
+    // What is unfolded already leads to the next pane, as anything else does.
+    keys("RIGHT");
+    expect(currentPage(s)).toMatchObject({ pane: "log" });
+  });
+
+  test("from the graph, which has no items, the space bar leads to them; there and back the task stays selected", () => {
+    const { s, keys } = ui({ kind: "run", id, pane: "graph" });
+    keys("j", " ", "j");
+    expect(currentPage(s)).toMatchObject({ pane: "tasks" });
+    expect(s.lists[list]?.selected).toBe("load\t0");
+    keys("d");
+    expect(drawScreen(s).toString()).toContain("▶ RUNNING  load");
+    keys("j");
+    expect(s.lists[list]?.selected).toBe("poll");
+  });
+
+  test("Enter shows the log of an item; one that has not begun has none", () => {
+    const { s, keys } = ui({ kind: "run", id, pane: "tasks" });
+    keys("j", "RIGHT", "j", "j", "ENTER");
+    expect(s.log.buffer.filter.task).toBe("Task load[customers]");
+    keys("LEFT", "j", "j", "ENTER");
+    expect(s.toasts.at(-1)?.text).toBe("This item has not begun.");
+  });
+
+  test("only what is in sight, and a page before and after, is asked for", () => {
+    const { s, keys } = ui({ kind: "run", id, pane: "tasks" });
+    expect(itemsInSight(s)).toEqual([]);
+    keys("j", "RIGHT");
+    expect(itemsInSight(s)).toEqual([{ runId: id, taskId: "load", part: 0 }]);
+    keys("END", "k", "k");
+    const { reports } = drawScreen(s);
+    Object.assign(s.lists[list] ?? {}, reports.get(list));
+    expect(itemsInSight(s)).toEqual([{ runId: id, taskId: "load", part: 24 }]);
+    keys("d");
+    expect(itemsInSight(s)).toEqual([]);
+  });
+
+  test("a filter asks the principal for items, also of what is folded", () => {
+    const { s, keys, type } = ui({ kind: "run", id, pane: "tasks" });
+    keys("/");
+    type("failed !x");
+    expect(itemsInSight(s)).toEqual([{ runId: id, taskId: "load", part: "failed !x" }]);
+    const item = s.data.items.get(`${id} load`)?.pages.get(0)?.[1];
+    if (item === undefined) throw new Error("the fixture has an item");
+    const known = { pages: new Map(), open: new Set<number>(), error: null };
+    const found = { filter: "failed !x", items: [item], hasMore: true, isOpen: true };
+    s.data.items = new Map([[`${id} load`, { ...known, found }]]);
+    const drawn = drawScreen(s).toString();
+    expect(drawn).toContain("[customers]");
+    expect(drawn).toContain("more than 1 items match: filter for more words");
+    expect(drawn).not.toContain("poll");
+    keys("ENTER", "ESCAPE");
+    expect(drawScreen(s).toString()).toContain("poll");
+  });
+
+  test("items that cannot be listed say why", () => {
+    const { s, keys } = ui({ kind: "run", id, pane: "tasks" });
+    const known = { pages: new Map(), open: new Set<number>(), found: null };
+    s.data.items = new Map([[`${id} load`, { ...known, error: "only the history has this run" }]]);
+    keys("j", "RIGHT", "j");
+    expect(drawScreen(s).toString()).toContain("only the history");
+    keys("ENTER", "LEFT");
+    expect(s.lists[list]?.selected).toBe("load");
+  });
 });

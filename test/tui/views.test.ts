@@ -5,7 +5,7 @@ import { newEditor } from "../../src/tui/overlays/line-editor.ts";
 import { BOLD, DIM, INVERSE } from "../../src/tui/screen/style.ts";
 import { type Page, RUN_PANES, type State, WORKFLOW_PANES } from "../../src/tui/state.ts";
 import { drawScreen } from "../../src/tui/views/screen.ts";
-import { NOW, RUN, SHARED, state, WAITING } from "./fixtures.ts";
+import { FANS, NOW, RUN, SHARED, state, WAITING } from "./fixtures.ts";
 
 const SIZES = [
   [80, 24],
@@ -30,6 +30,12 @@ const PAGES: Readonly<Record<string, Page>> = {
   ),
   "waiting run graph": { kind: "run", id: WAITING.workflow_instance_id, pane: "graph" },
   "waiting run details": { kind: "run", id: WAITING.workflow_instance_id, pane: "details" },
+  ...Object.fromEntries(
+    (["graph", "gantt", "tasks"] as const).map((pane) => [
+      `fan-out ${pane}`,
+      { kind: "run", id: FANS.workflow_instance_id, pane } as Page,
+    ]),
+  ),
   logs: { kind: "logs", source: { kind: "all" } },
   agents: { kind: "agents" },
   activity: { kind: "activity" },
@@ -68,6 +74,16 @@ for (const [width, height] of SIZES) {
       test(name, () => {
         const s = state(width, height, page);
         if (page.kind === "run" && page.pane === "log") s.log.source = source;
+        expect(`\n${drawScreen(s)}\n`).toMatchSnapshot();
+      });
+    }
+    for (const pane of ["gantt", "tasks"] as const) {
+      test(`unfolded fan-out ${pane}`, () => {
+        const s = state(width, height, { kind: "run", id: FANS.workflow_instance_id, pane });
+        s.unfolded = new Set([`${FANS.workflow_instance_id} load`]);
+        s.lists[`tasks:${FANS.workflow_instance_id}`] = {
+          ...{ selected: "load\t1", index: 2, top: 0, filter: "", sort: 0, reverse: false },
+        };
         expect(`\n${drawScreen(s)}\n`).toMatchSnapshot();
       });
     }

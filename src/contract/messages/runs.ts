@@ -147,6 +147,10 @@ export const ListItems = z.object({
   status: Status.optional(),
   /** Only items behind this place: for the next page, that of the last item of the previous one. */
   after_index: z.number().int().nonnegative().optional(),
+  /** Only items before this place. */
+  before_index: z.number().int().nonnegative().optional(),
+  /** Only items of whose id and status, `load[orders] FAILED`, all of these words are a part, in upper or lower case; with `!` in front: are not. */
+  words: z.array(z.string().min(1).max(256)).max(16).optional(),
   limit: z.number().int().min(1).max(1000).default(100),
   /** Whether the reply has what the items published: at most 8 MiB, which may make the page shorter. */
   outputs: z.boolean().default(false),

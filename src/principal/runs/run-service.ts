@@ -234,6 +234,8 @@ export class RunService {
         limit: page.limit,
         status: page.status,
         afterIndex: page.after_index,
+        beforeIndex: page.before_index,
+        words: page.words,
       });
       const first = items[0]?.item_index;
       const published =

@@ -330,6 +330,17 @@ export interface LeaseIntentions {
   countRunningTasks(): Promise<ReadonlyMap<string, number>>;
 }
 
+/** Which items of a fan-out are listed. */
+interface ItemPage {
+  readonly status?: RunStatus | undefined;
+  /** Only those behind this place, and before that one. */
+  readonly afterIndex?: number | undefined;
+  readonly beforeIndex?: number | undefined;
+  /** Only those of whose `load[orders] FAILED` all of these are a part, in upper or lower case (of ASCII); with `!` in front: are not. */
+  readonly words?: readonly string[] | undefined;
+  readonly limit: number;
+}
+
 /** Fan-outs and their items. */
 export interface ItemIntentions {
   /** Keeps the items of a fan-out that may be in several slices. @param items as in {@link FanOutRecord} */
@@ -343,12 +354,8 @@ export interface ItemIntentions {
   fanOutsOf(runId: string): Promise<FanOutRecord[]>;
   /** Numbers of items of a run, by fan-out and by the status of their newest task runs. */
   countItems(runId: string): Promise<ItemCount[]>;
-  /** The newest task runs of the items of a fan-out, in order. @param page.afterIndex only those behind this place */
-  listItems(
-    runId: string,
-    taskId: string,
-    page: { status?: RunStatus | undefined; afterIndex?: number | undefined; limit: number },
-  ): Promise<TaskRunState[]>;
+  /** The newest task runs of the items of a fan-out, in order. */
+  listItems(runId: string, taskId: string, page: ItemPage): Promise<TaskRunState[]>;
   /**
    * What items of these fan-outs have published, in order. There may be gigabytes: the list ends with the item by which it has more than
    * `mostBytes` of JSON.

@@ -10,6 +10,7 @@ import { selectFailedTask } from "../lists/list-ids.ts";
 import { currentPage } from "../navigation.ts";
 import type { State } from "../state.ts";
 import type { Store } from "../store.ts";
+import { readItems } from "./item-feed.ts";
 import { isOpen, MOST_RUNS, mergeRuns } from "./merge-runs.ts";
 
 /** Number of newest runs read in each round. */
@@ -202,7 +203,13 @@ export class PrincipalFeed extends BackgroundService {
   async #readOpenPage(): Promise<void> {
     const { store } = this.#options;
     const page = currentPage(store.state);
-    if (page.kind === "run") await this.readRun(page.id);
+    if (page.kind === "run") {
+      await this.readRun(page.id);
+      await readItems(this.#options.client, store, {
+        timeoutMs: this.#options.timeoutMs,
+        signal: this.stopSignal,
+      });
+    }
     const workflowId = shownWorkflow(store.state);
     if (workflowId !== null && !store.state.data.workflowDetails.has(workflowId)) {
       await this.readWorkflow(workflowId);

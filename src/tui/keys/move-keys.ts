@@ -37,7 +37,7 @@ function sortsOf(name: string | null): readonly string[] {
 
 /** Lists that can be filtered. */
 function isFilterable(name: string | null): boolean {
-  return name !== null && !name.startsWith("graph:") && !name.startsWith("tasks:");
+  return name !== null && !name.startsWith("graph:");
 }
 
 export const listKeys: readonly Binding[] = [

@@ -1,6 +1,7 @@
 /** Keys in lists of runs and in a run. */
-import { allTasks } from "../../workflow/hooks.ts";
+import { itemName } from "../../workflow/item-id.ts";
 import { runInFocus, selectedOf, workflowOfRun } from "../lists/list-ids.ts";
+import { taskRows } from "../lists/task-rows.ts";
 import { NO_FILTER } from "../logs/log-buffer.ts";
 import { newLogView } from "../logs/log-view.ts";
 import { currentPage, openPage, openRun, showPane } from "../navigation.ts";
@@ -8,6 +9,7 @@ import { askCancel, askRetry, askTrigger, cancelProblem, retryProblem } from "..
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
 import type { Binding } from "./binding.ts";
+import { foldKeys } from "./fold-keys.ts";
 
 function withRun(state: State, use: (id: string) => void): void {
   const id = runInFocus(state);
@@ -91,15 +93,22 @@ export const runListKeys: readonly Binding[] = [
   ...common,
 ];
 
-/** Shows the log of the selected task. */
+/** Shows the log of the selected task, or item. */
 function openTaskLog(state: State): void {
   const page = currentPage(state);
   if (page.kind !== "run" || page.pane === "details") return;
-  const task = selectedOf(state, `tasks:${page.id}`);
+  const selected = selectedOf(state, `tasks:${page.id}`);
   const run = state.data.runDetails.get(page.id);
-  const known = run?.definition == null ? [] : allTasks(run.definition);
-  const name = known.find((one) => one.id === task)?.name;
-  if (run === undefined || name === undefined) return;
+  if (selected === null || run === undefined) return;
+  const row = taskRows(state, run).rows.find(({ id }) => id === selected);
+  if (row === undefined || row.kind === "note") return;
+  const taskName = row.task.definition?.name;
+  if (taskName === undefined) return;
+  if (row.kind === "item" && row.item === undefined) {
+    addToast(state, "This item has not begun.");
+    return;
+  }
+  const name = row.kind === "item" ? itemName(taskName, row.item?.item_key ?? "") : taskName;
   const source = { kind: "run", workflowId: run.workflow_id, runId: page.id } as const;
   if (state.log.source.kind !== "run" || state.log.source.runId !== page.id) state.log = newLogView(source);
   state.log.buffer.setFilter({ ...NO_FILTER, task: name });
@@ -116,6 +125,7 @@ export const runKeys: readonly Binding[] = [
     footer: "task log",
     run: openTaskLog,
   },
+  ...foldKeys,
   { keys: ["L"], label: "L", help: "log of the run", footer: "log", run: (state) => showPane(state, "log") },
   ...common,
   { keys: ["d"], label: "d", help: "graph", run: (state) => showPane(state, "graph") },

@@ -1,11 +1,12 @@
 /** The ids of the rows of any list, in display order. */
 
-import { currentPage, listState, selectRow } from "../navigation.ts";
+import { currentPage, listState, selectedIndex, selectRow } from "../navigation.ts";
 import type { State } from "../state.ts";
 import { agentRows, eventRows } from "./other-rows.ts";
 import { runRows } from "./run-rows.ts";
 import { tasksOf } from "./run-tasks.ts";
 import { taskOrder } from "./task-order.ts";
+import { isBelow, taskRows } from "./task-rows.ts";
 import { workflowRows } from "./workflow-rows.ts";
 
 export function listIds(state: State, name: string): readonly string[] {
@@ -21,9 +22,17 @@ export function listIds(state: State, name: string): readonly string[] {
   }
   if (kind === "tasks") {
     const run = state.data.runDetails.get(id);
-    return run === undefined ? [] : tasksOf(run).map((task) => task.id);
+    if (run === undefined) return [];
+    const { ids } = taskRows(state, run);
+    // The graph has tasks only.
+    return isGraph(state) ? ids.filter((row) => !isBelow(row)) : ids;
   }
   return [];
+}
+
+function isGraph(state: State): boolean {
+  const page = currentPage(state);
+  return page.kind === "run" && page.pane === "graph";
 }
 
 function split(name: string): [kind: string, id: string] {
@@ -59,10 +68,8 @@ export function workflowOfRun(state: State, runId: string): string | null {
 }
 
 export function selectedOf(state: State, name: string): string | null {
-  const list = state.lists[name];
   const ids = listIds(state, name);
-  if (list?.selected != null && ids.includes(list.selected)) return list.selected;
-  return ids[Math.min(list?.index ?? 0, ids.length - 1)] ?? null;
+  return ids[selectedIndex(state.lists[name], ids, (id) => id)] ?? null;
 }
 
 /** Selects the first FAILED task of a run, unless the user chose another one. */

@@ -1,5 +1,5 @@
 /** The tasks of a run. */
-import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
+import type { ItemCounts, RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { isShared } from "../../contract/run-agents.ts";
 import { allTasks, hookTasks } from "../../workflow/hooks.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
@@ -25,10 +25,26 @@ export function tasksOf(run: RunDetails): TaskOfRun[] {
   return ids.map((id) => ({ id, definition: byId.get(id) ?? null, run: runs.get(id) }));
 }
 
-/** The agent of a task by its id, in a run that several agents share; null where it need not be named. */
-export function agentOfTask(run: RunDetails): (task: string) => string | null {
-  const agents = new Map(isShared(run) ? run.tasks.map((task) => [task.task_id, task.agent_id]) : []);
-  return (task) => agents.get(task) ?? null;
+/**
+ * What is said beside a task in the graph, by its id: how many items of a fan-out are over, or the agent in a run that several share; null
+ * for nothing.
+ */
+export function noteOfTask(run: RunDetails): (task: string) => string | null {
+  const shared = isShared(run);
+  const notes = new Map(
+    run.tasks.map(({ task_id, items, agent_id }) => {
+      if (items !== undefined) return [task_id, itemsOver(items)];
+      return [task_id, shared && agent_id !== null ? `@${agent_id}` : null];
+    }),
+  );
+  return (task) => notes.get(task) ?? null;
+}
+
+/** How many items are over: `312/5,000`. */
+export function itemsOver({ total, by_status }: ItemCounts): string {
+  const { PENDING: _, RUNNING: __, WAITING: ___, ...ended } = by_status;
+  const over = Object.values(ended).reduce((sum, count) => sum + count, 0);
+  return `${over.toLocaleString("en")}/${total.toLocaleString("en")}`;
 }
 
 /** The status of a task by its id; PENDING until the agent has reported it. */

@@ -181,10 +181,14 @@ export function isShown(line: LogLine, filter: LogFilter): boolean {
 }
 
 function passes(line: ShownLine, filter: LogFilter): boolean {
-  if (filter.task !== null && line.task_name !== filter.task && line.task_instance_id !== filter.task)
-    return false;
+  if (filter.task !== null && !isOfTask(line, filter.task)) return false;
   if (LOG_LEVELS.indexOf(line.level) < LOG_LEVELS.indexOf(filter.level)) return false;
   return filter.text === "" || finder(filter.text)(line.text) !== -1;
+}
+
+/** Whether it is a line of the task, or of one of its items. */
+function isOfTask({ task_name, task_instance_id }: LogLine, task: string): boolean {
+  return task_name === task || task_name.startsWith(`${task}[`) || task_instance_id === task;
 }
 
 function toShown(line: LogLine): ShownLine {

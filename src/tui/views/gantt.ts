@@ -3,13 +3,16 @@
 import type { RunDetails } from "../../contract/messages.ts";
 import { isShared } from "../../contract/run-agents.ts";
 import { tookMs } from "../../contract/took.ts";
+import { printable } from "../../terminal/foreign-text.ts";
 import { fit, pad, width } from "../../terminal/text.ts";
 import { duration } from "../format.ts";
 import { tasksOf } from "../lists/run-tasks.ts";
+import { taskRows } from "../lists/task-rows.ts";
 import type { Region } from "../screen/canvas.ts";
 import { BOLD, DIM, INVERSE, PLAIN, UNDERLINE, YELLOW } from "../screen/style.ts";
-import type { ListState } from "../state.ts";
+import type { State } from "../state.ts";
 import { STATUS_LOOK, statusSymbol } from "../status-look.ts";
+import { dueWord, plainName, runOf } from "./run-tasks.ts";
 import { drawScrollbar, keepInSight } from "./table.ts";
 
 const LONGEST_NAME = 24;
@@ -21,54 +24,78 @@ const WITH_AGENTS = 76;
 export function drawGantt(
   region: Region,
   run: RunDetails,
-  now: number,
+  state: State,
   name: string,
-  list: Readonly<ListState> | undefined,
   selected: string | null,
 ): void {
-  const tasks = tasksOf(run);
-  const starts = tasks.flatMap(({ run: task }) => (task?.started_at_ms == null ? [] : [task.started_at_ms]));
+  const { now } = state;
+  const { rows, ids } = taskRows(state, run);
+  const height = Math.max(0, region.height - 1);
+  const top = keepInSight(
+    state.lists[name]?.top ?? 0,
+    selected === null ? -1 : ids.indexOf(selected),
+    height,
+    rows.length,
+  );
+  region.canvas.report(name, { top, height });
+  const inSight = rows.slice(top, top + height);
+  const hasFanOut = rows.some((row) => row.kind !== "task" || row.fold !== null);
+  const starts = tasksOf(run).flatMap(({ run: task }) =>
+    task?.started_at_ms == null ? [] : [task.started_at_ms],
+  );
   const begin = Math.min(run.started_at_ms ?? now, ...starts);
   const end = Math.max(begin + 1, run.finished_at_ms ?? now);
-  const names = Math.min(LONGEST_NAME, Math.max(4, ...tasks.map((task) => width(task.id))));
+  const labels = inSight.map((row) => plainName(row, hasFanOut));
+  // As wide as all tasks need, so that the chart does not jump while it is scrolled.
+  const widest = Math.max(
+    4,
+    ...tasksOf(run).map(({ id }) => width(id) + (hasFanOut ? 2 : 0)),
+    ...labels.map(width),
+  );
+  const names = Math.min(LONGEST_NAME, widest);
   const left = names + 4;
   const shared = isShared(run) && region.width >= WITH_AGENTS;
   const agents = shared
-    ? Math.min(LONGEST_AGENT, Math.max(5, ...tasks.map(({ run: task }) => width(task?.agent_id ?? ""))))
+    ? Math.min(LONGEST_AGENT, Math.max(5, ...inSight.map((row) => width(runOf(row)?.agent_id ?? ""))))
     : 0;
   const columns = Math.max(4, region.width - left - TIME - 2 - (shared ? agents + 2 : 0));
   drawAxis(region, left, columns, end - begin);
   const right = left + columns + 1 + TIME + 2;
   if (shared) region.text(right, 0, pad("AGENT", agents), BOLD | UNDERLINE);
   const waiting = new Set(run.waits?.flatMap((wait) => wait.tasks));
-  const height = Math.max(0, region.height - 1);
-  const index = tasks.findIndex((task) => task.id === selected);
-  const top = keepInSight(list?.top ?? 0, index, height, tasks.length);
-  region.canvas.report(name, { top, height });
-  for (let y = 0; y < height; y++) {
-    const task = tasks[top + y];
-    if (task === undefined) break;
-    const { id, run: execution } = task;
+  for (const [y, row] of inSight.entries()) {
+    const execution = runOf(row);
+    const mark = row.id === selected ? INVERSE : PLAIN;
+    region.hit(0, y + 1, region.width, 1, { kind: "row", list: name, id: row.id });
+    if (row.kind === "note") {
+      region.text(2, y + 1, fit(labels[y] ?? "", region.width - 4), YELLOW | mark);
+      continue;
+    }
     const status = execution?.status ?? "PENDING";
-    const mark = id === selected ? INVERSE : PLAIN;
     const [symbol, style] = statusSymbol(status);
-    region.text(0, y + 1, symbol, style);
-    region.text(2, y + 1, pad(id, names), (status === "RUNNING" ? BOLD : PLAIN) | mark);
-    region.hit(0, y + 1, region.width, 1, { kind: "row", list: name, id: id });
+    if (row.kind === "task" || row.item !== undefined) region.text(0, y + 1, symbol, style);
+    region.text(2, y + 1, pad(labels[y] ?? "", names), (status === "RUNNING" ? BOLD : PLAIN) | mark);
+    const due = row.task.definition === null ? null : dueWord(row.task.definition, execution, now);
     if (execution?.started_at_ms == null) {
-      if (waiting.has(id)) region.text(left, y + 1, fit("waits for an agent", columns), YELLOW);
+      const isWaiting = row.kind === "task" && waiting.has(row.id);
+      const word = due ?? (isWaiting ? "waits for an agent" : null);
+      if (word !== null) region.text(left, y + 1, fit(word, columns), YELLOW);
+      else if (execution?.status === "SKIPPED")
+        region.text(left, y + 1, fit(printable(execution.error ?? ""), columns), DIM);
       continue;
     }
     const at = (ms: number) => Math.round(((ms - begin) / (end - begin)) * columns);
-    const from = Math.min(columns - 1, at(execution.started_at_ms));
+    const from = Math.max(0, Math.min(columns - 1, at(execution.started_at_ms)));
     const ms = tookMs(execution, now) ?? 0;
     const to = Math.max(from + 1, Math.min(columns, at(execution.started_at_ms + ms)));
     region.text(left, y + 1, "·".repeat(columns), DIM);
     region.text(left + from, y + 1, "█".repeat(to - from), STATUS_LOOK[status].style);
+    // It waits now: its last try is not what the bar is about.
+    if (due !== null) region.text(left, y + 1, fit(`${due} `, columns), YELLOW);
     region.text(left + columns + 1, y + 1, pad(duration(ms), TIME, "right"));
     if (shared) region.text(right, y + 1, fit(execution.agent_id ?? "", agents), DIM);
   }
-  drawScrollbar(region.sub(region.width - 1, 1, 1, height), top, height, tasks.length);
+  drawScrollbar(region.sub(region.width - 1, 1, 1, height), top, height, rows.length);
 }
 
 /** The time axis along the top. */

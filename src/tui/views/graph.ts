@@ -11,7 +11,7 @@ import { STATUS_LOOK } from "../status-look.ts";
 import { drawLines } from "./lines.ts";
 import { keepInSight } from "./table.ts";
 
-/** Draws the graph with the selected task visible; `name` is the list of tasks. @param agentOf which agents are named with their tasks */
+/** Draws the graph with the selected task visible; `name` is the list of tasks. @param noteOf what is said beside a task */
 export function drawTaskGraph(
   region: Region,
   definition: WorkflowDefinition,
@@ -19,17 +19,16 @@ export function drawTaskGraph(
   name: string,
   list: Readonly<ListState> | undefined,
   selected: string | null,
-  agentOf: (task: string) => string | null = () => null,
+  noteOf: (task: string) => string | null = () => null,
 ): void {
   const dag = buildDag(definition.tasks);
   const tasks = definition.tasks.map(({ id, depends }) => {
-    const agent = agentOf(id);
     return {
       id,
       depends,
       depth: dag.depth(id),
       symbol: statusOf === null ? undefined : STATUS_LOOK[statusOf(id)].symbol,
-      note: agent === null ? undefined : `@${agent}`,
+      note: noteOf(id) ?? undefined,
     };
   });
   const lines = graphLines(tasks, { width: Math.max(20, region.width - 2) });

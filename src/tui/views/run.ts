@@ -8,11 +8,13 @@ import { tookMs } from "../../contract/took.ts";
 import { fit, width } from "../../terminal/text.ts";
 import { duration, moment } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
-import { agentOfTask, statusOfTask } from "../lists/run-tasks.ts";
+import { noteOfTask, statusOfTask } from "../lists/run-tasks.ts";
+import { taskRows } from "../lists/task-rows.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, PLAIN, RED, YELLOW } from "../screen/style.ts";
 import { type Page, RUN_PANES, type State } from "../state.ts";
 import { statusSpans } from "../status-look.ts";
+import { drawFilterLine } from "./filter-line.ts";
 import { drawGantt } from "./gantt.ts";
 import { drawTaskGraph } from "./graph.ts";
 import { drawLog } from "./log.ts";
@@ -20,8 +22,10 @@ import { drawPanes } from "./panes.ts";
 import { drawRunDetails } from "./run-details.ts";
 import { drawTask, drawTaskTable } from "./run-tasks.ts";
 
-/** Rows for the selected task's details below the graph and the Gantt chart. */
+/** Rows for the selected task's details below the graph, the Gantt chart and the table: more on tall screens, none on very low ones. */
 const TASK_ROWS = 4;
+const TALL_TASK_ROWS = 6;
+const taskRowsOf = (height: number) => (height < 11 ? 0 : height < 28 ? TASK_ROWS : TALL_TASK_ROWS);
 /** Columns that the tabs of the panes take. */
 const BESIDE_TABS = 42;
 
@@ -41,31 +45,25 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
   const selected = selectedOf(state, name);
   switch (page.pane) {
     case "graph":
-    case "gantt": {
-      const upper = body.sub(1, 0, body.width - 1, body.height - TASK_ROWS);
-      if (page.pane === "gantt") drawGantt(upper, run, state.now, name, state.lists[name], selected);
+    case "gantt":
+    case "tasks": {
+      const list = state.lists[name];
+      const filtered = drawFilterLine(body, state, name, []);
+      const rows = taskRowsOf(body.height);
+      const whole = filtered.sub(0, 0, filtered.width, filtered.height - rows);
+      const upper = page.pane === "tasks" ? whole : whole.sub(1, 0, whole.width - 1, whole.height);
+      if (page.pane === "gantt") drawGantt(upper, run, state, name, selected);
+      else if (page.pane === "tasks") drawTaskTable(upper, run, state, name);
       else if (run.definition === null)
         upper.text(0, 0, "The definition of this old run is no longer stored.", DIM);
-      else {
-        drawTaskGraph(
-          upper,
-          run.definition,
-          statusOfTask(run),
-          name,
-          state.lists[name],
-          selected,
-          agentOfTask(run),
-        );
-      }
-      const lower = body.sub(0, body.height - TASK_ROWS, body.width, TASK_ROWS);
+      else drawTaskGraph(upper, run.definition, statusOfTask(run), name, list, selected, noteOfTask(run));
+      const row = taskRows(state, run).rows.find(({ id }) => id === selected);
+      if (rows === 0) break;
+      const lower = body.sub(0, body.height - rows, body.width, rows);
       lower.rule(0);
-      if (selected !== null)
-        drawTask(lower.sub(1, 1, lower.width - 2, TASK_ROWS - 1), run, selected, state.now);
+      if (row !== undefined) drawTask(lower.sub(1, 1, lower.width - 2, rows - 1), run, row, state.now);
       break;
     }
-    case "tasks":
-      drawTaskTable(body, run, state, name);
-      break;
     case "log":
       drawLog(body, state);
       break;

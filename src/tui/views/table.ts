@@ -23,6 +23,8 @@ export interface Table<T> {
   readonly rows: readonly T[];
   readonly list: Readonly<ListState> | undefined;
   id(row: T): string;
+  /** A row that is one text over all columns; null for the others. */
+  remark?(row: T): readonly Span[] | null;
   /** Text shown when there are no rows. */
   readonly empty: string;
 }
@@ -52,7 +54,9 @@ export function drawTable<T>(region: Region, table: Table<T>): void {
   for (let y = 0; y < height; y++) {
     const row = rows[top + y];
     if (row === undefined) break;
-    drawRow(region, y + 1, row, columns);
+    const remark = table.remark?.(row) ?? null;
+    if (remark === null) drawRow(region, y + 1, row, columns);
+    else region.spans(0, y + 1, remark, region.width - 1);
     region.hit(0, y + 1, region.width, 1, { kind: "row", list: table.name, id: table.id(row) });
     // Use one style for the whole selected row: colours under it would look patchy.
     if (top + y === index) region.sub(0, y + 1, region.width - 1, 1).paint(0, INVERSE);

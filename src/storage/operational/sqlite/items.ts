@@ -1,5 +1,4 @@
 /** Statements about fan-outs and their items, which are task runs with a key. */
-import type { SQLQueryBindings } from "bun:sqlite";
 import { nodeId } from "../../../workflow/item-id.ts";
 import type {
   FanOutRecord,
@@ -42,6 +41,13 @@ const CARRY = `INSERT INTO task_runs (${CARRIED})
     .map((column) => OWN[column] ?? column)
     .join(", ")} FROM task_runs
   WHERE seq IN (${newest("AND task_id IN (SELECT value FROM json_each(?3))")}) AND status = 'COMPLETED' ORDER BY seq`;
+
+const ID_AND_STATUS = "lower(task_id || '[' || item_key || '] ' || status)";
+const LIST = `SELECT ${TASK_STATE_COLUMNS} FROM task_runs
+  WHERE seq IN (${newest("AND task_id = ?2 AND item_index > ?3 AND item_index < ?6")}) AND (?5 IS NULL OR status = ?5)
+    AND NOT EXISTS (SELECT 1 FROM json_each(?7) AS word
+      WHERE (instr(${ID_AND_STATUS}, word.value ->> 'text') > 0) = (word.value ->> 'is_not'))
+  ORDER BY item_index LIMIT ?4`;
 
 /** How many items' outputs are read at once: each may be large. */
 const OUTPUTS_PAGE = 50;
@@ -93,13 +99,24 @@ export function itemIntentions(db: Statements): ItemIntentions {
       return db.all<ItemCount>(COUNTS, runId);
     },
 
-    async listItems(runId, taskId, { status, afterIndex = -1, limit }) {
-      const values: SQLQueryBindings[] = [runId, taskId, afterIndex, limit];
-      if (status !== undefined) values.push(status);
+    async listItems(
+      runId,
+      taskId,
+      { status = null, afterIndex = -1, beforeIndex = Number.MAX_SAFE_INTEGER, words = [], limit },
+    ) {
+      const asked = words.map((word) => {
+        const isNot = word.startsWith("!") && word.length > 1;
+        return { text: (isNot ? word.slice(1) : word).toLowerCase(), is_not: isNot ? 1 : 0 };
+      });
       return db.all<TaskRunState>(
-        `SELECT ${TASK_STATE_COLUMNS} FROM task_runs WHERE seq IN (${newest("AND task_id = ?2 AND item_index > ?3")})
-           ${status === undefined ? "" : "AND status = ?5"} ORDER BY item_index LIMIT ?4`,
-        ...values,
+        LIST,
+        runId,
+        taskId,
+        afterIndex,
+        limit,
+        status,
+        beforeIndex,
+        JSON.stringify(asked),
       );
     },
 
