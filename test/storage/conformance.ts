@@ -1511,6 +1511,124 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
     );
   });
 
+  describe(`${name}: blobs`, () => {
+    const HOUR = 3_600_000;
+    const artifacts = (run: string, task: string, hash: string, bytes = 10) => ({
+      workflow_instance_id: run,
+      task_id: task,
+      item_key: null,
+      item_index: null,
+      task_instance_id: `${task}-instance`,
+      hash,
+      bytes,
+      files: '[{"path":"x","bytes":1,"offset":512}]',
+    });
+
+    given("a blob stays as long as something refers to it, and an hour after it came", async ({ store }) => {
+      await store.transact(async (tx) => {
+        await create("r1")(tx);
+        for (const hash of ["bundle", "upload", "artifact", "unused"]) await tx.addBlob(hash, 5, 1000);
+        await tx.referToBlob("r1", "bundle", "", "bundle");
+        await tx.referToBlob("r1", "upload", "a-instance", "upload");
+        await tx.putArtifacts(artifacts("r1", "a", "artifact"));
+      });
+      const unused = (beforeMs: number) => store.read((tx) => tx.unusedBlobs(beforeMs, 10));
+      expect(await unused(1000)).toEqual([]);
+      expect(await unused(1001)).toEqual(["unused"]);
+      // Somebody is about to refer to it.
+      await store.transact((tx) => tx.addBlob("unused", 5, HOUR));
+      expect(await unused(1001)).toEqual([]);
+      expect(await store.transact((tx) => tx.dropBlob("unused", 1001))).toBe(false);
+      expect(await store.read((tx) => tx.hasBlob("unused"))).toBe(true);
+      expect(await store.transact((tx) => tx.dropBlob("unused", HOUR + 1))).toBe(true);
+      expect(await store.transact((tx) => tx.dropBlob("bundle", HOUR + 1))).toBe(false);
+      expect(await store.read((tx) => tx.hasBlob("unused"))).toBe(false);
+      expect(await store.read((tx) => tx.countBlobs())).toEqual({ blobs: 3, bytes: 15 });
+    });
+
+    given("a run refers to one blob of a kind and a task", async ({ store }) => {
+      await store.transact(async (tx) => {
+        await create("r1")(tx);
+        await create("r2")(tx);
+        await tx.addBlob("one", 5, 0);
+        await tx.addBlob("two", 6, 0);
+        await tx.referToBlob("r1", "bundle", "", "one");
+        await tx.referToBlob("r1", "bundle", "", "two");
+        await tx.carryBundle("r1", "r2");
+        await tx.carryBundle("none", "r2");
+      });
+      const of = (run: string) => store.read((tx) => tx.referredBlob(run, "bundle", ""));
+      expect(await of("r1")).toEqual({ hash: "two", bytes: 6 });
+      expect(await of("r2")).toEqual({ hash: "two", bytes: 6 });
+      expect(await of("r3")).toBeNull();
+      expect(await store.read((tx) => tx.unusedBlobs(1, 10))).toEqual(["one"]);
+    });
+
+    given(
+      "what a run is about to leave ends with it; what it left stays when it is forgotten",
+      async ({ store }) => {
+        await store.transact(async (tx) => {
+          await create("open")(tx);
+          await create("over", { status: "COMPLETED", queued: false, finished_at_ms: 2000 })(tx);
+          for (const run of ["open", "over"]) {
+            await tx.addBlob(`upload-${run}`, 5, 0);
+            await tx.addBlob(`bundle-${run}`, 5, 0);
+            await tx.addBlob(`kept-${run}`, 5, 0);
+            await tx.referToBlob(run, "upload", "x", `upload-${run}`);
+            await tx.referToBlob(run, "bundle", "", `bundle-${run}`);
+            await tx.putArtifacts(artifacts(run, "a", `kept-${run}`));
+          }
+          await tx.endUploads();
+        });
+        const unused = () => store.read(async (tx) => (await tx.unusedBlobs(1, 10)).toSorted());
+        expect(await unused()).toEqual(["upload-over"]);
+        await store.ackStatuses((await store.takeStatuses(0, 10)).at(-1)?.id ?? 0);
+        const forget = { keepRuns: 0, olderThanMs: 0, followUpsOlderThanMs: 0 };
+        expect((await store.transact((tx) => tx.forget(forget))).runs).toBe(1);
+        await store.transact((tx) => tx.settleSlices());
+        expect(await unused()).toEqual(["bundle-over", "upload-over"]);
+        expect(await store.read((tx) => tx.artifactsOf("over"))).toEqual([
+          artifacts("over", "a", "kept-over"),
+        ]);
+      },
+    );
+
+    given("artifacts are those of a task run, in order, and kept once", async ({ store }) => {
+      await store.transact(async (tx) => {
+        await create("r1")(tx);
+        await tx.putArtifacts(artifacts("r1", "b", "h1"));
+        await tx.putArtifacts(artifacts("r1", "a", "h2", 20));
+        // The same report once more.
+        await tx.putArtifacts(artifacts("r1", "b", "h1"));
+      });
+      const of = (tasks?: string[]) =>
+        store.read(async (tx) => (await tx.artifactsOf("r1", tasks)).map(({ task_id }) => task_id));
+      expect(await of()).toEqual(["b", "a"]);
+      expect(await of(["a", "c"])).toEqual(["a"]);
+      expect(await store.read((tx) => tx.artifactsBytes("r1", ""))).toBe(30);
+      expect(await store.read((tx) => tx.artifactsBytes("r1", "a-instance"))).toBe(10);
+    });
+
+    given("a run to which tasks are carried has what they left", async ({ store }) => {
+      await store.transact(async (tx) => {
+        await create("r1")(tx);
+        await tx.putArtifacts(artifacts("r1", "a", "h1"));
+        await tx.putArtifacts(artifacts("r1", "b", "h2"));
+        const carried = {
+          task_id: "a",
+          task_instance_id: "a-instance",
+          status: "COMPLETED",
+          attempt: 0,
+        } as const;
+        await tx.createRun(pendingRun("r2", { retry_of: "r1" }), "{}", [taskRun("r2", carried)]);
+        await tx.carryArtifacts("r1", "r2");
+      });
+      expect(await store.read((tx) => tx.artifactsOf("r2"))).toEqual([
+        { ...artifacts("r1", "a", "h1"), workflow_instance_id: "r2" },
+      ]);
+    });
+  });
+
   describe(`${name}: secrets`, () => {
     test("are replaced, listed without what was sealed, and dropped once", async () => {
       await using under = await make();

@@ -16,6 +16,7 @@ const OF_RUNS = [
   "slices",
   "fan_outs",
   "waits",
+  // Artifacts stay: see the table.
   "blob_refs",
   "runs",
 ] as const;

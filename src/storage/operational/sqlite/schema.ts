@@ -449,4 +449,26 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     `);
     },
   },
+  {
+    // Those of a run that is forgotten, too: what tasks have left is deleted only when an operator says so.
+    what: "what tasks leave as files",
+    isAdditive: true,
+    apply(database) {
+      database.run(`
+      CREATE TABLE artifacts (
+        seq INTEGER PRIMARY KEY,
+        workflow_instance_id TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        item_key TEXT,
+        item_index INTEGER,
+        task_instance_id TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        files TEXT NOT NULL,
+        UNIQUE (workflow_instance_id, task_instance_id)
+      ) STRICT;
+      CREATE INDEX artifacts_by_hash ON artifacts (hash);
+    `);
+    },
+  },
 ];

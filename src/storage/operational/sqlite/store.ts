@@ -32,6 +32,7 @@ import {
   type UnitOfWork,
 } from "../store.ts";
 import { agentIntentions } from "./agents.ts";
+import { blobIntentions } from "./blobs.ts";
 import { followUpIntentions } from "./follow-ups.ts";
 import { housekeepingIntentions } from "./forget.ts";
 import { itemIntentions } from "./items.ts";
@@ -140,6 +141,7 @@ export class SqliteOperationalStore implements OperationalStore {
       ...workflowIntentions(db),
       ...reasonIntentions(db),
       ...secretIntentions(db),
+      ...blobIntentions(db),
       ...housekeepingIntentions(db),
       afterCommit: (effect) => this.#commits.afterCommit(effect),
       beforeCommit: (step) => this.#commits.beforeCommit(step),
