@@ -12,6 +12,7 @@ import deploy from "./examples/deploy.yml" with { type: "text" };
 import diskCleanup from "./examples/disk-cleanup.yml" with { type: "text" };
 import dnsUpdate from "./examples/dns-update.yml" with { type: "text" };
 import etlTables from "./examples/etl-tables.yml" with { type: "text" };
+import everyHost from "./examples/every-host.yml" with { type: "text" };
 import fileArrives from "./examples/file-arrives.yml" with { type: "text" };
 import hello from "./examples/hello.yml" with { type: "text" };
 import httpCheck from "./examples/http-check.yml" with { type: "text" };
@@ -56,6 +57,7 @@ const FILES: Readonly<Record<string, string>> = {
   "disk-cleanup": diskCleanup,
   "dns-update": dnsUpdate,
   "etl-tables": etlTables,
+  "every-host": everyHost,
   "file-arrives": fileArrives,
   hello,
   "http-check": httpCheck,

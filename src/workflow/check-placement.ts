@@ -1,6 +1,7 @@
 /** Warns about `runs_on` when it asks for a value that no agent can have, among the labels that every agent has by itself. */
 import { nearest } from "../terminal/did-you-mean.ts";
 import type { Finding } from "./diagnostic.ts";
+import { hasExpressions } from "./has-expressions.ts";
 import { hookTasks } from "./hooks.ts";
 import { type IssuePath, nodeAt, placeOf } from "./issues.ts";
 import type { WorkflowDefinition } from "./model.ts";
@@ -49,7 +50,7 @@ export function checkPlacement(
   const findings: Finding[] = [];
   const check = (runsOn: Readonly<Record<string, string>> = {}, path: IssuePath): void => {
     for (const [label, value] of Object.entries(runsOn)) {
-      const problem = Object.hasOwn(CHECKS, label) ? CHECKS[label]?.(value) : null;
+      const problem = Object.hasOwn(CHECKS, label) && !hasExpressions(value) ? CHECKS[label]?.(value) : null;
       if (problem == null) continue;
       const at = [...path, label];
       const message = `no agent has ${label}=${value}: ${problem.because}`;

@@ -13,8 +13,8 @@ import type { WorkflowDefinition } from "./model.ts";
 import type { Located } from "./yaml-tree.ts";
 
 export type { Compiled } from "./expressions/compiled.ts";
-export type { WorkflowExpressions } from "./expressions/index.ts";
-export type { ResponseValues, TaskResult } from "./expressions/source.ts";
+export type { WorkflowExpressions, WorkflowWithExpressions } from "./expressions/index.ts";
+export type { ResponseValues, ScopeValues, TaskResult } from "./expressions/source.ts";
 export { hasExpressions } from "./has-expressions.ts";
 
 interface Behind {

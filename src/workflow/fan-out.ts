@@ -1,5 +1,5 @@
 /** Computes the items of a fan-out from its `foreach` or `matrix`. Pure. */
-import { expressionsOf, type TaskResult, type WorkflowExpressions } from "./expressions.ts";
+import { type Compiled, expressionsOf, type TaskResult, type WorkflowExpressions } from "./expressions.ts";
 import { MAX_ITEM_KEY_BYTES } from "./item-id.ts";
 import { type Combination, type ItemSource, MAX_ITEMS, type Matrix, partsOf } from "./item-values.ts";
 import type { TaskDefinition, WorkflowDefinition } from "./model.ts";
@@ -10,6 +10,8 @@ export interface ItemValue {
   /** Unique among the items. */
   readonly key: string;
   readonly value: unknown;
+  /** The labels that an agent must have for it, if those of its fan-out have expressions. */
+  readonly runs_on?: Readonly<Record<string, string>>;
 }
 
 /** The items of a fan-out in order, or why they cannot be computed. */
@@ -35,17 +37,16 @@ const MAX_ITEM_BYTES = 120 * 1024;
 /** The items cannot be computed. */
 class ExpansionError extends Error {}
 
-/** The tasks whose results the items are computed from, each once. */
-export function readsOfItems(
+/** The expressions that the items are computed from, apart from their keys. */
+export function inItemsOf(
   task: Pick<TaskDefinition, "id" | "foreach" | "matrix">,
   expressions: WorkflowExpressions,
-): string[] {
+): Compiled[] {
   const sources =
     task.foreach === undefined ? partsOf(task.matrix ?? {}).axes.map(([, source]) => source) : [task.foreach];
-  const read = sources.flatMap((source) =>
-    typeof source === "string" ? expressions.compile(source, "decision", task.id).tasks : [],
+  return sources.flatMap((source) =>
+    typeof source === "string" ? [expressions.compile(source, "decision", task.id)] : [],
   );
-  return [...new Set(read)];
 }
 
 /**

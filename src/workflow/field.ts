@@ -58,6 +58,7 @@ export type TemplateType = "string" | "int" | "double" | "bool" | "duration" | "
  * Where expressions are evaluated. `env`: the env of the workflow. `decision`: before a task or its fan-out starts, as `when` and `foreach`.
  * `start`: when a try of the task starts, for each item of a fan-out. `item`: for each item, before it starts. `until`: after a try of a
  * poll. `response`: after the response to a request. `hook`: when a hook starts. `result`: when the run ends. `default`: when the run is triggered.
+ * `placement`: when it is decided which agent gets a task, or an item.
  */
 export type Place =
   | "env"
@@ -68,7 +69,8 @@ export type Place =
   | "response"
   | "hook"
   | "result"
-  | "default";
+  | "default"
+  | "placement";
 
 /** A text that contains an expression. */
 const TEMPLATE = /\$\{\{/;

@@ -111,7 +111,7 @@ const labelNames = (): NameCheck => (label) => {
 };
 
 const runsOn = () =>
-  named(LABEL_NAME, labelNames, labelValue())
+  named(LABEL_NAME, labelNames, templated(labelValue(), "string").at("placement"))
     .help("such as {zone: eu}, for agents that have --label zone=eu")
     .sparse();
 

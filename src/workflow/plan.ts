@@ -1,12 +1,12 @@
 /** What the machine of progress.ts needs to know of a workflow: its tasks, what each of them waits for, and where it may run. */
 import { acceptedBy } from "./conditions.ts";
 import { buildDag } from "./dag.ts";
-import { expressionsOf, type WorkflowExpressions } from "./expressions.ts";
-import { readsOfItems } from "./fan-out.ts";
+import { type Compiled, expressionsOf, type WorkflowExpressions } from "./expressions.ts";
+import { inItemsOf } from "./fan-out.ts";
 import { type HookOn, hookTasks } from "./hooks.ts";
 import { factsOf as kindOf } from "./kinds/index.ts";
 import type { TaskDefinition, WorkflowDefinition } from "./model.ts";
-import { type Placement, placementOf } from "./placement.ts";
+import { expressionsInPlacement, type Placement, placementOf } from "./placement.ts";
 import { PROTOCOL_OF_HOOKS, protocolOf } from "./protocol-of.ts";
 import type { RunFacts } from "./run-facts.ts";
 import { storedSecretsOf } from "./secrets.ts";
@@ -71,7 +71,12 @@ export interface PlanNode {
   /** Its place in the file, from 0. */
   readonly index: number;
   readonly needs: readonly Need[];
+  /** With the texts of expressions, if {@link isPlaced}. */
   readonly placement: Placement;
+  /** Labels of its placement are computed when it, or an item of it, is ready to start: only the principal knows them, and only then. */
+  readonly isPlaced?: boolean;
+  /** What is decided about it follows from what only the principal knows, and only when it is ready: no slice has it before. */
+  readonly isLate?: boolean;
   /** The protocol version that an agent needs to execute it; by default the first. */
   readonly protocol?: number;
   /** It gets secrets of the principal's store. */
@@ -85,6 +90,8 @@ export interface PlanNode {
   /** The tasks whose results its expressions read, including those of {@link decidedBy}: they are over before it begins. */
   readonly reads?: ReadonlySet<string>;
   readonly fanOut?: FanOut;
+  /** Whether its condition, or its items, are computed from the agents that are up. */
+  readonly readsAgents?: boolean;
   /** Set by the machine: the item that this is. */
   readonly item?: ItemOf;
   /** What it waits for: no agent executes it. */
@@ -113,6 +120,8 @@ export interface Plan {
   readonly readAtEnd: ReadonlySet<string>;
   /** Whether a task of it is a fan-out. */
   readonly hasFanOuts: boolean;
+  /** Whether something is decided by the agents that are up. */
+  readonly readsAgents: boolean;
   node(id: string): PlanNode | undefined;
   /** The direct dependents of a task, in the order of the file. */
   dependents(id: string): readonly Dependent[];
@@ -146,7 +155,12 @@ export function planOf(
       ...(task.allow_failure === true ? { allowsFailure: true } : {}),
       ...(storedSecretsOf(workflow, [task]).length === 0 ? {} : { usesStore: true }),
       ...(expressions === undefined ? {} : { reads: new Set(expressions.readsOf(task)) }),
-      ...decisionsOf(task, placement.spread || waitsFor !== undefined, expressions),
+      ...decisionsOf(
+        task,
+        placement.spread || waitsFor !== undefined,
+        expressions,
+        waitsFor === undefined ? expressionsInPlacement(workflow, task) : undefined,
+      ),
       ...(waitsFor === undefined ? {} : { waits: waitsFor }),
       ...(task.repeat === undefined ? {} : { polls: true }),
     };
@@ -161,34 +175,72 @@ export function planOf(
       protocol: PROTOCOL_OF_HOOKS,
       hook: task.id,
       ...(expressions === undefined ? {} : { reads: new Set(expressions.readsOf(task, "hook")) }),
+      ...placedBy(expressionsInPlacement(workflow, task)),
       ...(storedSecretsOf(workflow, [task]).length === 0 ? {} : { usesStore: true }),
     }),
   );
   return planFrom(hooks.length === 0 ? tasks : [...tasks, ...hooks], readAtEnd);
 }
 
+type Decisions = Pick<PlanNode, "when" | "fanOut" | "decidedBy" | "isPlaced" | "isLate" | "readsAgents">;
+
 /**
  * What is decided when a task may begin: whether it runs, and whether for the items of a list.
- * @param isShared whether the principal computes the items
+ * @param isShared whether the principal computes the items in any case
+ * @param inPlacement the expressions in its labels
  */
 function decisionsOf(
   task: TaskDefinition,
   isShared: boolean,
   expressions: WorkflowExpressions | undefined,
-): Pick<PlanNode, "when" | "fanOut" | "decidedBy"> {
-  const condition: Pick<PlanNode, "when" | "decidedBy"> =
+  inPlacement: readonly Compiled[] | undefined,
+): Decisions {
+  const isFanOut = task.foreach !== undefined || task.matrix !== undefined;
+  const condition =
     expressions === undefined || task.when === undefined
-      ? {}
-      : conditionOf(expressions.compile(task.when, "decision", task.id));
-  if (task.foreach === undefined && task.matrix === undefined) return condition;
+      ? undefined
+      : expressions.compile(task.when, "decision", task.id);
+  const inItems = isFanOut && expressions !== undefined ? inItemsOf(task, expressions) : [];
+  const readsAgents = [...inItems, ...(condition === undefined ? [] : [condition])].some(isAboutAgents);
+  const placed = placedBy(inPlacement);
+  const decidedBy = new Set([
+    ...(placed.decidedBy ?? []),
+    ...[...inItems, ...(condition === undefined ? [] : [condition])].flatMap(({ tasks }) => tasks),
+  ]);
+  const decided: Decisions = {
+    ...placed,
+    ...(condition === undefined ? {} : conditionOf(condition)),
+    ...(readsAgents ? { readsAgents, isLate: true } : {}),
+    ...(decidedBy.size === 0 ? {} : { decidedBy }),
+  };
+  if (!isFanOut) return decided;
   const fanOut = {
     maxParallel: task.max_parallel ?? null,
     failFast: task.fail_fast ?? false,
-    ...(isShared ? { isShared } : {}),
+    ...(isShared || readsAgents || placed.isPlaced === true ? { isShared: true } : {}),
   };
-  const items = expressions === undefined ? [] : readsOfItems(task, expressions);
-  const decidedBy = new Set([...(condition.decidedBy ?? []), ...items]);
-  return decidedBy.size === 0 ? { ...condition, fanOut } : { ...condition, fanOut, decidedBy };
+  return { ...decided, fanOut };
+}
+
+/** What labels with expressions mean for a task. */
+function placedBy(inPlacement: readonly Compiled[] | undefined): Decisions {
+  if (inPlacement === undefined) return {};
+  const reads = inPlacement.flatMap((compiled) => compiled.reads);
+  const tasks = inPlacement.flatMap((compiled) => compiled.tasks);
+  // Others are the same for all tasks that have them.
+  const isLate = reads.some(({ root }) => OF_TASKS.has(root));
+  return {
+    isPlaced: true,
+    ...(isLate ? { isLate } : {}),
+    ...(tasks.length === 0 ? {} : { decidedBy: new Set(tasks) }),
+  };
+}
+
+/** What expressions read that is not the same throughout the run. */
+const OF_TASKS: ReadonlySet<string> = new Set(["tasks", "item", "key", "index"]);
+
+function isAboutAgents({ reads }: Compiled): boolean {
+  return reads.some(({ root }) => root === "agents");
 }
 
 /**
@@ -216,6 +268,7 @@ export function planFrom(nodes: readonly PlanNode[], readAtEnd: Iterable<string>
     decidedBy: decidedBy(nodes),
     readAtEnd: new Set(readAtEnd),
     hasFanOuts: nodes.some(({ fanOut }) => fanOut !== undefined),
+    readsAgents: nodes.some((node) => node.readsAgents === true),
     node: (id) => byId.get(id),
     dependents: (id) => dependents.get(id) ?? [],
   };
@@ -232,8 +285,15 @@ export function protocolOfNodes(nodes: readonly PlanNode[]): number {
 }
 
 /** Whether the principal has a part in executing it. */
-function needsPrincipal({ waits, polls = false, hook, fanOut }: PlanNode): boolean {
-  return waits !== undefined || polls || hook !== undefined || fanOut?.isShared === true;
+function needsPrincipal({ waits, polls = false, hook, fanOut, isPlaced, isLate }: PlanNode): boolean {
+  return (
+    waits !== undefined ||
+    polls ||
+    hook !== undefined ||
+    fanOut?.isShared === true ||
+    isPlaced === true ||
+    isLate === true
+  );
 }
 
 const NOTHING: ReadonlySet<string> = new Set();

@@ -10,6 +10,15 @@ export interface RunFacts {
   readonly event: Readonly<Record<string, string>>;
   /** The environment variables of its workflow, as the file has them. */
   readonly env: Readonly<Record<string, string>>;
+  /** The agents that are up, for `agents(…)`; undefined where nobody knows. */
+  readonly agents?: readonly AgentFacts[] | undefined;
+}
+
+/** What expressions see of an agent. */
+export interface AgentFacts {
+  readonly id: string;
+  readonly host: string;
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 /** The names behind `run.` in expressions; times in ms since the epoch. */
@@ -39,10 +48,11 @@ export interface RunWithFacts {
   readonly event?: Readonly<Record<string, string>> | null | undefined;
 }
 
-/** The facts of a run of this workflow. */
+/** The facts of a run of this workflow. @param agents those that are up now */
 export function factsOf(
   run: RunWithFacts,
   workflow: { readonly env: Readonly<Record<string, string>> },
+  agents?: readonly AgentFacts[],
 ): RunFacts {
   return {
     params: run.params,
@@ -56,5 +66,6 @@ export function factsOf(
     },
     event: run.event ?? {},
     env: workflow.env,
+    ...(agents === undefined ? {} : { agents }),
   };
 }

@@ -27,15 +27,21 @@ const SLICES_A_PLACE = 4;
  * by itself. Items of a fan-out: a few of one placement together, fewer if there is more room.
  * The caller tells the machine of the slices that it makes ({@link Progress.assigned}).
  * @param room number of runs that the agents could take now, at least 1
+ * @param placementOf where a ready task, or item, may run
  */
-export function nextSlices(plan: Plan, progress: Progress, room = 1): NextSlice[] {
+export function nextSlices(
+  plan: Plan,
+  progress: Progress,
+  room = 1,
+  placementOf: (node: PlanNode) => Placement = ({ placement }) => placement,
+): NextSlice[] {
   const slices: { first: number; slice: NextSlice }[] = [];
-  const groups = Map.groupBy(progress.ready, ({ placement, item }) => `${item?.task ?? ""} ${placement.key}`);
+  const groups = Map.groupBy(progress.ready, (node) => `${node.item?.task ?? ""} ${placementOf(node).key}`);
   for (const [, seeds] of groups) {
     for (const nodes of divided(plan, progress, seeds, room)) {
       const [first] = nodes;
       if (first === undefined) continue;
-      slices.push({ first: first.index, slice: sliceOf(nodes, first.placement) });
+      slices.push({ first: first.index, slice: sliceOf(nodes, placementOf(first)) });
     }
   }
   return slices.sort((a, b) => a.first - b.first).map(({ slice }) => slice);
@@ -102,8 +108,8 @@ function chunked(items: readonly PlanNode[], room: number): PlanNode[][] {
 }
 
 /** Whether a slice may have it before it is ready, together with what it needs. */
-function canFollow({ waits, polls = false, fanOut }: PlanNode): boolean {
-  return waits === undefined && !polls && fanOut?.isShared !== true;
+function canFollow({ waits, polls = false, fanOut, isLate = false }: PlanNode): boolean {
+  return waits === undefined && !polls && fanOut?.isShared !== true && !isLate;
 }
 
 /** The ready tasks of a placement together with all that can follow them on the same agent. */

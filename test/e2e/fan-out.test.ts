@@ -170,6 +170,12 @@ describe("the manual's", () => {
     expect(await linesOf(odd, "resize[x; rm -rf /]")).toEqual(["x; rm -rf / --width 1"]);
   });
 
+  test("task for each agent runs on its host", async () => {
+    const run = await runOver(cluster.client, await trigger("manual-4"));
+    expect(run.status).toBe("COMPLETED");
+    expect(Object.keys(await itemsOf(run, "free"))).toHaveLength(2);
+  });
+
   test("matrix has every combination", async () => {
     const run = await runOver(cluster.client, await trigger("manual-3"));
     expect(Object.keys(await itemsOf(run, "test"))).toEqual([

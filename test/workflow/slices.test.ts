@@ -1,10 +1,17 @@
 import { describe, expect, test } from "bun:test";
-import { lacking, placementOf, readPlacement } from "../../src/workflow/placement.ts";
+import { computePlacement, lacking, placementOf, readPlacement } from "../../src/workflow/placement.ts";
 import { type Plan, planOf } from "../../src/workflow/plan.ts";
 import { Progress } from "../../src/workflow/progress.ts";
 import { expectedSlices, nextSlices } from "../../src/workflow/slices.ts";
 import { planned } from "./progress-support.ts";
 import { definitionOf } from "./support.ts";
+
+const factsWith = (params: Record<string, string>) => ({
+  params,
+  run: { id: "r", workflow_id: "w", attempt: 1, trigger: "cli", scheduled_time_ms: null, created_at_ms: 0 },
+  event: {},
+  env: {},
+});
 
 const EU = '{"runs_on":{"zone":"eu"}}';
 const SPREAD = '{"spread":true}';
@@ -54,6 +61,64 @@ describe("planOf", () => {
     const plan = planOf(definitionOf(text("")));
     expect(plan.node("b")?.needs.map(({ task }) => task)).toEqual(["a"]);
     expect(plan.dependents("a").map(({ task }) => task)).toEqual(["b"]);
+  });
+});
+
+describe("labels with expressions", () => {
+  const at = (site: string, task = ""): string =>
+    `runs_on: {site: "\${{ params.site }}"}\nparams: {site: x}\ntasks:\n  a: {run: a}\n  b: {depends: [a], runs_on: {site: "${site}"}, ${task}run: b}\n  c: {depends: [a], run: c}\n`;
+  const sites = (plan: Plan): string[][] => expectedSlices(plan).map(({ tasks }) => tasks);
+
+  test("that are the same throughout the run keep tasks together, but the run is not whole", () => {
+    const plan = planOf(definitionOf(at("${{ params.site }}")));
+    expect(plan).toMatchObject({ isWhole: false, readsAgents: false });
+    expect(plan.node("b")).toMatchObject({ isPlaced: true });
+    expect(plan.node("b")).not.toHaveProperty("isLate");
+    expect(sites(plan)).toEqual([["a", "b", "c"]]);
+  });
+
+  test("that read a task are computed when the task is ready", () => {
+    const plan = planOf(definitionOf(at("${{ tasks.a.outputs.site }}")));
+    expect(plan.node("b")).toMatchObject({ isPlaced: true, isLate: true, decidedBy: new Set(["a"]) });
+    expect(sites(plan)).toEqual([["a", "c"], ["b"]]);
+    const progress = new Progress(plan);
+    progress.begin();
+    nextSlices(plan, progress);
+    progress.assigned(["a", "c"]);
+    progress.ended("a", { status: "COMPLETED", outputs: { site: "y" } });
+    const y = placementOf({ runs_on: { site: "y" } }, {});
+    expect(nextSlices(plan, progress, 1, () => y)).toMatchObject([{ tasks: ["b"], placement: y }]);
+  });
+
+  test("items of one go where their labels say, and nobody else expands them", () => {
+    const plan = planOf(definitionOf(at("${{ item }}", "foreach: [x, y], ")));
+    expect(plan.node("b")).toMatchObject({ isLate: true, fanOut: { isShared: true } });
+  });
+
+  test("conditions and lists about agents are decided by the principal", () => {
+    for (const task of ["when: '${{ size(agents()) > 1 }}', ", "foreach: '${{ agents() }}', "]) {
+      const plan = planOf(definitionOf(at("x", task)));
+      expect(plan).toMatchObject({ isWhole: false, readsAgents: true });
+      expect(plan.node("b")).toMatchObject({ isLate: true });
+      expect(plan.node("c")).not.toHaveProperty("isLate");
+    }
+  });
+
+  test("are values: a text is one label, whatever it contains, and one that no label can have fails", () => {
+    const definition = definitionOf(at("${{ params.site }}"));
+    const [, b] = definition.tasks;
+    const values = (site: string) => ({ facts: factsWith({ site }) });
+    if (b === undefined) throw new Error("there is a task");
+    expect(computePlacement(definition, b, values('a",b=c'))).toMatchObject({ runs_on: { site: 'a",b=c' } });
+    expect(computePlacement(definition, b, values("${{ run.id }}"))).toMatchObject({
+      runs_on: { site: "${{ run.id }}" },
+    });
+    expect(computePlacement(definition, b, values(" "))).toEqual({
+      fail: "runs_on.site: the value is empty",
+    });
+    expect(computePlacement(definition, b, values("a\nb"))).toEqual({
+      fail: "runs_on.site: the value contains a control character or a line break",
+    });
   });
 });
 

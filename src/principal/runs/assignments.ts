@@ -134,7 +134,8 @@ export class Assignments {
       const task = all.get(id);
       const node = at.plan.node(id);
       if (task === undefined || node === undefined) continue;
-      tasks.push(items[id] === undefined ? task : { ...withoutItems(task), foreach: [] });
+      const decided = withoutDecisions(task, node);
+      tasks.push(items[id] === undefined ? decided : { ...withoutItems(decided), foreach: [] });
       nodes.push(node);
       for (const needed of neededBy(node)) {
         const definition = own.has(needed) ? undefined : all.get(needed);
@@ -257,6 +258,13 @@ export class Assignments {
     this.#tasks.set(definition, tasks);
     return tasks;
   }
+}
+
+/** A task without what the principal has decided about it, from what the agent does not know. */
+function withoutDecisions(task: TaskDefinition, { isPlaced, readsAgents }: PlanNode): TaskDefinition {
+  if (isPlaced !== true && readsAgents !== true) return task;
+  const { runs_on: _, when, ...rest } = task;
+  return readsAgents === true || when === undefined ? rest : { ...rest, when };
 }
 
 /** The tasks that are to be executed. */

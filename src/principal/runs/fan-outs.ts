@@ -10,7 +10,8 @@ import type { Progress } from "../../workflow/progress.ts";
 import { factsOf } from "../../workflow/run-facts.ts";
 import { isEnding } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
-import type { ProgressOfRuns, RunProgress } from "./progress-of-runs.ts";
+import { placedItems } from "./placing.ts";
+import { machineItems, type ProgressOfRuns, type RunProgress } from "./progress-of-runs.ts";
 import { newNodeRun, type RunWriting } from "./run-writing.ts";
 
 /** A decision to stop a task that was started. */
@@ -36,17 +37,23 @@ export class FanOuts {
   async expand(
     tx: OperationalTx,
     run: RunRecord,
-    { definition, progress, items }: RunProgress,
+    of: RunProgress,
     task: string,
     at: number,
   ): Promise<Decision[]> {
+    const { definition, progress, items, agents } = of;
     // A slice that was lost has it again.
     if (progress.status(task) !== "undecided") return [];
     const found = definition.tasks.find(({ id }) => id === task);
     const node = progress.node(task);
     if (found === undefined || node === undefined) return [];
     const results = (id: string) => progress.results([id])[id];
-    const expansion = expandItems(definition, found, results, factsOf(run, definition));
+    const facts = factsOf(run, definition, agents.up);
+    const expanded = expandItems(definition, found, results, facts);
+    const expansion =
+      "fail" in expanded || node.isPlaced !== true
+        ? expanded
+        : placedItems(definition, found, expanded.items, { facts, results });
     const row = newNodeRun(run, task, node, { slice: 0, attempt: run.attempt }, at);
     if ("fail" in expansion) {
       const error = expansion.fail;
@@ -62,10 +69,7 @@ export class FanOuts {
       task_attempt: 1,
       items_total: expansion.items.length,
     });
-    return progress.expanded(
-      task,
-      expansion.items.map(({ key }) => ({ key })),
-    );
+    return progress.expanded(task, machineItems(definition, expansion.items));
   }
 
   /** A fan-out is over, perhaps for the second time if the machine was built again. */

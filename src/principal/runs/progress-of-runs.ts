@@ -8,13 +8,14 @@
  */
 import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
 import type { FanOutRecord, OperationalTx, RunRecord } from "../../storage/operational/store.ts";
-import { type Decision, type TaskEnd, timeoutText } from "../../workflow/decisions.ts";
+import { type Decision, type Item, type TaskEnd, timeoutText } from "../../workflow/decisions.ts";
 import { aggregate, type ItemValue } from "../../workflow/fan-out.ts";
 import { nodeId } from "../../workflow/item-id.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
+import { type Placement, placementOfItem } from "../../workflow/placement.ts";
 import type { Plan } from "../../workflow/plan.ts";
 import { Progress } from "../../workflow/progress.ts";
-import { factsOf } from "../../workflow/run-facts.ts";
+import { type AgentFacts, factsOf, type RunFacts } from "../../workflow/run-facts.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import { isEnding } from "../../workflow/task-state.ts";
 import type { Definitions } from "./definitions.ts";
@@ -26,6 +27,10 @@ export interface RunProgress {
   readonly progress: Progress;
   /** The items of fan-outs that the principal has computed. */
   readonly items: Map<string, readonly ItemValue[]>;
+  /** Where ready tasks may run whose labels have expressions. */
+  readonly placements: Map<string, Placement>;
+  /** The agents that are up, if something is decided by them; as of the unit of work. */
+  readonly agents: { up?: readonly AgentFacts[] };
   /** What tasks that decisions read have published. */
   readonly published: { bytes: number };
   /** What the machine decided when it was built, and nobody has carried out. */
@@ -76,13 +81,14 @@ export class ProgressOfRuns {
     const isCurrent = kept !== undefined && kept.revision === run.revision;
     const built = isCurrent ? { ...kept, decisions: [] } : await this.#build(tx, run);
     if (built === null) return null;
-    const { decisions, definition, plan, progress, items, published } = built;
+    const { decisions, definition, plan, progress, items, placements, agents, published } = built;
+    if (plan.readsAgents) agents.up = await agentsUp(tx);
     const revision = this.newRevision(run.revision);
     this.forget(id);
-    this.#keep(id, { definition, plan, progress, items, published, revision });
+    this.#keep(id, { definition, plan, progress, items, placements, agents, published, revision });
     return {
       run: await tx.reviseRun(run, revision),
-      at: { definition, plan, progress, items, published, decisions },
+      at: { definition, plan, progress, items, placements, agents, published, decisions },
     };
   }
 
@@ -164,13 +170,17 @@ export class ProgressOfRuns {
       over.delete(task_id);
       items.set(task_id, JSON.parse(fanOut.items));
     }
-    const progress = new Progress(plan, { over, facts: () => factsOf(run, definition) });
+    const agents: RunProgress["agents"] = plan.readsAgents ? { up: await agentsUp(tx) } : {};
+    const facts = (): RunFacts => ({
+      ...factsOf(run, definition),
+      // Conditions are asked while the run goes on.
+      get agents() {
+        return agents.up;
+      },
+    });
+    const progress = new Progress(plan, { over, facts });
     if (!isWithin(published)) progress.leaveOutOutputs(LEFT_OUT);
-    for (const [task, values] of items)
-      progress.expanded(
-        task,
-        values.map(({ key }) => ({ key })),
-      );
+    for (const [task, values] of items) progress.expanded(task, machineItems(definition, values));
     for (const { state, tasks } of slices) {
       if (state === "ASLEEP") for (const task of tasks) progress.waits(task);
       else if (state !== "OVER") progress.assigned(tasks);
@@ -185,7 +195,7 @@ export class ProgressOfRuns {
         : run.timed_out_at_ms !== null
           ? progress.stop("timed out", timeoutText(definition))
           : progress.begin();
-    return { definition, plan, progress, items, published, decisions };
+    return { definition, plan, progress, items, placements: new Map(), agents, published, decisions };
   }
 
   async #fanOuts(tx: OperationalTx, run: RunRecord, plan: Plan): Promise<FanOutRecord[]> {
@@ -232,6 +242,21 @@ export class ProgressOfRuns {
     }
     return { read, bytes: published.bytes };
   }
+}
+
+/** The agents that get work, in the order of their ids. */
+async function agentsUp(tx: OperationalTx): Promise<AgentFacts[]> {
+  const agents = (await tx.listAgents()).filter(({ status }) => status === "UP");
+  const facts = agents.map(({ agent_id: id, host, labels }) => ({ id, host, labels }));
+  return facts.sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/** The items of a fan-out for the machine. */
+export function machineItems(definition: WorkflowDefinition, items: readonly ItemValue[]): Item[] {
+  return items.map((item) => {
+    const placement = placementOfItem(definition, item);
+    return placement === undefined ? { key: item.key } : { key: item.key, placement };
+  });
 }
 
 /** What decisions read of the end of a task. */

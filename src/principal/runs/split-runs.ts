@@ -22,7 +22,10 @@ import {
   stopReason,
   type TaskEnd,
 } from "../../workflow/decisions.ts";
+import { allTasks } from "../../workflow/hooks.ts";
 import { nodeId } from "../../workflow/item-id.ts";
+import type { Placement } from "../../workflow/placement.ts";
+import type { PlanNode } from "../../workflow/plan.ts";
 import type { Progress } from "../../workflow/progress.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { nextSlices } from "../../workflow/slices.ts";
@@ -33,6 +36,7 @@ import type { Definitions } from "./definitions.ts";
 import { disturbedTasks } from "./disturbed.ts";
 import { type CancelDecision, FanOuts } from "./fan-outs.ts";
 import { needsOfSlice } from "./needs.ts";
+import { placed } from "./placing.ts";
 import { isTold, keepWithin, type ProgressOfRuns, type RunProgress } from "./progress-of-runs.ts";
 import { beginWait, configOf } from "./run-kinds.ts";
 import { limited, newNodeRun, type RunWriting } from "./run-writing.ts";
@@ -92,7 +96,7 @@ export class SplitRuns {
     const isRead = plan?.decidedBy.has(task_id) === true;
     // Otherwise it is enough to know when the slice is over.
     if (item === undefined) {
-      if (plan?.dependents(task_id).length === 0) return;
+      if (plan?.dependents(task_id).length === 0 && !isRead) return;
     } else {
       const { maxParallel = null, failFast = false } = plan?.node(task_id)?.fanOut ?? {};
       if (maxParallel === null && !failFast && !isRead) return;
@@ -359,7 +363,9 @@ export class SplitRuns {
     for (const decision of left) {
       switch (decision.kind) {
         case "start":
-          hasReady = true;
+          if (progress.node(decision.task)?.isPlaced === true)
+            left.push(...(await this.#place(tx, present, of, decision.task, at)));
+          hasReady ||= progress.status(decision.task) === "undecided";
           break;
         case "expand":
           // An agent expands those that are in a slice as a whole.
@@ -395,11 +401,14 @@ export class SplitRuns {
     if (hasReady) {
       let number = await tx.lastSlice(run.workflow_instance_id);
       const room = await this.#fanOuts.room(tx, progress);
-      const slices = nextSlices(plan, progress, room).map(({ tasks, placement, protocol, usesStore }) => {
-        progress.assigned(tasks);
-        const is_hook = tasks.every((task) => plan.node(task)?.hook !== undefined);
-        return { slice: ++number, tasks, needs: needsOfSlice(placement, protocol, usesStore), is_hook };
-      });
+      const placementOf = (node: PlanNode): Placement => of.placements.get(node.id) ?? node.placement;
+      const slices = nextSlices(plan, progress, room, placementOf).map(
+        ({ tasks, placement, protocol, usesStore }) => {
+          progress.assigned(tasks);
+          const is_hook = tasks.every((task) => plan.node(task)?.hook !== undefined);
+          return { slice: ++number, tasks, needs: needsOfSlice(placement, protocol, usesStore), is_hook };
+        },
+      );
       await tx.addSlices(run, slices, this.#o.clock.now());
       // The time limit of a run is about its tasks.
       if (present.deadline_ms !== null && slices.some((slice) => slice.is_hook))
@@ -410,6 +419,31 @@ export class SplitRuns {
     // An agent may still have to say that it has nothing more to do.
     const open = await tx.listSlices(run.workflow_instance_id, "open");
     return open.length > 0 ? present : this.#finish(tx, present, progress.finish, at);
+  }
+
+  /** Computes where a task may run that is ready. Returns what is decided then. */
+  async #place(
+    tx: OperationalTx,
+    run: RunRecord,
+    of: RunProgress,
+    taskId: string,
+    at: number,
+  ): Promise<Decision[]> {
+    const { definition, progress, placements } = of;
+    const task = allTasks(definition).find(({ id }) => id === taskId);
+    const node = progress.node(taskId);
+    if (task === undefined || node === undefined) return [];
+    const found = placed(run, of, task);
+    if (!("fail" in found)) {
+      placements.set(taskId, found);
+      return [];
+    }
+    const error = found.fail;
+    const isAllowed = node.allowsFailure === true;
+    const row = newNodeRun(run, taskId, node, { slice: 0, attempt: run.attempt }, at);
+    const end = { status: "FAILED", error, allowed: isAllowed ? 1 : 0 } as const;
+    await this.#o.writing.setTask(tx, run, null, row, null, at, end);
+    return progress.ended(taskId, { status: "FAILED", error, isAllowed, isUnstarted: true });
   }
 
   async #finish(

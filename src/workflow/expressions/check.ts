@@ -137,9 +137,9 @@ function isShortParam(path: IssuePath): boolean {
   return path.length === 2 && path[0] === "params";
 }
 
-/** Where an expression is evaluated: outside tasks, those for the start of a task are in the env of the workflow, or in a hook. */
+/** Where an expression is evaluated: outside tasks, those for a task are in what belongs to the workflow, or in a hook. */
 function placeIn([first]: IssuePath, place: Place): Place {
-  if (place !== "start" || first === "tasks") return place;
+  if ((place !== "start" && place !== "placement") || first === "tasks") return place;
   return first === "hooks" ? "hook" : "env";
 }
 

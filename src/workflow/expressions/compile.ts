@@ -92,6 +92,9 @@ interface Variable {
 
 type NodeOf<O extends Node["op"]> = Extract<Node, { op: O }>;
 
+/** What `agents(…)` reads. */
+const AGENTS: Reference = { root: "agents", name: null, part: null, output: null };
+
 /** The macros of lists and maps, and how many arguments each has. */
 const MACROS: Readonly<Record<string, readonly number[]>> = {
   all: [2],
@@ -168,7 +171,7 @@ class Compiler {
     }
   }
 
-  #fail(code: "E061" | "E062" | "E063", message: string, node: Place, help?: string): never {
+  #fail(code: "E061" | "E062" | "E063" | "E064", message: string, node: Place, help?: string): never {
     const { start, end } = node;
     throw new ExpressionProblem({ code, message, ...(help === undefined ? {} : { help }), start, end });
   }
@@ -596,6 +599,7 @@ class Compiler {
     const [name, args] = node.args;
     if (name === "has" && args.length === 1) return this.#has(args[0] as Node);
     if (name === "default" && args.length === 2) return this.#default(args[0] as Node, args[1] as Node);
+    if (name === "agents") return this.#agents(node, args);
     return this.#invoke(node, name, null, args);
   }
 
@@ -672,7 +676,7 @@ class Compiler {
   ): never {
     const isMethod = target !== null;
     const other = overloadsOf(name, !isMethod).length > 0;
-    const macros = isMethod ? Object.keys(MACROS) : ["has", "default"];
+    const macros = isMethod ? Object.keys(MACROS) : ["has", "default", "agents"];
     const help =
       OTHER_FUNCTIONS[name] ??
       (isMethod && (other || macros.includes(name) || name === "has" || name === "default")
@@ -724,6 +728,38 @@ class Compiler {
           throw error;
         }
       },
+    };
+  }
+
+  /** The agents that are up and have these labels. */
+  #agents(node: NodeOf<"call">, args: readonly Node[]): Code {
+    if (!this.#scope.knowsAgents) {
+      const help = "write it in foreach, matrix or when";
+      this.#fail("E064", "agents(…) is known to the principal only", node, help);
+    }
+    const [labelsNode, ...others] = args;
+    const labels = labelsNode === undefined ? null : this.visit(labelsNode);
+    const isUsable = labels === null || fits(labels.type, mapOf(STRING, DYN));
+    if (others.length > 0 || !isUsable) {
+      const message =
+        others.length > 0
+          ? `agents has ${args.length} arguments here`
+          : `agents cannot be used with ${aType(labels?.type ?? DYN)}`;
+      this.#fail("E062", message, node, 'write agents({"role": "web"}), or agents() for all');
+    }
+    const all = this.#read({ reference: AGENTS, type: listOf(mapOf(STRING, DYN)) }, node);
+    return {
+      type: all.type,
+      run: this.#placed(node, (machine) => {
+        const agents = all.run(machine) as readonly ReadonlyMap<Key, Value>[];
+        const wanted = labels?.run(machine) ?? new Map();
+        if (!isMap(wanted)) throw new Fault(`agents cannot be used with ${kindName(wanted)}`);
+        machine.charge(agents.length * wanted.size);
+        return agents.filter((agent) => {
+          const has = agent.get("labels") as ReadonlyMap<Key, Value>;
+          return [...wanted].every(([label, value]) => has.get(label) === textOf(value));
+        });
+      }),
     };
   }
 

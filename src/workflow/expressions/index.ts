@@ -2,9 +2,10 @@
 import type { Place } from "../field.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../model.ts";
 import { type Compiled, compileTemplate } from "./compiled.ts";
-import { resolveEnv, resolveTask, templatesOf, templatesOfWorkflow } from "./resolve.ts";
+import { resolveEnv, resolveRunsOn, resolveTask, templatesOf, templatesOfWorkflow } from "./resolve.ts";
 import { type Scope, type Shape, scopeOf } from "./scope.ts";
 import { RunSource, type ScopeValues } from "./source.ts";
+import { OPENING } from "./template.ts";
 
 export { checkExpressions } from "./check.ts";
 
@@ -80,9 +81,7 @@ export class WorkflowExpressions {
     );
     const compiled = [
       ...defaults.map((text) => this.compile(text, "default", null)),
-      ...templatesOfWorkflow(rest).map(({ text, place }) =>
-        this.compile(text, place === "start" ? "hook" : place, null),
-      ),
+      ...templatesOfWorkflow(rest).map(({ text, place }) => this.compile(text, placeOf(place, "hook"), null)),
       ...tasks.flatMap((task) =>
         templatesOf(task).map(({ text, place }) => this.compile(text, place, task.id)),
       ),
@@ -97,9 +96,35 @@ export class WorkflowExpressions {
   /** The ids of the tasks whose results the expressions of a task read, each once. */
   readsOf(task: TaskDefinition, start: StartPlace = "start"): string[] {
     const compiled = templatesOf(task).map(({ text, place }) =>
-      this.compile(text, place === "start" ? start : place, task.id),
+      this.compile(text, placeOf(place, start), task.id),
     );
     return [...new Set(compiled.flatMap(({ tasks }) => tasks))];
+  }
+
+  /**
+   * Labels with the values of their expressions.
+   * @param task the id of the task that has them; null if they are those of the workflow
+   * @throws ExpressionError that begins with the name, such as `runs_on.host: …`
+   */
+  resolveRunsOn(
+    runsOn: Readonly<Record<string, string>>,
+    task: string | null,
+    values: ScopeValues,
+    start: StartPlace = "start",
+  ): Readonly<Record<string, string>> {
+    const place = placeOfRunsOn(task, start);
+    return resolveRunsOn(runsOn, (text) => this.compile(text, place, task), values);
+  }
+
+  /** The compiled expressions in labels. @param task the id of the task that has them; null if they are those of the workflow */
+  compileRunsOn(
+    runsOn: Readonly<Record<string, string>>,
+    task: string | null,
+    start: StartPlace = "start",
+  ): Compiled[] {
+    const place = placeOfRunsOn(task, start);
+    const texts = Object.values(runsOn).filter((text) => text.includes(OPENING));
+    return texts.map((text) => this.compile(text, place, task));
   }
 
   /**
@@ -116,6 +141,15 @@ export class WorkflowExpressions {
     const isFanOut = (id: string): boolean => this.#shape.tasks.get(id)?.isFanOut === true;
     return new RunSource(values, this.#shape.params, isFanOut, env);
   }
+}
+
+/** Where an expression of a task is evaluated, which may be a hook. */
+function placeOf(place: Place, start: StartPlace): Place {
+  return place === "start" || (place === "placement" && start === "hook") ? start : place;
+}
+
+function placeOfRunsOn(task: string | null, start: StartPlace): Place {
+  return task === null ? "env" : placeOf("placement", start);
 }
 
 function shapeOf({ params = {}, env = {}, tasks }: WorkflowWithExpressions): Shape {

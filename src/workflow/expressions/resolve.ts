@@ -65,29 +65,40 @@ export function resolveTask(task: TaskDefinition, compile: Compile, values: Scop
 }
 
 /** @throws ExpressionError that begins with the name */
-export function resolveEnv(
-  env: Readonly<Record<string, string>>,
-  compile: Compile,
-  values: ScopeValues,
-): Readonly<Record<string, string>> {
-  const field = Workflow.child("env", undefined);
-  if (field === undefined) throw new Error("the schema has env");
-  return new Resolver(compile, values).value(field, env, ["env"]) as Readonly<Record<string, string>>;
+export function resolveEnv(texts: Texts, compile: Compile, values: ScopeValues): Texts {
+  return new Resolver(compile, values).value(workflowField("env"), texts, ["env"]) as Texts;
+}
+
+/** @throws ExpressionError that begins with the name */
+export function resolveRunsOn(texts: Texts, compile: Compile, values: ScopeValues): Texts {
+  const resolver = new Resolver(compile, values, "placement");
+  return resolver.value(workflowField("runs_on"), texts, ["runs_on"]) as Texts;
+}
+
+type Texts = Readonly<Record<string, string>>;
+
+function workflowField(key: string): AnyField {
+  const field = Workflow.child(key, undefined);
+  if (field === undefined) throw new Error(`the schema has ${key}`);
+  return field;
 }
 
 class Resolver {
   readonly #compile: Compile;
   readonly #values: ScopeValues;
+  readonly #place: Place;
 
-  constructor(compile: Compile, values: ScopeValues) {
+  /** @param place that of the expressions that are evaluated now */
+  constructor(compile: Compile, values: ScopeValues, place: Place = "start") {
     this.#compile = compile;
     this.#values = values;
+    this.#place = place;
   }
 
   /** The value with the values of its expressions; the same object if it has none. */
   value(field: AnyField, stored: unknown, path: Path): unknown {
     if (typeof stored === "string") {
-      const isTemplate = isAtStart(field) && stored.includes(OPENING);
+      const isTemplate = this.#isHere(field) && stored.includes(OPENING);
       return isTemplate ? this.#read(field, stored, path) : stored;
     }
     if (typeof stored !== "object" || stored === null) return stored;
@@ -112,7 +123,7 @@ class Resolver {
     for (const child of children) {
       const template =
         block !== null && Object.hasOwn(templates, child.key) ? templates[child.key] : undefined;
-      const isHere = template !== undefined && isAtStart(child.field);
+      const isHere = template !== undefined && this.#isHere(child.field);
       const before = stored[child.to];
       const after = isHere
         ? this.#read(child.field, template, [...path, child.key])
@@ -122,6 +133,11 @@ class Resolver {
     if (Object.keys(changed).length === 0) return stored;
     const { templates: _, ...rest } = { ...stored, ...changed };
     return block === null ? { ...stored, ...changed } : rest;
+  }
+
+  /** Whether a template may stand here that is evaluated now. */
+  #isHere({ traits }: AnyField): boolean {
+    return traits.template !== undefined && (traits.place ?? "start") === this.#place;
   }
 
   /** The value of a template, read as if it were written in the file. */
@@ -142,11 +158,6 @@ class Resolver {
       throw new ExpressionError(`${name}: ${error.message}`, error.start, error.end, error.help);
     }
   }
-}
-
-/** Whether a template may stand here that is evaluated when the task starts. */
-function isAtStart({ traits }: AnyField): boolean {
-  return traits.template !== undefined && (traits.place ?? "start") === "start";
 }
 
 /** A key in a task, such as `env.DAY` or `args[2]`. */

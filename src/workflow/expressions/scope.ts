@@ -28,6 +28,8 @@ export interface Scope {
   readonly roots: ReadonlyMap<string, Root>;
   /** The task whose expression it is. */
   readonly task: string | null;
+  /** Whether the principal evaluates it, which knows the agents that are up. */
+  readonly knowsAgents: boolean;
 }
 
 /** What the names of a workflow are taken from: its file, or its definition. */
@@ -93,6 +95,7 @@ const PLACES: Readonly<
   response: { env: true, tasks: "upstream", item: true },
   hook: { env: true, tasks: "all", item: false },
   result: { env: true, tasks: "all", item: false },
+  placement: { env: true, tasks: "upstream", item: true },
 };
 
 /** The names that an expression at a place can use. @param task the id of its task, if it is in one */
@@ -123,7 +126,7 @@ export function scopeOf(shape: Shape, place: Place, task: string | null): Scope 
     roots.set("exit_code", { kind: "value", type: INT });
     roots.set("outputs", { kind: "value", type: mapOf(STRING, DYN) });
   }
-  return { roots, task };
+  return { roots, task, knowsAgents: place === "decision" };
 }
 
 function paramTypes(shape: Shape): Map<string, CelType> {

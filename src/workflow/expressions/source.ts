@@ -113,6 +113,10 @@ export class RunSource implements Source {
         return response === undefined ? missing() : { value: BigInt(response.status) };
       case "headers":
         return response === undefined ? missing() : { value: fromJson(response.headers, charge) };
+      case "agents":
+        return facts.agents === undefined
+          ? missing("which agents are up is known to a principal only")
+          : { value: fromJson(facts.agents, charge) };
       case "json":
         return response?.json === undefined
           ? missing("the response is not JSON")

@@ -112,7 +112,7 @@ function evaluate({ expr, bindings = {}, typeEnv = [] }: Original): Value {
       { kind: "value", type: types.get(name) ?? DYN },
     ]),
   );
-  const scope: Scope = { roots, task: null };
+  const scope: Scope = { roots, task: null, knowsAgents: false };
   const source: Source = {
     read: ({ root }) => {
       const value = values.get(root);

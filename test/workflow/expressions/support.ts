@@ -90,6 +90,11 @@ export const VALUES: ScopeValues = {
     },
     event: { path: "/data/in/a b.csv", "x-id": "7" },
     env: WORKFLOW.env,
+    agents: [
+      { id: "web-1", host: "one", labels: { host: "one", role: "web", cores: "8" } },
+      { id: "web-2", host: "two", labels: { host: "two", role: "web", cores: "2" } },
+      { id: "db-1", host: "two", labels: { host: "two", role: "db", cores: "2" } },
+    ],
   },
   results: (id) => RESULTS[id],
   item: { key: "orders", index: 3, value: { name: "orders", size: 12 } },

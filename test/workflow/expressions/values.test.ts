@@ -282,3 +282,27 @@ describe("texts", () => {
     ]);
   });
 });
+
+describe("agents", () => {
+  const ids = (call: string): unknown =>
+    compiled(`\${{ ${call}.map(agent, agent.id) }}`, "decision").evaluate(VALUES);
+
+  test("that are up, by their labels", () => {
+    expect(ids("agents()")).toEqual(["web-1", "web-2", "db-1"]);
+    expect(ids("agents({})")).toEqual(["web-1", "web-2", "db-1"]);
+    expect(ids('agents({"role": "web"})')).toEqual(["web-1", "web-2"]);
+    expect(ids('agents({"role": "web", "cores": 2})')).toEqual(["web-2"]);
+    expect(ids('agents({"zone": "eu"})')).toEqual([]);
+    expect(compiled('${{ agents({"role": "db"}) }}', "decision").evaluate(VALUES)).toEqual([
+      { id: "db-1", host: "two", labels: { host: "two", role: "db", cores: "2" } },
+    ]);
+    expect(compiled('${{ size(agents({"role": "web"})) > 1 }}', "decision").evaluate(VALUES)).toBe(true);
+  });
+
+  test("nobody knows them but a principal", () => {
+    const { agents: _, ...facts } = VALUES.facts;
+    expect(() => compiled("${{ agents() }}", "decision").evaluate({ ...VALUES, facts })).toThrow(
+      "agents() has no value: which agents are up is known to a principal only",
+    );
+  });
+});
