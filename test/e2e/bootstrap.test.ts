@@ -1,16 +1,33 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT, TemporaryDirectory } from "./support/fixtures.ts";
 
-/** A clone in which nothing is installed, with a script that says what it got. */
+/** A clone in which nothing is installed, with a script that says what it got, and two of cdktr's packages. */
 const clone = new TemporaryDirectory();
+
+/** The real package.json and lock file, reduced to Bun and zod: whoever runs this suite has installed all. */
+function reduced(): { manifest: unknown; lock: unknown } {
+  const read = (file: string) => JSON.parse(readFileSync(join(ROOT, file), "utf8"));
+  const dependencies = { zod: read("package.json").dependencies.zod };
+  const devDependencies = { bun: read("package.json").devDependencies.bun };
+  const lock = read("package-lock.json");
+  const packages = Object.entries(lock.packages).filter(([path]) =>
+    /^node_modules\/(zod|bun|@oven\/bun-[^/]+)$/.test(path),
+  );
+  const root = { ...lock.packages[""], dependencies, devDependencies };
+  return {
+    manifest: { ...read("package.json"), dependencies, devDependencies },
+    lock: { ...lock, packages: { "": root, ...Object.fromEntries(packages) } },
+  };
+}
 
 beforeAll(() => {
   mkdirSync(clone.path("scripts"));
-  for (const file of ["package.json", "package-lock.json", "scripts/bootstrap.mjs"]) {
-    copyFileSync(join(ROOT, file), clone.path(file));
-  }
+  copyFileSync(join(ROOT, "scripts/bootstrap.mjs"), clone.path("scripts/bootstrap.mjs"));
+  const { manifest, lock } = reduced();
+  writeFileSync(clone.path("package.json"), JSON.stringify(manifest));
+  writeFileSync(clone.path("package-lock.json"), JSON.stringify(lock));
   writeFileSync(
     clone.path("scripts/say.ts"),
     `const [what, ...rest] = process.argv.slice(2);
