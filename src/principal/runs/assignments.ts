@@ -56,9 +56,11 @@ export class Assignments {
 
   /**
    * Part of a unit of work. Null for a run whose definition is damaged: the offer expires, and the run ends.
-   * @throws UnassignableError when the results of earlier tasks are too large
+   * @throws UnassignableError when the results of earlier tasks are too large, or what is stored is damaged
    */
   async of(tx: OperationalTx, { run, slice, attempt }: Claim): Promise<RunAssignment | null> {
+    const damage = run.damage ?? slice?.damage;
+    if (damage !== undefined) throw new UnassignableError(damage);
     const part = slice === null ? await this.#whole(tx, run) : await this.#slice(tx, run, slice, attempt);
     if (part === null) return null;
     const secret_variables = this.#secretVariables();

@@ -73,10 +73,11 @@ export class ProgressOfRuns {
 
   /**
    * The machine of a run, which the caller is about to change, and the run with the revision that it has then. Part of a unit of work.
-   * Null when the run's definition cannot be executed.
+   * Null when the run's definition cannot be executed, or what is stored of the run is damaged.
    */
   async change(tx: OperationalTx, run: RunRecord): Promise<{ run: RunRecord; at: RunProgress } | null> {
     const { workflow_instance_id: id } = run;
+    if (run.damage !== undefined) return null;
     const kept = this.#kept.get(id);
     const isCurrent = kept !== undefined && kept.revision === run.revision;
     const built = isCurrent ? { ...kept, decisions: [] } : await this.#build(tx, run);
@@ -94,6 +95,7 @@ export class ProgressOfRuns {
 
   /** How far a run has got. Part of a unit of work. Null when the run's definition cannot be executed. */
   async of(tx: OperationalTx, run: RunRecord): Promise<Omit<RunProgress, "decisions"> | null> {
+    if (run.damage !== undefined) return null;
     const kept = this.#kept.get(run.workflow_instance_id);
     if (kept !== undefined && kept.revision === run.revision) return kept;
     const built = await this.#build(tx, run);
@@ -140,6 +142,7 @@ export class ProgressOfRuns {
     const plan = await this.#definitions.planOf(tx, run);
     if (definition === null || plan === null) return null;
     const slices = await tx.listSlices(run.workflow_instance_id, "all");
+    if (slices.some(({ damage }) => damage !== undefined)) return null;
     const bySlice = new Map(slices.map((slice) => [slice.slice, slice]));
     const over = new Map<string, TaskEnd>();
     for (const { task_id, item_key, slice, attempt, status, allowed } of await tx.listTaskEnds(

@@ -340,13 +340,16 @@ export class RunChanges {
     const crashed_attempts = (slice ?? run).crashed_attempts + (wasHeld ? 1 : 0);
     const definition = await this.#o.definitions.of(tx, run);
     const tookTwo = wasHeld && isLoss(reason) && (await this.#lostOthers(tx, attempt));
+    const damage =
+      definition === null ? "the stored definition is damaged" : (run.damage ?? slice?.damage ?? null);
     const again =
       definition !== null &&
+      damage === null &&
       (!wasHeld || (crashed_attempts < MAX_RUN_ATTEMPTS && definition.failover !== "never" && !tookTwo));
     const error =
-      definition === null
-        ? `${reason}, and the stored definition is damaged`
-        : tookTwo && definition.failover !== "never"
+      damage !== null
+        ? `${reason}, and ${damage}`
+        : tookTwo && definition?.failover !== "never"
           ? `${reason}; two agents in a row were lost while they had this run, so it is not given to a third`
           : reason;
     if (!again) {

@@ -24,7 +24,7 @@ export async function outputsOfRun(
   const compiled = Object.entries(definition.outputs).map(
     ([name, text]) => [name, expressions.compile(text, "result", null)] as const,
   );
-  const read = await resultsOf(tx, run, new Set(compiled.flatMap(([, { tasks }]) => tasks)));
+  const read = await resultsOf(tx, run, new Set(compiled.flatMap(([, { tasks }]) => tasks))).catch(undamaged);
   if (typeof read === "string") return { error: read };
   const facts = factsAtEnd(run, definition);
   const outputs: Record<string, unknown> = {};
@@ -39,6 +39,11 @@ export async function outputsOfRun(
   return fault === undefined
     ? { outputs: JSON.stringify(outputs satisfies Outputs) }
     : { error: `the outputs of the workflow cannot be published: ${fault}` };
+}
+
+function undamaged(error: unknown): string {
+  if (error instanceof SyntaxError) return "what is stored of the outputs of its tasks is damaged";
+  throw error;
 }
 
 function factsAtEnd(run: RunRecord, definition: WorkflowDefinition): RunFacts {

@@ -82,6 +82,11 @@ export class RunRetries {
           hint: `To run it from the beginning: cdktr runs retry ${id} --from-start`,
         });
       }
+      if (run.damage !== undefined) {
+        throw new UnprocessableError(`Run ${id} cannot be retried: ${run.damage}.`, {
+          hint: `To trigger a new run: cdktr run ${run.workflow_id}`,
+        });
+      }
       const definition = await tx.getDefinition(run.definition_hash);
       if (definition === null) throw unknownRun(id);
       const tasks = retry.from_start ? [] : await tx.listTaskRuns(id);

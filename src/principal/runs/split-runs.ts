@@ -29,7 +29,7 @@ import type { PlanNode } from "../../workflow/plan.ts";
 import type { Progress } from "../../workflow/progress.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { nextSlices } from "../../workflow/slices.ts";
-import { canTransition } from "../../workflow/status.ts";
+import { canTransition, isTerminal } from "../../workflow/status.ts";
 import { type Ending, isEnding } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { Definitions } from "./definitions.ts";
@@ -121,6 +121,10 @@ export class SplitRuns {
     const { workflow_instance_id: id } = run;
     const slice = await tx.getSlice(id, attempt.slice);
     if (slice === null) return run;
+    if (slice.damage !== undefined) {
+      await tx.endSlice(slice);
+      return this.#crash(tx, run, at, slice.damage);
+    }
     const ends = await this.#close(tx, run, attempt, slice, at, left);
     await tx.endSlice(slice);
     return this.#advance(tx, run, at, (progress) =>
@@ -339,12 +343,17 @@ export class SplitRuns {
     const changed = await this.#progress.change(tx, run);
     if (changed === null) {
       const isRead = (await this.#o.definitions.planOf(tx, run)) !== null;
-      const error = isRead ? "what is stored of its tasks is damaged" : "the stored definition is damaged";
-      await this.abandon(tx, run, { status: "CRASHED", error });
-      return this.#o.writing.end(tx, run, at, { status: "CRASHED", error });
+      const damage = isRead ? "what is stored of its tasks is damaged" : "the stored definition is damaged";
+      return this.#crash(tx, run, at, run.damage ?? damage);
     }
     const decisions = [...changed.at.decisions, ...tell(changed.at.progress, changed.at)];
     return this.#carryOut(tx, changed.run, changed.at, decisions, at);
+  }
+
+  /** Ends a run that cannot go on. */
+  async #crash(tx: OperationalTx, run: RunRecord, at: number, error: string): Promise<RunRecord> {
+    await this.abandon(tx, run, { status: "CRASHED", error });
+    return this.#o.writing.end(tx, run, at, { status: "CRASHED", error });
   }
 
   async #carryOut(
@@ -490,16 +499,18 @@ export class SplitRuns {
   }
 
   /** The next try of a task that polls is due: its slice waits for an agent again. */
-  async #wake(tx: OperationalTx, run: RunRecord, { task, data }: WaitRecord, at: number): Promise<void> {
-    const { workflow_instance_id: id } = run;
+  async #wake(tx: OperationalTx, run: RunRecord, wait: WaitRecord, at: number): Promise<void> {
+    const { workflow_instance_id: id, task } = wait;
     await tx.endWait(id, task);
-    const slice = await tx.getSlice(id, Number(JSON.parse(data).slice));
+    const going = wait.task_instance_id === null ? null : await tx.getTaskRun(id, wait.task_instance_id);
+    const slice = going === null ? null : await tx.getSlice(id, going.slice);
     if (slice?.state !== "ASLEEP") return;
     // First: a machine that has to be built must see the slice as it was.
-    await this.#advance(tx, run, at, (progress) => {
+    const present = await this.#advance(tx, run, at, (progress) => {
       progress.assigned([task]);
       return [];
     });
+    if (isTerminal(RUN_TRANSITIONS, present.status)) return;
     await tx.wakeSlice(slice, at);
     this.#o.writing.queued(tx);
   }

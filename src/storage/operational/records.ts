@@ -14,6 +14,8 @@ export interface RunRecord extends ListedRun {
   readonly event: Readonly<Record<string, string>> | null;
   /** JSON object: the outputs of its workflow, once it has COMPLETED; null for none. */
   readonly outputs: string | null;
+  /** What of this record cannot be read from the state, in words; it is empty here. Absent if all of it can be. */
+  readonly damage?: string;
 }
 
 /** A run without its parameters, event and outputs, which may be large. */
@@ -115,6 +117,8 @@ export interface SliceRecord {
   readonly queued_at_ms: number;
   /** Whether its tasks are hooks, which run when all others are over. */
   readonly is_hook: boolean;
+  /** Its tasks cannot be read from the state, in words; they are missing here. Absent if they can be. */
+  readonly damage?: string;
 }
 
 /** Something that a run, or a task of it, waits for, and that no agent has to do with. */

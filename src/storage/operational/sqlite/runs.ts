@@ -5,6 +5,7 @@ import { requireLegal } from "../legal.ts";
 import type { RecentStatus, RunIntentions, RunRecord } from "../store.ts";
 import { conflict, type Statements } from "./statements.ts";
 import { nextStatusId, writeRunStatus } from "./statuses.ts";
+import { textsOf } from "./stored-json.ts";
 
 type StoredRun = Omit<RunRecord, "params" | "event" | "queued" | "hooks_stopped"> & {
   params: string;
@@ -47,8 +48,15 @@ const nameOf = (run: RunRecord) => `run ${run.workflow_instance_id}`;
 
 /** Makes the record of a row, which is not used otherwise. */
 function toRun(row: StoredRun): RunRecord {
-  const event = row.event === null ? null : JSON.parse(row.event);
-  return Object.assign(row, { params: JSON.parse(row.params), event, ...flagsOf(row) });
+  const params = textsOf(row.params);
+  const event = row.event === null ? null : textsOf(row.event);
+  const damage =
+    params === null
+      ? { damage: "the stored parameters are damaged" }
+      : row.event !== null && event === null
+        ? { damage: "the stored event is damaged" }
+        : undefined;
+  return Object.assign(row, { params: params ?? {}, event, ...flagsOf(row) }, damage);
 }
 
 function flagsOf({ queued, hooks_stopped }: Pick<StoredRun, "queued" | "hooks_stopped">) {

@@ -3,6 +3,7 @@ import { requireLegal } from "../legal.ts";
 import type { RunRecord, SliceIntentions, SliceRecord } from "../store.ts";
 import { getRun } from "./runs.ts";
 import { conflict, type Statements } from "./statements.ts";
+import { listOf } from "./stored-json.ts";
 
 const COLUMNS =
   "workflow_instance_id, slice, tasks, needs, attempt, crashed_attempts, state, queued_at_ms, is_hook";
@@ -10,7 +11,9 @@ const COLUMNS =
 type StoredSlice = Omit<SliceRecord, "tasks" | "is_hook"> & { tasks: string; is_hook: number };
 
 function toSlice(row: StoredSlice): SliceRecord {
-  return { ...row, tasks: JSON.parse(row.tasks), is_hook: row.is_hook === 1 };
+  const tasks = listOf(row.tasks);
+  const damage = tasks === null ? { damage: `what is stored of slice ${row.slice} is damaged` } : undefined;
+  return { ...row, tasks: tasks ?? [], is_hook: row.is_hook === 1, ...damage };
 }
 
 export function getSlice(db: Statements, runId: string, slice: number): SliceRecord | null {
