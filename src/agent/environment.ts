@@ -71,7 +71,7 @@ export function runVariables(assignment: RunAssignment, streamId: string, direct
   const own: OwnVariables<"run"> = {
     CDKTR_WORKFLOW_ID: assignment.workflow_id,
     CDKTR_WORKFLOW_INSTANCE_ID: assignment.workflow_instance_id,
-    CDKTR_RUN_ATTEMPT: String(assignment.attempt),
+    CDKTR_RUN_ATTEMPT: String(assignment.run_attempt ?? assignment.attempt),
     CDKTR_SCHEDULED_TIME: new Date(scheduled).toISOString(),
     CDKTR_RUN_DIRECTORY: directory,
     [AGENT_MARKER]: streamId,

@@ -83,6 +83,7 @@ export function resolved(
 
 /** What the run knows of itself: for a hook, also how its tasks have ended. */
 function factsFor(assignment: RunAssignment): RunFacts {
-  const facts = factsOf(assignment, assignment.workflow);
+  const { attempt, run_attempt = attempt } = assignment;
+  const facts = factsOf({ ...assignment, attempt: run_attempt }, assignment.workflow);
   return assignment.run === undefined ? facts : { ...facts, run: { ...facts.run, ...assignment.run } };
 }

@@ -71,6 +71,11 @@ export function expectedSlices(plan: Plan): NextSlice[] {
   }
 }
 
+/** Whether a slice is a task that polls, which is a slice by itself. */
+export function isPoll(plan: Plan, { tasks }: { readonly tasks: readonly string[] }): boolean {
+  return tasks.some((task) => plan.node(task)?.polls === true);
+}
+
 function sliceOf(nodes: readonly PlanNode[], placement: Placement): NextSlice {
   return {
     tasks: nodes.map((node) => node.id),

@@ -734,9 +734,9 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       const asleep = await store.transact((tx) => tx.sleepSlice(slice));
       expect(asleep.state).toBe("ASLEEP");
       const woken = await store.transact((tx) => tx.wakeSlice(asleep, 6000));
-      expect(woken).toMatchObject({ state: "QUEUED", attempt: 3, crashed_attempts: 1, queued_at_ms: 6000 });
+      expect(woken).toMatchObject({ state: "QUEUED", attempt: 3, crashed_attempts: 0, queued_at_ms: 6000 });
       expect(await store.read((tx) => tx.getSlice("split", 1))).toEqual(woken);
-      expect((await store.read((tx) => runOf(tx, "split"))).attempt).toBe(3);
+      expect((await store.read((tx) => runOf(tx, "split"))).attempt).toBe(2);
       await store.transact((tx) => tx.endSlice(woken));
       expect(await store.read((tx) => tx.listSlices("split", "open"))).toHaveLength(2);
       expect(await store.read((tx) => tx.listSlices("split", "all"))).toHaveLength(3);

@@ -148,6 +148,8 @@ export const RunAssignment = z.object({
   workflow: WorkflowDefinition,
   /** For hooks: how the other tasks of the run have ended. */
   run: RunOutcome.optional(),
+  /** The attempt of the run, of a task that polls: each of its tries is an attempt at the slice. By default `attempt`. */
+  run_attempt: z.number().int().positive().optional(),
   /** Tasks that poll and go on with their next try: the task run, its tries so far, and the time since the first one, ms. */
   continues: z
     .record(

@@ -17,17 +17,27 @@ import type { TaskDefinition, WorkflowDefinition } from "../../workflow/model.ts
 import { neededBy, type Plan, type PlanNode } from "../../workflow/plan.ts";
 import type { Progress } from "../../workflow/progress.ts";
 import { storedSecretsOf } from "../../workflow/secrets.ts";
+import { isPoll } from "../../workflow/slices.ts";
 import type { Ending } from "../../workflow/task-state.ts";
 import type { SecretStore } from "../secrets/secret-store.ts";
 import type { Definitions } from "./definitions.ts";
 import type { ProgressOfRuns, RunProgress } from "./progress-of-runs.ts";
+import { stopOf } from "./stopped.ts";
 
 /** The tasks can be given to no agent, now or later. */
 export class UnassignableError extends CdktrError {}
 
 type Part = Pick<
   RunAssignment,
-  "workflow" | "completed_tasks" | "tasks" | "results" | "items" | "item_results" | "run" | "continues"
+  | "workflow"
+  | "completed_tasks"
+  | "tasks"
+  | "results"
+  | "items"
+  | "item_results"
+  | "run"
+  | "continues"
+  | "run_attempt"
 >;
 type ItemResults = NonNullable<RunAssignment["item_results"]>;
 type Results = NonNullable<RunAssignment["results"]>;
@@ -66,10 +76,7 @@ export class Assignments {
     const secret_variables = this.#secretVariables();
     const stored = storedSecretsOf(part.workflow, tasksOf(part));
     // An agent that has to confirm it is told with the confirmation to stop, before it starts anything.
-    const isStopped =
-      slice?.is_hook === true
-        ? run.hooks_stopped
-        : run.cancel_requested_at_ms !== null || run.timed_out_at_ms !== null;
+    const isStopped = stopOf(run, slice?.is_hook) !== null;
     const left = slice === null && attempt.attempt > 1 ? await tx.timeLeft(run) : null;
     return {
       workflow_id: run.workflow_id,
@@ -185,7 +192,7 @@ export class Assignments {
       ...(Object.keys(items).length === 0 ? {} : { items }),
       ...(Object.keys(item_results).length === 0 ? {} : { item_results }),
       ...(slice.is_hook ? outcomeOf(at.progress) : {}),
-      ...(slice.attempt > 1 ? await this.#continued(tx, at.plan, slice, attempt) : {}),
+      ...(slice.attempt > 1 ? await this.#continued(tx, at.plan, run, slice, attempt) : {}),
     };
   }
 
@@ -193,14 +200,17 @@ export class Assignments {
   async #continued(
     tx: OperationalTx,
     plan: Plan,
+    run: RunRecord,
     slice: SliceRecord,
     { assigned_at_ms: now }: AttemptRecord,
-  ): Promise<Pick<Part, "continues">> {
-    if (!slice.tasks.some((task) => plan.node(task)?.polls === true)) return {};
+  ): Promise<Pick<Part, "continues" | "run_attempt">> {
+    if (!isPoll(plan, slice)) return {};
+    const run_attempt = run.attempt;
     const tasks = await tx.listOpenTasks(slice.workflow_instance_id, slice.slice);
     const going = tasks.filter(({ status, attempt }) => status === "WAITING" && attempt === slice.attempt);
-    if (going.length === 0) return {};
+    if (going.length === 0) return { run_attempt };
     return {
+      run_attempt,
       continues: Object.fromEntries(
         going.map(({ task_id, task_instance_id, task_attempt, started_at_ms }) => [
           task_id,

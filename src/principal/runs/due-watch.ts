@@ -11,7 +11,7 @@ import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { RunChanges } from "./run-changes.ts";
 
-/** Number of waits that are ended before the next look. */
+/** Number of waits that are ended before the next look, in one commit: others must not wait for it for long. */
 const BATCH = 100;
 /** The longest time between two looks at the clock, ms. */
 const LONGEST_SLEEP_MS = 1000;
@@ -68,13 +68,12 @@ export class DueWatch extends BackgroundService<{ looked: undefined }> {
   async #end(): Promise<void> {
     const { store, log } = this.#o;
     try {
-      const failures: unknown[] = [];
-      for (const wait of await store.read((tx) => tx.dueWaits(this.clock.now(), BATCH))) {
-        if (this.isStopping) return;
-        // One that cannot go on does not hold up the others.
-        await this.#due(wait).catch((error) => failures.push(error));
-      }
-      if (failures.length > 0) throw failures[0];
+      const waits = await store.read((tx) => tx.dueWaits(this.clock.now(), BATCH));
+      if (this.isStopping) return;
+      // At once, so that they share a commit. One that cannot go on does not hold up the others.
+      const ended = await Promise.allSettled(waits.map((wait) => this.#due(wait)));
+      const failure = ended.find(({ status }) => status === "rejected");
+      if (failure?.status === "rejected") throw failure.reason;
       // What is added while this is read is not forgotten.
       this.#nextMs = null;
       const next = await store.read((tx) => tx.nextDueWait());

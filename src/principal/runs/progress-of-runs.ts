@@ -19,6 +19,7 @@ import { type AgentFacts, factsOf, type RunFacts } from "../../workflow/run-fact
 import type { RunStatus } from "../../workflow/status.ts";
 import { isEnding } from "../../workflow/task-state.ts";
 import type { Definitions } from "./definitions.ts";
+import { stopOf } from "./stopped.ts";
 
 /** How far a run has got. */
 export interface RunProgress {
@@ -192,12 +193,11 @@ export class ProgressOfRuns {
       for (const { task } of await tx.listWaits(run.workflow_instance_id)) progress.waits(task);
     }
     if (run.hooks_stopped) progress.stopHooks();
+    const stop = stopOf(run);
     const decisions =
-      run.cancel_requested_at_ms !== null
-        ? progress.stop("cancelled")
-        : run.timed_out_at_ms !== null
-          ? progress.stop("timed out", timeoutText(definition))
-          : progress.begin();
+      stop === null
+        ? progress.begin()
+        : progress.stop(stop, stop === "timed out" ? timeoutText(definition) : null);
     return { definition, plan, progress, items, placements: new Map(), agents, published, decisions };
   }
 

@@ -37,6 +37,7 @@ import type { ProgressOfRuns } from "./progress-of-runs.ts";
 import { type ReportTime, timeOf } from "./report-time.ts";
 import { limited, newTaskRun, RunWriting, type RunWritingOptions } from "./run-writing.ts";
 import { type Leftover, SplitRuns } from "./split-runs.ts";
+import { stopOf } from "./stopped.ts";
 import { startNote } from "./waits.ts";
 
 /** What {@link RunChanges} needs. */
@@ -327,13 +328,11 @@ export class RunChanges {
     const slice = attempt.slice === 0 ? null : await tx.getSlice(run.workflow_instance_id, attempt.slice);
     const wasHeld = attempt.lease === "HELD";
     const now = this.#o.clock.now();
-    // Hooks run although the run was stopped, until they are stopped themselves.
-    const isHook = slice?.is_hook === true;
-    const isCancelled = isHook ? run.hooks_stopped : run.cancel_requested_at_ms !== null;
-    const status = isCancelled ? "CANCELLED" : "CRASHED";
-    await this.#closeTasks(tx, { run, attempt }, status, reason);
+    const stop = stopOf(run, slice?.is_hook);
+    const status = stop === "cancelled" ? "CANCELLED" : "CRASHED";
     const step = { status, error: reason } as const;
-    if (isCancelled || (run.timed_out_at_ms !== null && !isHook)) {
+    if (stop !== null) {
+      await this.#closeTasks(tx, { run, attempt }, status, reason);
       const ended = await this.#give(tx, { run, attempt }, lease, now, step);
       return { run: ended, isQueued: false };
     }
@@ -352,13 +351,18 @@ export class RunChanges {
         : tookTwo && definition?.failover !== "never"
           ? `${reason}; two agents in a row were lost while they had this run, so it is not given to a third`
           : reason;
+    const isTry = again && slice !== null && (await this.#split.polls(tx, run, slice));
+    if (!isTry) await this.#closeTasks(tx, { run, attempt }, status, reason);
     if (!again) {
       const ended = await this.#give(tx, { run, attempt }, lease, now, { status, error, crashed_attempts });
       return { run: ended, isQueued: false };
     }
     await tx.transitionLease(attempt, { lease, status, finished_at_ms: now, error: reason });
     if (slice !== null)
-      return { run: await this.#split.requeue(tx, run, slice, crashed_attempts, error), isQueued: true };
+      return {
+        run: await this.#split.requeue(tx, run, slice, crashed_attempts, error, isTry),
+        isQueued: true,
+      };
     const status_at_ms = Math.max(run.status_at_ms, now);
     // The next attempt goes through the state machine again.
     const crashed = await tx.transitionRun(run, { status, error, crashed_attempts, status_at_ms });
@@ -396,16 +400,19 @@ export class RunChanges {
     return this.#split.sliceOver(tx, run, attempt, at, { status, error: error ?? "it crashed" });
   }
 
-  /** Whether an earlier attempt was held by another agent that was lost with it. */
+  /** Whether an earlier attempt, since one that its agent ended, was held by another agent that was lost with it. */
   async #lostOthers(tx: OperationalTx, attempt: AttemptRecord): Promise<boolean> {
     const attempts = await tx.listAttempts(attempt.workflow_instance_id, attempt.slice);
-    return attempts.some(
-      (other) =>
-        other.attempt < attempt.attempt &&
-        other.agent_id !== attempt.agent_id &&
-        other.started_at_ms !== null &&
-        isLoss(other.error),
-    );
+    const ended = attempts.findLastIndex(({ lease }) => lease === "RELEASED");
+    return attempts
+      .slice(ended + 1)
+      .some(
+        (other) =>
+          other.attempt < attempt.attempt &&
+          other.agent_id !== attempt.agent_id &&
+          other.started_at_ms !== null &&
+          isLoss(other.error),
+      );
   }
 
   /**
@@ -534,14 +541,14 @@ export class RunChanges {
     const finished_at_ms = Math.max(attempt.started_at_ms ?? 0, at);
     const isOfHooks = (await tx.getSlice(run.workflow_instance_id, attempt.slice))?.is_hook === true;
     // Nobody asked for it: whoever stopped the agent's part wants the run stopped. The run must know before its tasks are over.
-    const isForAll = status === "CANCELLED" && !isOfHooks && !isStopped(run);
+    const isForAll = status === "CANCELLED" && !isOfHooks && !isAnyStopped(run);
     if (isForAll) await this.#split.cancel(tx, run);
     const present = isForAll ? ((await tx.getRun(run.workflow_instance_id)) ?? run) : run;
     const step = { lease: "RELEASED", status, finished_at_ms, error, log_stream_id, log_seq } as const;
     await tx.transitionLease(attempt, step);
     const next = await this.#split.sliceOver(tx, present, attempt, at, left);
     if (status !== "CANCELLED" || isTerminal(RUN_TRANSITIONS, next.status)) return;
-    if (!isStopped(next)) await this.#split.cancel(tx, next);
+    if (!isAnyStopped(next)) await this.#split.cancel(tx, next);
   }
 
   /** Ends a run, and its newest attempt if there is one. */
@@ -624,6 +631,6 @@ function isLoss(reason: string | null): boolean {
 }
 
 /** Whether its tasks, or its hooks, are being stopped. */
-function isStopped(run: RunRecord): boolean {
-  return run.cancel_requested_at_ms !== null || run.timed_out_at_ms !== null || run.hooks_stopped;
+function isAnyStopped(run: RunRecord): boolean {
+  return stopOf(run) !== null || stopOf(run, true) !== null;
 }

@@ -28,7 +28,7 @@ import type { Placement } from "../../workflow/placement.ts";
 import type { PlanNode } from "../../workflow/plan.ts";
 import type { Progress } from "../../workflow/progress.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
-import { nextSlices } from "../../workflow/slices.ts";
+import { isPoll, nextSlices } from "../../workflow/slices.ts";
 import { canTransition, isTerminal } from "../../workflow/status.ts";
 import { type Ending, isEnding } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
@@ -40,6 +40,7 @@ import { placed } from "./placing.ts";
 import { isTold, keepWithin, type ProgressOfRuns, type RunProgress } from "./progress-of-runs.ts";
 import { beginWait, configOf } from "./run-kinds.ts";
 import { limited, newNodeRun, type RunWriting } from "./run-writing.ts";
+import { stopOf } from "./stopped.ts";
 
 /** How those tasks of a slice end whose end its agent did not report. */
 export interface Leftover {
@@ -58,6 +59,9 @@ export interface SplitRunsOptions {
   readonly progress: ProgressOfRuns;
   readonly writing: RunWriting;
 }
+
+/** Why a task ends whose agent contradicts itself. */
+const NO_TRY = "its agent reported that it waits for its next try, but nothing about a try";
 
 /** Changes split runs. */
 export class SplitRuns {
@@ -82,6 +86,12 @@ export class SplitRuns {
     { workflow_instance_id, slice }: AttemptRecord,
   ): Promise<ReadonlySet<string>> {
     return new Set((await tx.getSlice(workflow_instance_id, slice))?.tasks);
+  }
+
+  /** Whether a slice is a task that polls: each attempt at it is a try. */
+  async polls(tx: OperationalTx, run: RunRecord, slice: SliceRecord): Promise<boolean> {
+    const plan = await this.#o.definitions.planOf(tx, run);
+    return plan !== null && isPoll(plan, slice);
   }
 
   /** An agent reports about a task. If it is over, what depends on it starts or is skipped, although its slice goes on. */
@@ -135,6 +145,7 @@ export class SplitRuns {
   /**
    * Puts the slice of an attempt that crashed back into the queue. If no agent executes any other part of the run, the run crashes with it,
    * and waits again.
+   * @param isTry it was a try of a task that polls, which goes on with the next one
    */
   async requeue(
     tx: OperationalTx,
@@ -142,8 +153,17 @@ export class SplitRuns {
     slice: SliceRecord,
     crashedAttempts: number,
     reason: string,
+    isTry: boolean,
   ): Promise<RunRecord> {
     const now = this.#o.clock.now();
+    if (isTry) {
+      for (const task of await tx.listOpenTasks(slice.workflow_instance_id, slice.slice))
+        if (task.status !== "WAITING")
+          await this.#o.writing.setTask(tx, run, null, task, task.status, now, {
+            status: "WAITING",
+            error: reason,
+          });
+    }
     const { workflow_instance_id: id } = run;
     const open = await tx.listSlices(id, "open");
     let present = run;
@@ -158,7 +178,7 @@ export class SplitRuns {
     // First: a machine that has to be built must see the slice as it was.
     await this.#takeBack(tx, present, slice, now, new Set(disturbed));
     await tx.forgetCompleted(slice, disturbed);
-    await tx.requeueSlice(slice, crashedAttempts, now);
+    await tx.requeueSlice(slice, crashedAttempts, now, isTry ? crashedAttempts + 1 : undefined);
     this.#o.writing.queued(tx);
     return (await tx.getRun(id)) ?? present;
   }
@@ -245,10 +265,8 @@ export class SplitRuns {
   /** Takes everything away from agents and from the queue: the run ends now, whatever the machine thinks. */
   async abandon(tx: OperationalTx, run: RunRecord, left: Leftover): Promise<void> {
     const now = this.#o.clock.now();
-    for (const { kind, task } of await tx.listWaits(run.workflow_instance_id)) {
-      if (kind === "poll") await this.#endPoll(tx, run, task, now, left);
-      else await this.#endWait(tx, run, task, now, left);
-    }
+    for (const { task } of await tx.listWaits(run.workflow_instance_id))
+      await this.#endWait(tx, run, task, now, left);
     for (const slice of await tx.listSlices(run.workflow_instance_id, "open")) {
       const attempt = slice.state === "LEASED" ? await tx.getAttempt(slice) : null;
       if (attempt !== null) {
@@ -323,10 +341,10 @@ export class SplitRuns {
             : { status, error },
         );
     }
-    for (const task of slice.tasks) {
-      if (ends.has(task)) continue;
-      const node = (await this.#progress.of(tx, run))?.progress.node(task);
-      const fresh = newNodeRun(run, task, node, attempt, at);
+    const silent = slice.tasks.filter((task) => !ends.has(task));
+    const progress = silent.length === 0 ? undefined : (await this.#progress.of(tx, run))?.progress;
+    for (const task of silent) {
+      const fresh = newNodeRun(run, task, progress?.node(task), attempt, at);
       await writing.setTask(tx, run, attempt.agent_id, fresh, null, at, { status, error });
       ends.set(task, { status, error });
     }
@@ -388,8 +406,8 @@ export class SplitRuns {
           const { task: id, status, reason: error, isAllowed } = decision;
           const node = progress.node(id);
           const change = { status, error, allowed: isAllowed ? 1 : 0 } as const;
-          if (node?.waits !== undefined && (await this.#endWait(tx, run, id, at, change))) break;
-          if (node?.polls === true && (await this.#endPoll(tx, run, id, at, change))) break;
+          const hasRow = node?.waits !== undefined || node?.polls === true;
+          if (hasRow && (await this.#endWait(tx, run, id, at, change))) break;
           const task = newNodeRun(run, id, node, { slice: 0, attempt: run.attempt }, at);
           await this.#o.writing.setTask(tx, run, null, task, null, at, change);
           break;
@@ -474,20 +492,28 @@ export class SplitRuns {
    */
   async sleeps(tx: OperationalTx, run: RunRecord, attempt: AttemptRecord, at: number): Promise<RunRecord> {
     const { workflow_instance_id } = run;
+    const stop = stopOf(run);
+    if (stop !== null)
+      return this.sliceOver(tx, run, attempt, at, { status: "CANCELLED", error: stopReason(stop) });
     const slice = await tx.getSlice(workflow_instance_id, attempt.slice);
     const [task] = await tx.listOpenTasks(workflow_instance_id, attempt.slice);
-    const isStopped = run.cancel_requested_at_ms !== null || run.timed_out_at_ms !== null;
-    if (isStopped || slice === null || task?.status !== "WAITING") {
-      const kind = run.cancel_requested_at_ms === null ? "timed out" : "cancelled";
-      return this.sliceOver(tx, run, attempt, at, { status: "CANCELLED", error: stopReason(kind) });
-    }
+    if (slice === null || task === undefined || !(await this.polls(tx, run, slice)))
+      return this.sliceOver(tx, run, attempt, at, { status: "CRASHED", error: NO_TRY });
     await tx.sleepSlice(slice);
     const { task_id, task_instance_id } = task;
-    const due_ms = task.due_ms ?? at;
+    const definition = await this.#o.definitions.of(tx, run);
+    const { every_ms = 0 } = definition?.tasks.find(({ id }) => id === task_id)?.repeat ?? {};
+    const due_ms = task.due_ms ?? at + every_ms;
+    // The report of that was lost with a disk.
+    if (task.status !== "WAITING")
+      await this.#o.writing.setTask(tx, run, attempt.agent_id, task, task.status, at, {
+        status: "WAITING",
+        due_ms,
+      });
     const wait = {
       kind: "poll",
       due_ms,
-      data: JSON.stringify({ slice: slice.slice }),
+      data: "{}",
       since_ms: at,
     } as const;
     await tx.addWait({ ...wait, workflow_instance_id, task: task_id, task_instance_id });
@@ -513,24 +539,6 @@ export class SplitRuns {
     if (isTerminal(RUN_TRANSITIONS, present.status)) return;
     await tx.wakeSlice(slice, at);
     this.#o.writing.queued(tx);
-  }
-
-  /** Ends the task run of a task that polls, between two of its tries. Returns whether there is one. */
-  async #endPoll(
-    tx: OperationalTx,
-    run: RunRecord,
-    taskId: string,
-    at: number,
-    end: { readonly status: Ending; readonly error: string | null },
-  ): Promise<boolean> {
-    const { workflow_instance_id: id } = run;
-    await tx.endWait(id, taskId);
-    const task = (await tx.listOpenTasks(id)).find(({ task_id }) => task_id === taskId);
-    if (task?.status !== "WAITING") return false;
-    const slice = await tx.getSlice(id, task.slice);
-    if (slice?.state === "ASLEEP") await tx.endSlice(slice);
-    await this.#o.writing.setTask(tx, run, null, task, task.status, at, end);
-    return true;
   }
 
   /** A run begins without an agent. */
@@ -575,7 +583,7 @@ export class SplitRuns {
     return limited(tx, begun, definition.timeout_ms, this.#o.events);
   }
 
-  /** Ends the task run of a task that waits. Returns whether it waited. */
+  /** Ends the task run of a task that waits, also between two of its tries. Returns whether there is one. */
   async #endWait(
     tx: OperationalTx,
     run: RunRecord,
@@ -585,10 +593,15 @@ export class SplitRuns {
   ): Promise<boolean> {
     const { workflow_instance_id: id } = run;
     const wait = await tx.getWait(id, taskId);
-    if (wait === null) return false;
-    await tx.endWait(id, taskId);
-    const task = wait.task_instance_id === null ? null : await tx.getTaskRun(id, wait.task_instance_id);
-    if (task === null || isEnding(task.status)) return false;
+    if (wait !== null) await tx.endWait(id, taskId);
+    // One whose next try waits for an agent has no wait any more.
+    const task =
+      wait?.task_instance_id == null
+        ? (await tx.listOpenTasks(id)).find((open) => nodeId(open.task_id, open.item_key) === taskId)
+        : await tx.getTaskRun(id, wait.task_instance_id);
+    if (task?.status !== "WAITING") return false;
+    const slice = task.slice === 0 ? null : await tx.getSlice(id, task.slice);
+    if (slice?.state === "ASLEEP") await tx.endSlice(slice);
     await this.#o.writing.setTask(tx, run, null, task, task.status, at, end);
     return true;
   }

@@ -33,7 +33,7 @@ export interface ListedRun {
   readonly trigger_depth: number;
   readonly created_at_ms: number;
   readonly status: RunStatus;
-  /** Number of the newest attempt, 1-based. No slice of a split run has a higher one. */
+  /** Number of the newest attempt, 1-based. No slice of a split run has a higher one, except those of tasks that poll: their tries count there. */
   readonly attempt: number;
   /** Number of attempts that crashed and may have started: these are limited. Each slice of a split run counts its own. */
   readonly crashed_attempts: number;

@@ -240,11 +240,22 @@ export interface WaitIntentions {
 export interface SliceIntentions {
   /** Queues further slices of a split run. */
   addSlices(run: RunRecord, slices: readonly NewSlice[], nowMs: number): Promise<void>;
-  /** Puts a slice whose attempt is over back into its place in the queue, as the next attempt. */
-  requeueSlice(slice: SliceRecord, crashedAttempts: number, nowMs: number): Promise<SliceRecord>;
-  /** The attempt at a slice is over, and its task, a poll, waits for its next try. */
+  /**
+   * Puts a slice whose attempt is over back into its place in the queue, as the next attempt. A task run that waits goes on in that.
+   * @param runAttempt the attempt of the run then, unless it has a higher one; by default that of the slice
+   */
+  requeueSlice(
+    slice: SliceRecord,
+    crashedAttempts: number,
+    nowMs: number,
+    runAttempt?: number,
+  ): Promise<SliceRecord>;
+  /** The attempt at a slice is over, and its task, a poll, waits for its next try. Earlier crashes do not count any more. */
   sleepSlice(slice: SliceRecord): Promise<SliceRecord>;
-  /** The next try of a poll is due: its slice goes back into its place in the queue, as the next attempt, and its task run goes on in that. */
+  /**
+   * The next try of a poll is due: its slice goes back into its place in the queue, as the next attempt, and its task run goes on in that.
+   * Earlier attempts are removed, except the last one and the newest in each log stream. The attempt of the run stays.
+   */
   wakeSlice(slice: SliceRecord, nowMs: number): Promise<SliceRecord>;
   /** Ends a slice. */
   endSlice(slice: SliceRecord): Promise<void>;

@@ -10,6 +10,7 @@ import type {
 } from "../store.ts";
 import { TASK_STATE_COLUMNS } from "./leases.ts";
 import type { Statements } from "./statements.ts";
+import { listOf } from "./stored-json.ts";
 
 const ITEMS = "task_runs INDEXED BY task_runs_items";
 /** The newest task run of each item: one that COMPLETED does not run again. */
@@ -55,8 +56,27 @@ const OUTPUTS = `SELECT task_id, item_key, item_index, outputs FROM ${ITEMS}
   WHERE workflow_instance_id = ? AND task_id = ? AND item_index > ? AND item_key IS NOT NULL AND status = 'COMPLETED' AND outputs IS NOT NULL
   GROUP BY item_index ORDER BY item_index LIMIT ?`;
 
+type KnownItems = ReadonlyMap<string, { readonly key: string; readonly index: number }>;
+
+/** The items of a fan-out by the ids of their nodes; none if they are damaged. @param json as stored */
+function parsedItems(task: string, json: string): KnownItems {
+  try {
+    const items = JSON.parse(json) as { key: string }[];
+    return new Map(items.map(({ key }, index) => [nodeId(task, key), { key, index }]));
+  } catch {
+    return new Map();
+  }
+}
+
 /** The operations of a unit of work on fan-outs. */
 export function itemIntentions(db: Statements): ItemIntentions {
+  // Asked at each heartbeat until the last of them has stopped.
+  let last = { task: "", json: "", items: new Map() as KnownItems };
+  const itemsOf = (task: string, json: string): KnownItems => {
+    if (last.task !== task || last.json !== json) last = { task, json, items: parsedItems(task, json) };
+    return last.items;
+  };
+
   return {
     async putFanOut(runId, taskId, items) {
       db.run(
@@ -149,10 +169,11 @@ export function itemIntentions(db: Statements): ItemIntentions {
     async itemsToStop(agentId) {
       const rows = db.all<AttemptOfCut>(CUT, agentId);
       return rows.flatMap(({ task_id, tasks, items, ...attempt }) => {
-        const inSlice = new Set<string>(JSON.parse(tasks));
-        const found = (JSON.parse(items) as { key: string }[]).flatMap(({ key }, index) =>
-          inSlice.has(nodeId(task_id, key)) ? [{ task_id, key, index }] : [],
-        );
+        const known = itemsOf(task_id, items);
+        const found = (listOf(tasks) ?? []).flatMap((id) => {
+          const item = known.get(id);
+          return item === undefined ? [] : [{ task_id, ...item }];
+        });
         return found.length === 0 ? [] : [{ ...attempt, items: found }];
       });
     },

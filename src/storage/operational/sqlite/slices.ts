@@ -62,6 +62,16 @@ const nameOf = ({ slice, workflow_instance_id }: SliceRecord) =>
 
 /** The operations of a unit of work on slices. */
 export function sliceIntentions(db: Statements): SliceIntentions {
+  /** A task run that waits goes on in the next attempt. */
+  const continueTask = ({ workflow_instance_id: id, slice, attempt }: SliceRecord) =>
+    db.run(
+      "UPDATE task_runs SET attempt = ? WHERE workflow_instance_id = ? AND slice = ? AND slice > 0 AND attempt = ? AND status = 'WAITING'",
+      attempt + 1,
+      id,
+      slice,
+      attempt,
+    );
+
   return {
     async addSlices(run, slices, nowMs) {
       for (const { slice, tasks, needs, is_hook = false } of slices) {
@@ -79,7 +89,7 @@ export function sliceIntentions(db: Statements): SliceIntentions {
       }
     },
 
-    async requeueSlice(slice, crashedAttempts, nowMs) {
+    async requeueSlice(slice, crashedAttempts, nowMs, runAttempt = slice.attempt + 1) {
       requireLegal("slice", slice.state, "QUEUED");
       const { workflow_instance_id: id } = slice;
       const next: SliceRecord = {
@@ -107,16 +117,21 @@ export function sliceIntentions(db: Statements): SliceIntentions {
            SELECT count(*) FROM task_runs WHERE workflow_instance_id = ?2 AND slice = ?3 AND slice > 0 AND attempt = ?4 AND item_key IS NULL
              AND status IN ('FAILED', 'CRASHED', 'CANCELLED', 'SKIPPED'))
          WHERE workflow_instance_id = ?2`,
-        next.attempt,
+        runAttempt,
         id,
         slice.slice,
         slice.attempt,
       );
+      continueTask(slice);
       return next;
     },
 
     async sleepSlice(slice) {
-      return changeState(db, slice, "ASLEEP");
+      const asleep = changeState(db, slice, "ASLEEP");
+      if (slice.crashed_attempts === 0) return asleep;
+      const update = "UPDATE slices SET crashed_attempts = 0 WHERE workflow_instance_id = ? AND slice = ?";
+      db.run(update, slice.workflow_instance_id, slice.slice);
+      return { ...asleep, crashed_attempts: 0 };
     },
 
     async wakeSlice(slice, nowMs) {
@@ -130,14 +145,16 @@ export function sliceIntentions(db: Statements): SliceIntentions {
         id,
         number,
       );
-      db.run("UPDATE runs SET attempt = max(attempt, ?) WHERE workflow_instance_id = ?", next.attempt, id);
       db.run(
-        "UPDATE task_runs SET attempt = ? WHERE workflow_instance_id = ? AND slice = ? AND slice > 0 AND attempt = ? AND status = 'WAITING'",
-        next.attempt,
+        `DELETE FROM slice_attempts WHERE workflow_instance_id = ?1 AND slice = ?2 AND attempt < ?3 AND lease NOT IN ('OFFERED', 'HELD')
+           AND EXISTS (SELECT 1 FROM slice_attempts AS later WHERE later.workflow_instance_id = ?1 AND later.slice = ?2
+             AND later.attempt > slice_attempts.attempt AND later.agent_id = slice_attempts.agent_id
+             AND later.log_stream_id IS slice_attempts.log_stream_id)`,
         id,
         number,
         attempt,
       );
+      continueTask(slice);
       return next;
     },
 
