@@ -4,6 +4,7 @@
  */
 import { plainText } from "./foreign-text.ts";
 import { Canvas, DOWN, type GraphLine, type GraphSpan, UP } from "./graph-canvas.ts";
+import { type FoldOptions, foldTasks } from "./graph-fold.ts";
 import { type Box, centerOf, type Item, type ItemNet, layOut, netsOf } from "./graph-layout.ts";
 import { fill, fit, width as widthOf } from "./text.ts";
 
@@ -16,6 +17,8 @@ export interface GraphTask {
   readonly depends: readonly string[];
   /** Row of its box, starting from 0; greater than the rows of its dependencies. */
   readonly depth: number;
+  /** Shown instead of its id. */
+  readonly label?: string | undefined;
   /** Shown before the id, such as a status symbol. */
   readonly symbol?: string | undefined;
   /** Shown after the id if all of them fit, such as where the task ran. */
@@ -26,6 +29,8 @@ export interface GraphTask {
 export interface GraphOptions {
   /** Available columns; 100 by default. */
   readonly width?: number;
+  /** Folds a graph of very many tasks; without it, one that cannot be drawn becomes a list. */
+  readonly fold?: FoldOptions;
 }
 
 /** Options for the drawing as one text. */
@@ -36,6 +41,16 @@ export interface DrawOptions extends GraphOptions {
 
 /** With more tasks a drawing is useless, so a list is shown. */
 const MOST_BOXES = 300;
+
+/** From so many tasks on, a drawing with more lines than that is folded. */
+const MANY_TASKS = 60;
+const TALLEST_OF_MANY = 48;
+/** Of a graph that is folded: the most tasks with a box of their own, and their longest names. */
+const MOST_KEPT = 16;
+const LONGEST_KEPT = 32;
+/** Columns that the box for the others takes about, and those of a box and a gap beside its label. */
+const WIDTH_OF_FOLD = 24;
+const BESIDE_LABEL = 6;
 
 /** Draws the graph as one text. */
 export function drawGraph(tasks: readonly GraphTask[], options: DrawOptions = {}): string {
@@ -70,9 +85,43 @@ export function graphLines(tasks: readonly GraphTask[], options: GraphOptions = 
       groups.map((group) => group.box),
       width,
     );
-    if (layers !== null) return draw(layers, new Map(groups.map((group) => [group.box.key, group])));
+    if (layers === null) continue;
+    const lines = draw(layers, new Map(groups.map((group) => [group.box.key, group])));
+    const isReadable = tasks.length < MANY_TASKS || lines.length <= TALLEST_OF_MANY;
+    if (options.fold === undefined || isReadable) return lines;
   }
-  return listLines(tasks, width);
+  return (options.fold && folded(tasks, width, options.fold)) ?? listLines(tasks, width);
+}
+
+/** The drawing with as many of the tasks that are worth a box as fit; null if not even the boxes for the others do. */
+function folded(tasks: readonly GraphTask[], width: number, fold: FoldOptions): GraphLine[] | null {
+  const kept = fittingTasks(tasks, fold.keep, width);
+  for (let keep = kept.length; ; keep = Math.floor(keep * 0.7)) {
+    const shown = foldTasks(tasks, new Set(kept.slice(0, keep)), fold.labelOf);
+    const groups = groupTasks(shown, dependentsOf(shown), false, LONGEST_KEPT, width - 4);
+    const boxes = groups.map((group) => group.box);
+    const layers = groups.length > MOST_BOXES ? null : layOut(boxes, width);
+    if (layers !== null) return draw(layers, new Map(groups.map((group) => [group.box.key, group])));
+    if (keep === 0) return null;
+  }
+}
+
+/** The first tasks of the list that fit into their rows, beside a box for the others. */
+function fittingTasks(tasks: readonly GraphTask[], ids: readonly string[], width: number): string[] {
+  const byId = new Map(tasks.map((task) => [task.id, task]));
+  const left = new Map<number, number>();
+  const fitting: string[] = [];
+  for (const id of ids) {
+    if (fitting.length === MOST_KEPT) break;
+    const task = byId.get(id);
+    if (task === undefined) continue;
+    const room =
+      (left.get(task.depth) ?? width - WIDTH_OF_FOLD) - widthOf(labelOf(task, LONGEST_KEPT)) - BESIDE_LABEL;
+    if (room < 0) continue;
+    left.set(task.depth, room);
+    fitting.push(id);
+  }
+  return fitting;
 }
 
 /** The dependents of each task, in the order of the tasks. */
@@ -150,7 +199,7 @@ function innerWidth(columns: readonly number[]): number {
 function labelOf(task: GraphTask, longest: number): string {
   const symbol = task.symbol === undefined ? "" : `${task.symbol} `;
   const note = task.note === undefined ? "" : ` ${plainText(task.note)}`;
-  return symbol + fit(plainText(task.id), longest - widthOf(symbol) - widthOf(note)) + note;
+  return symbol + fit(plainText(task.label ?? task.id), longest - widthOf(symbol) - widthOf(note)) + note;
 }
 
 function draw(layers: readonly Item[][], groups: ReadonlyMap<string, Group>): GraphLine[] {

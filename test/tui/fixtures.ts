@@ -21,7 +21,7 @@ export const NOW = Date.UTC(2026, 2, 4, 10, 0, 0);
 /** The next firings of the example with a schedule. */
 const FIRINGS = Array.from({ length: 5 }, (_, day) => Date.UTC(2026, 2, 5 + day, 2));
 
-function task(id: string, depends: string[] = []): TaskDefinition {
+export function task(id: string, depends: string[] = []): TaskDefinition {
   return {
     id,
     name: `Task ${id}`,

@@ -5,7 +5,8 @@ import { newEditor } from "../../src/tui/overlays/line-editor.ts";
 import { BOLD, DIM, INVERSE } from "../../src/tui/screen/style.ts";
 import { type Page, RUN_PANES, type State, WORKFLOW_PANES } from "../../src/tui/state.ts";
 import { drawScreen } from "../../src/tui/views/screen.ts";
-import { FANS, NOW, RUN, SHARED, state, WAITING } from "./fixtures.ts";
+import type { RunStatus } from "../../src/workflow/status.ts";
+import { FANS, NOW, RUN, SHARED, state, task, WAITING } from "./fixtures.ts";
 
 const SIZES = [
   [80, 24],
@@ -102,6 +103,59 @@ for (const [width, height] of SIZES) {
     });
   });
 }
+
+describe("200 tasks", () => {
+  const chains = Array.from({ length: 190 }, (_, i) => {
+    const [chain, step] = [Math.floor(i / 10), i % 10];
+    return task(`shop_${chain}_step_${step}`, [step === 0 ? "start" : `shop_${chain}_step_${step - 1}`]);
+  });
+  const ends = Array.from({ length: 8 }, (_, i) =>
+    task(
+      `region_${i}`,
+      Array.from({ length: 19 }, (_, chain) => `shop_${chain}_step_9`).filter((_, chain) => chain % 8 <= i),
+    ),
+  );
+  const tasks = [
+    task("start"),
+    ...chains,
+    ...ends,
+    task(
+      "publish",
+      ends.map(({ id }) => id),
+    ),
+  ];
+
+  for (const [width, height] of [
+    [80, 24],
+    [120, 40],
+  ] as const) {
+    test(`are readable at ${width}×${height}`, () => {
+      expect(tasks.length).toBe(200);
+      const id = RUN.workflow_instance_id;
+      const s = state(width, height, { kind: "run", id, pane: "graph" });
+      const [like] = RUN.tasks;
+      if (like === undefined || RUN.definition === null) throw new Error("the fixture has tasks");
+      const ended = (task_id: string, status: RunStatus) => ({ ...like, task_id, status });
+      s.data.runDetails = new Map([
+        [
+          id,
+          {
+            ...RUN,
+            definition: { ...RUN.definition, tasks },
+            tasks: tasks
+              .slice(0, 60)
+              .map((one, i) => ended(one.id, i === 47 ? "FAILED" : i % 10 > 5 ? "RUNNING" : "COMPLETED")),
+          },
+        ],
+      ]);
+      expect(`\n${drawScreen(s)}\n`).toMatchSnapshot();
+      s.lists[`tasks:${id}`] = {
+        ...{ selected: "shop_4_step_6", index: 110, top: 0, filter: "", sort: 0, reverse: false },
+      };
+      expect(`\n${drawScreen(s)}\n`).toMatchSnapshot();
+    });
+  }
+});
 
 test("every row is as wide as the screen, whatever is drawn and however small it is", () => {
   for (const page of Object.values(PAGES)) {
