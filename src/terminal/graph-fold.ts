@@ -2,7 +2,7 @@
  * Folds the graph of very many tasks: of each row only chosen tasks are kept, the others share one box, and rows without a chosen task
  * share one as well.
  */
-import type { GraphTask } from "./graph.ts";
+import type { GraphTask } from "./graph-task.ts";
 
 /** What is kept of a graph that has too many tasks to be drawn, and how the rest is named. */
 export interface FoldOptions {

@@ -6,24 +6,11 @@ import { plainText } from "./foreign-text.ts";
 import { Canvas, DOWN, type GraphLine, type GraphSpan, UP } from "./graph-canvas.ts";
 import { type FoldOptions, foldTasks } from "./graph-fold.ts";
 import { type Box, centerOf, type Item, type ItemNet, layOut, netsOf } from "./graph-layout.ts";
+import type { GraphTask } from "./graph-task.ts";
 import { fill, fit, width as widthOf } from "./text.ts";
 
 export type { GraphLine } from "./graph-canvas.ts";
-
-/** A task to draw. */
-export interface GraphTask {
-  readonly id: string;
-  /** Ids of its dependencies; all of them are among the tasks to draw. */
-  readonly depends: readonly string[];
-  /** Row of its box, starting from 0; greater than the rows of its dependencies. */
-  readonly depth: number;
-  /** Shown instead of its id. */
-  readonly label?: string | undefined;
-  /** Shown before the id, such as a status symbol. */
-  readonly symbol?: string | undefined;
-  /** Shown after the id if all of them fit, such as where the task ran. */
-  readonly note?: string | undefined;
-}
+export type { GraphTask } from "./graph-task.ts";
 
 /** Options of a drawing. */
 export interface GraphOptions {

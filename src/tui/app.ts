@@ -8,6 +8,7 @@ import { errorMessage } from "../errors.ts";
 import type { CurveClientKeys, PrincipalClient } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
 import { pause, Timer } from "../timer.ts";
+import { nodeId } from "../workflow/item-id.ts";
 import { perform } from "./actions.ts";
 import type { Effects } from "./effects.ts";
 import { itemsInSight } from "./feeds/item-feed.ts";
@@ -178,7 +179,7 @@ export class App implements Store {
         state.log.top = top;
         state.log.height = height;
       } else if (name === "help") {
-        if (state.overlay?.kind === "help") state.overlay.top = top;
+        if (state.overlay?.kind === "help" || state.overlay?.kind === "text") state.overlay.top = top;
       } else if (name in state.lists || !name.includes(":")) listState(state, name).top = top;
       if (name in state.scroll) state.scroll[name] = top;
     }
@@ -287,6 +288,8 @@ export class App implements Store {
         this.#feed.refresh(true);
         addToast(this.state, "Refreshing everything");
       },
+      showItemOutputs: (runId, taskId, index) =>
+        this.#inBackground(this.#showItemOutputs(runId, taskId, index)),
       loadOlderLines: () => {
         if (this.#logFeed !== undefined) this.#inBackground(this.#logFeed.loadOlder());
       },
@@ -303,6 +306,24 @@ export class App implements Store {
     // OSC 52: the terminal copies it to the clipboard of the machine the user sits at.
     this.#terminal.write(`\x1b]52;c;${Buffer.from(cut).toString("base64")}\x07`);
     addToast(this.state, `Copied ${what}`);
+  }
+
+  async #showItemOutputs(runId: string, taskId: string, index: number): Promise<void> {
+    try {
+      const [item] = await this.#client.listItems({
+        ...{ workflow_instance_id: runId, task_id: taskId, limit: 1, outputs: true, before_index: index + 1 },
+        ...(index === 0 ? {} : { after_index: index - 1 }),
+      });
+      this.update((state) => {
+        if (item?.outputs == null) addToast(state, "This item has published nothing.");
+        else {
+          const title = nodeId(taskId, item.item_key);
+          state.overlay = { kind: "text", title, text: JSON.stringify(item.outputs, null, 2), top: 0 };
+        }
+      });
+    } catch (error) {
+      this.update((state) => addToast(state, errorMessage(error), "bad"));
+    }
   }
 
   async #searchOlderLines(): Promise<void> {

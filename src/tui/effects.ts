@@ -8,6 +8,8 @@ export interface Effects {
   switchPrincipal(index: number): void;
   /** Refreshes everything at once. */
   refresh(): void;
+  /** Reads what an item of a fan-out published, and shows it. */
+  showItemOutputs(runId: string, taskId: string, index: number): void;
   /** Loads lines before the first one of the current log. */
   loadOlderLines(): void;
   /** Searches the lines before the first one for the current search text, and goes to the newest that has it. */

@@ -14,6 +14,7 @@ export function noData(): Data {
     eventsMissing: null,
     runDetails: new Map(),
     items: new Map(),
+    outputs: new Map(),
     workflowDetails: new Map(),
     detailErrors: new Map(),
   };

@@ -62,7 +62,8 @@ export function activeList(state: State): string | null {
     case "workflow":
       return page.pane === "runs" ? `runs:${page.id}` : page.pane === "graph" ? `graph:${page.id}` : null;
     case "run":
-      return page.pane === "log" || page.pane === "details" ? null : `tasks:${page.id}`;
+      if (page.pane === "log" || page.pane === "details") return null;
+      return `${page.pane === "outputs" ? "outputs" : "tasks"}:${page.id}`;
     case "logs":
       return null;
   }

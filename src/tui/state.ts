@@ -42,7 +42,7 @@ export type Tab = (typeof TABS)[number];
 
 export const WORKFLOW_PANES = ["overview", "graph", "source", "runs"] as const;
 export type WorkflowPane = (typeof WORKFLOW_PANES)[number];
-export const RUN_PANES = ["graph", "gantt", "tasks", "log", "details"] as const;
+export const RUN_PANES = ["graph", "gantt", "tasks", "log", "outputs", "details"] as const;
 export type RunPane = (typeof RUN_PANES)[number];
 
 /** The content of the screen below the tabs. */
@@ -96,6 +96,15 @@ export interface FanOutItems {
 /** Items of a fan-out that are read at once. */
 export const ITEMS_PER_PAGE = 200;
 
+/** What a run and its tasks published. */
+export interface RunOutputs {
+  /** Tells the state of the run in which they were read. */
+  readonly asOf: string;
+  readonly tasks: readonly { readonly id: string; readonly outputs: Readonly<Record<string, unknown>> }[];
+  /** The principal left those of the tasks out: there are too many. */
+  readonly leftOut: boolean;
+}
+
 /** What is known about the current principal. Cleared when another is chosen. */
 export interface Data {
   info: PrincipalInfo | null;
@@ -113,6 +122,8 @@ export interface Data {
   runDetails: ReadonlyMap<string, RunDetails>;
   /** The items of fan-outs, by {@link fanOutName}. */
   items: ReadonlyMap<string, FanOutItems>;
+  /** Outputs of runs whose outputs have been looked at, by id. */
+  outputs: ReadonlyMap<string, RunOutputs>;
   workflowDetails: ReadonlyMap<string, WorkflowDetails>;
   /** Errors by subject, "run ID" or "workflow ID". */
   detailErrors: ReadonlyMap<string, string>;

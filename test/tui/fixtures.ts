@@ -11,7 +11,7 @@ import type {
   WorkflowSummary,
 } from "../../src/contract/messages.ts";
 import { initialState } from "../../src/tui/initial-state.ts";
-import type { FanOutItems, Page, State } from "../../src/tui/state.ts";
+import type { FanOutItems, Page, RunOutputs, State } from "../../src/tui/state.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../src/workflow/model.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 
@@ -272,6 +272,19 @@ const ITEMS: FanOutItems = {
   error: null,
 };
 
+/** What its tasks published. */
+const OUTPUTS: RunOutputs = {
+  asOf: "",
+  tasks: [
+    {
+      id: "list",
+      outputs: { files: ["orders", "customers", "日本 データ"], total: 5000, note: "two\nlines" },
+    },
+    { id: "poll", outputs: { state: null } },
+  ],
+  leftOut: false,
+};
+
 const FANS_DEFINITION: WorkflowDefinition = {
   ...DEFINITION,
   params: {},
@@ -370,6 +383,7 @@ export function state(width: number, height: number, page?: Page): State {
       },
     ],
     eventsMissing: null,
+    outputs: new Map([[FANS.workflow_instance_id, OUTPUTS]]),
     items: new Map([[`${FANS.workflow_instance_id} load`, ITEMS]]),
     runDetails: new Map([RUN, SHARED, WAITING, FANS].map((one) => [one.workflow_instance_id, one])),
     workflowDetails: new Map([

@@ -23,6 +23,7 @@ function ui(page?: Parameters<typeof state>[2]) {
   const effects: Effects = {
     perform: (action) => void actions.push(action),
     switchPrincipal: note("switch"),
+    showItemOutputs: note("outputs of"),
     refresh: note("refresh"),
     loadOlderLines: note("older"),
     searchOlderLines: note("search older"),
@@ -394,5 +395,48 @@ describe("fan-outs", () => {
     expect(drawScreen(s).toString()).toContain("only the history");
     keys("ENTER", "LEFT");
     expect(s.lists[list]?.selected).toBe("load");
+  });
+});
+
+describe("outputs", () => {
+  const id = FANS.workflow_instance_id;
+
+  test("of the selected task come with o; Enter shows a whole value, y copies it", () => {
+    const { s, keys, done } = ui({ kind: "run", id, pane: "graph" });
+    keys("G", "k", "o");
+    expect(currentPage(s)).toMatchObject({ pane: "outputs" });
+    expect(s.lists[`outputs:${id}`]?.selected).toBe("poll\tstate");
+    keys("g", "ENTER");
+    expect(s.overlay).toMatchObject({ kind: "text", title: "list.files" });
+    expect(drawScreen(s).toString()).toContain('"日本 データ"');
+    keys("y", "ESCAPE", "j", "y");
+    expect(s.overlay).toBeNull();
+    expect(done).toEqual([
+      `copy ${JSON.stringify(["orders", "customers", "日本 データ"], null, 2)} list.files`,
+      "copy 5000 total",
+    ]);
+    keys("/", ..."two", "ENTER");
+    expect(drawScreen(s).toString()).toContain("note");
+    expect(drawScreen(s).toString()).not.toContain("files");
+  });
+
+  test("of an item are asked for at once", () => {
+    const { s, keys, done } = ui({ kind: "run", id, pane: "tasks" });
+    keys("j", "RIGHT", "j", "j", "o");
+    expect(done).toEqual([`outputs of ${id} load 1`]);
+    expect(currentPage(s)).toMatchObject({ pane: "tasks" });
+  });
+
+  test("left out, nothing, and not read yet are told apart", () => {
+    const { s } = ui({ kind: "run", id, pane: "outputs" });
+    const drawn = (outputs: State["data"]["outputs"]) => {
+      s.data.outputs = outputs;
+      return drawScreen(s).toString();
+    };
+    expect(drawn(new Map())).toContain("Loading …");
+    expect(drawn(new Map([[id, { asOf: "", tasks: [], leftOut: true }]]))).toContain("more than 8 MiB");
+    expect(drawn(new Map([[id, { asOf: "", tasks: [], leftOut: false }]]))).toContain(
+      "select one among the tasks",
+    );
   });
 });

@@ -6,7 +6,7 @@ import type { Binding } from "./binding.ts";
 import { globalKeys } from "./global-keys.ts";
 import { logKeys } from "./log-keys.ts";
 import { listKeys, scrollKeys } from "./move-keys.ts";
-import { runKeys, runListKeys } from "./run-keys.ts";
+import { outputKeys, runKeys, runListKeys } from "./run-keys.ts";
 import { workflowKeys, workflowListKeys } from "./workflow-keys.ts";
 
 /** A table of keys with its heading in the help. */
@@ -43,6 +43,14 @@ export function groupsFor(state: State): BindingGroup[] {
     case "run":
       if (page.pane === "log") {
         return [{ title: "Log", bindings: logKeys }, { title: "Run", bindings: runKeys }, global];
+      }
+      if (page.pane === "outputs") {
+        return [
+          { title: "Outputs", bindings: outputKeys },
+          { title: "Run", bindings: runKeys },
+          lists,
+          global,
+        ];
       }
       return [{ title: "Run", bindings: runKeys }, page.pane === "details" ? scrolling : lists, global];
     case "logs":

@@ -105,7 +105,7 @@ function clickRow(state: State, list: string, id: string, again: boolean, effect
 }
 
 function turnWheel(state: State, rows: number, effects: Effects): void {
-  if (state.overlay?.kind === "help" || state.overlay?.kind === "menu") {
+  if (state.overlay?.kind === "help" || state.overlay?.kind === "text" || state.overlay?.kind === "menu") {
     pressKey(state, rows < 0 ? "UP" : "DOWN", effects);
     return;
   }

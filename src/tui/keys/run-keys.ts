@@ -1,10 +1,12 @@
 /** Keys in lists of runs and in a run. */
 import { itemName } from "../../workflow/item-id.ts";
+import type { Effects } from "../effects.ts";
 import { runInFocus, selectedOf, workflowOfRun } from "../lists/list-ids.ts";
+import { type OutputRow, outputLines, outputRows, outputText } from "../lists/output-rows.ts";
 import { taskRows } from "../lists/task-rows.ts";
 import { NO_FILTER } from "../logs/log-buffer.ts";
 import { newLogView } from "../logs/log-view.ts";
-import { currentPage, openPage, openRun, showPane } from "../navigation.ts";
+import { currentPage, listState, openPage, openRun, showPane } from "../navigation.ts";
 import { askCancel, askRetry, askTrigger, cancelProblem, retryProblem } from "../overlays/ask.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
@@ -96,7 +98,7 @@ export const runListKeys: readonly Binding[] = [
 /** Shows the log of the selected task, or item. */
 function openTaskLog(state: State): void {
   const page = currentPage(state);
-  if (page.kind !== "run" || page.pane === "details") return;
+  if (page.kind !== "run" || page.pane === "details" || page.pane === "outputs") return;
   const selected = selectedOf(state, `tasks:${page.id}`);
   const run = state.data.runDetails.get(page.id);
   if (selected === null || run === undefined) return;
@@ -117,6 +119,59 @@ function openTaskLog(state: State): void {
   showPane(state, "log");
 }
 
+/** The outputs of what is selected: of a task, or at once those of an item. */
+function openOutputs(state: State, effects: Effects): void {
+  const page = currentPage(state);
+  if (page.kind !== "run") return;
+  const run = state.data.runDetails.get(page.id);
+  const selected = selectedOf(state, `tasks:${page.id}`);
+  const row = run === undefined ? undefined : taskRows(state, run).rows.find(({ id }) => id === selected);
+  const isTable = page.pane === "tasks" || page.pane === "gantt";
+  if (isTable && row?.kind === "item") {
+    effects.showItemOutputs(page.id, row.task.id, row.index);
+    return;
+  }
+  const first =
+    run === undefined ? undefined : outputRows(state, run).find(({ task }) => task === row?.task.id);
+  if (first !== undefined && page.pane !== "log") listState(state, `outputs:${page.id}`).selected = first.id;
+  showPane(state, "outputs");
+}
+
+/** The selected output. */
+function selectedOutput(state: State): OutputRow | undefined {
+  const page = currentPage(state);
+  if (page.kind !== "run" || page.pane !== "outputs") return undefined;
+  const run = state.data.runDetails.get(page.id);
+  const selected = selectedOf(state, `outputs:${page.id}`);
+  return run === undefined ? undefined : outputRows(state, run).find(({ id }) => id === selected);
+}
+
+/** Keys in the outputs of a run. */
+export const outputKeys: readonly Binding[] = [
+  {
+    keys: ["ENTER", "KP_ENTER"],
+    label: "Enter",
+    help: "the whole value",
+    footer: "value",
+    run(state) {
+      const row = selectedOutput(state);
+      if (row === undefined) return;
+      const title = `${row.task ?? "run"}.${row.name}`;
+      state.overlay = { kind: "text", title, text: outputLines(row.value), top: 0 };
+    },
+  },
+  {
+    keys: ["y"],
+    label: "y",
+    help: "copy the value",
+    footer: "copy",
+    run(state, effects) {
+      const row = selectedOutput(state);
+      if (row !== undefined) effects.copy(outputText(row.value), row.name);
+    },
+  },
+];
+
 export const runKeys: readonly Binding[] = [
   {
     keys: ["ENTER", "KP_ENTER"],
@@ -131,5 +186,11 @@ export const runKeys: readonly Binding[] = [
   { keys: ["d"], label: "d", help: "graph", run: (state) => showPane(state, "graph") },
   { keys: ["b"], label: "b", help: "Gantt chart", run: (state) => showPane(state, "gantt") },
   { keys: ["a"], label: "a", help: "table of tasks", run: (state) => showPane(state, "tasks") },
+  {
+    keys: ["o"],
+    label: "o",
+    help: "outputs of the task, the item or the run",
+    run: openOutputs,
+  },
   { keys: ["i"], label: "i", help: "details", run: (state) => showPane(state, "details") },
 ];

@@ -3,6 +3,7 @@
 import { currentPage, listState, selectedIndex, selectRow } from "../navigation.ts";
 import type { State } from "../state.ts";
 import { agentRows, eventRows } from "./other-rows.ts";
+import { outputRows } from "./output-rows.ts";
 import { runRows } from "./run-rows.ts";
 import { tasksOf } from "./run-tasks.ts";
 import { taskOrder } from "./task-order.ts";
@@ -19,6 +20,10 @@ export function listIds(state: State, name: string): readonly string[] {
   if (kind === "runs") return runRows(state, list, id).map((run) => run.workflow_instance_id);
   if (kind === "graph") {
     return taskOrder(state.data.workflowDetails.get(id)?.definition);
+  }
+  if (kind === "outputs") {
+    const run = state.data.runDetails.get(id);
+    return run === undefined ? [] : outputRows(state, run).map((row) => row.id);
   }
   if (kind === "tasks") {
     const run = state.data.runDetails.get(id);

@@ -15,6 +15,10 @@ export function overlayKey(state: State, overlay: Overlay, key: string, effects:
     case "help":
       helpKey(state, overlay, key);
       break;
+    case "text":
+      if (key === "y") effects.copy(overlay.text, overlay.title);
+      else helpKey(state, overlay, key);
+      break;
     case "confirm":
       confirmKey(state, overlay, key, effects);
       break;
@@ -40,7 +44,8 @@ type Of<K extends Overlay["kind"]> = Extract<Overlay, { kind: K }>;
 
 const isEnter = (key: string) => key === "ENTER" || key === "KP_ENTER";
 
-function helpKey(state: State, overlay: Of<"help">, key: string): void {
+/** Scrolls; any other key closes. */
+function helpKey(state: State, overlay: Of<"help" | "text">, key: string): void {
   const page = Math.max(1, (state.heights.help ?? 10) - 1);
   const steps: Readonly<Record<string, number>> = {
     DOWN: 1,

@@ -32,6 +32,8 @@ type MenuPurpose = "principal" | "log-task";
 
 export type Overlay =
   | { readonly kind: "help"; top: number }
+  /** A text to read, and to copy. */
+  | { readonly kind: "text"; readonly title: string; readonly text: string; top: number }
   | {
       readonly kind: "confirm";
       readonly title: string;

@@ -1,6 +1,7 @@
 /** Draws overlays. */
 
-import { fit, pad, width, wrapWords } from "../../terminal/text.ts";
+import { printable } from "../../terminal/foreign-text.ts";
+import { fit, pad, width, wrapHard, wrapWords } from "../../terminal/text.ts";
 import { paramRulesText } from "../../workflow/param-types.ts";
 import type { Binding } from "../keys/binding.ts";
 import { groupsFor } from "../keys/bindings.ts";
@@ -18,6 +19,9 @@ export function drawOverlay(screen: Region, state: State, overlay: Overlay): voi
   switch (overlay.kind) {
     case "help":
       drawHelp(screen, state, overlay.top);
+      break;
+    case "text":
+      drawText(screen, overlay);
       break;
     case "confirm":
       drawConfirm(screen, overlay);
@@ -94,6 +98,30 @@ function drawHelp(screen: Region, state: State, top: number): void {
   lines.push([], [["The mouse works too: click, double-click, wheel, tabs, footer.", DIM]]);
   const inside = box(screen, "Help · Esc closes", Math.min(64, screen.width - 6), lines.length, CYAN);
   drawLines(inside, lines, top, "help");
+}
+
+/** Of a very long text the beginning is drawn. */
+const MOST_DRAWN = 200_000;
+
+function drawText(screen: Region, { title, text, top }: Of<"text">): void {
+  const columns = Math.max(20, screen.width - 8);
+  const shown = text.slice(0, MOST_DRAWN).split("\n");
+  const lines = shown.flatMap((line) => wrapHard(printable(line), columns - 2));
+  if (text.length > MOST_DRAWN)
+    lines.push("", `… ${text.length - MOST_DRAWN} more characters; y copies them too`);
+  const inside = box(
+    screen,
+    `${fit(title, columns - 30)} · y copies, Esc closes`,
+    columns,
+    lines.length,
+    CYAN,
+  );
+  drawLines(
+    inside,
+    lines.map((line) => [[line, PLAIN]]),
+    top,
+    "help",
+  );
 }
 
 function isShown({ when, offered }: Binding, state: State): boolean {

@@ -20,6 +20,7 @@ import { drawTaskGraph } from "./graph.ts";
 import { drawLog } from "./log.ts";
 import { drawPanes } from "./panes.ts";
 import { drawRunDetails } from "./run-details.ts";
+import { drawOutputs } from "./run-outputs.ts";
 import { drawTask, drawTaskTable } from "./run-tasks.ts";
 
 /** Rows for the selected task's details below the graph, the Gantt chart and the table: more on tall screens, none on very low ones. */
@@ -27,7 +28,7 @@ const TASK_ROWS = 4;
 const TALL_TASK_ROWS = 6;
 const taskRowsOf = (height: number) => (height < 11 ? 0 : height < 28 ? TASK_ROWS : TALL_TASK_ROWS);
 /** Columns that the tabs of the panes take. */
-const BESIDE_TABS = 42;
+const BESIDE_TABS = 51;
 
 export function drawRun(region: Region, state: State, page: Extract<Page, { kind: "run" }>): void {
   const run = state.data.runDetails.get(page.id);
@@ -64,6 +65,16 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
       if (row !== undefined) drawTask(lower.sub(1, 1, lower.width - 2, rows - 1), run, row, state.now);
       break;
     }
+    case "outputs":
+      drawOutputs(
+        body,
+        run,
+        state,
+        `outputs:${page.id}`,
+        selectedOf(state, `outputs:${page.id}`),
+        taskRowsOf(body.height),
+      );
+      break;
     case "log":
       drawLog(body, state);
       break;
