@@ -3,6 +3,7 @@
 import { LISTENER_EXAMPLES } from "../sdk/listener-examples.ts";
 import agents from "./agents.md" with { type: "text" };
 import architecture from "./architecture.md" with { type: "text" };
+import childRuns from "./child-runs.md" with { type: "text" };
 import cli from "./cli.md" with { type: "text" };
 import configuration from "./configuration.md" with { type: "text" };
 import { WORKFLOW_EXAMPLES } from "./examples.ts";
@@ -68,6 +69,7 @@ export const PAGES: readonly Page[] = [
   page("http", "Tasks that send HTTP requests", http),
   page("fan-out", "A task for each item of a list, or each combination", fanOut),
   page("waiting", "Tasks that wait for a time, runs that start later", waiting),
+  page("child-runs", "Tasks that run other workflows", childRuns),
   page("hooks", "Tasks that run when a run is over, whatever its end", hooks),
   page("examples", "Workflows that people have, to start from", workflowExamples()),
   page("scheduling", "Cron, time zones, missed firings", scheduling),

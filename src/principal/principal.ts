@@ -184,7 +184,7 @@ export class Principal extends BackgroundService {
     });
     const queue = new RunQueue();
     const followUps = new FollowUps({ ...base, workflows });
-    const changes = new RunChanges({ ...base, queue, followUps });
+    const changes = new RunChanges({ ...base, queue, followUps, workflows });
     const dispatcher = new Dispatcher({
       ...base,
       changes,

@@ -5,7 +5,7 @@ import type { Problem } from "./field.ts";
 import { hasExpressions } from "./has-expressions.ts";
 import { type IssuePath, nodeAt, placeOf } from "./issues.ts";
 import { type ParamRules, paramPatternFault, readParam, typeFacts } from "./param-types.ts";
-import type { Located } from "./yaml-tree.ts";
+import { type Located, TAG_KEY } from "./yaml-tree.ts";
 
 /** A parameter as it is read from a file. */
 interface FileParam extends ParamRules {
@@ -110,6 +110,20 @@ export function readJsonDefaults(root: Located): void {
     )
       continue;
     (node.value as Record<string, unknown>).default = jsonOf(value);
+  }
+}
+
+/** The same for the lists and mappings that tasks pass on to other workflows. One with an expression in it stays: it would not be JSON. */
+export function readJsonParams(root: Located): void {
+  for (const { node } of nodeAt(root, ["tasks"])?.children.values() ?? []) {
+    const config = node.children.get("config")?.node;
+    if ((config?.value as Record<string, unknown> | null | undefined)?.[TAG_KEY] !== "Workflow") continue;
+    const params = config?.children.get("params")?.node;
+    for (const [name, { node: param }] of params?.children ?? []) {
+      if (typeof param.value !== "object" || param.value === null) continue;
+      const json = jsonOf(param);
+      if (!hasExpressions(json)) (params?.value as Record<string, unknown>)[String(name)] = json;
+    }
   }
 }
 

@@ -64,6 +64,7 @@ export const DIAGNOSTIC_CODES = {
   W009: "unreachable-task",
   W010: "never-true",
   W011: "unread-output",
+  W013: "child-params",
   W014: "open-secret",
 } as const;
 

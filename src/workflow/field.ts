@@ -221,6 +221,9 @@ function loose<T>(keys: Record<string, z.ZodType>): z.ZodType<T> {
 /** Ids of workflows (dotted path) and tasks: no white space, no control characters, safe in a log frame. */
 export const IDENTIFIER = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/;
 
+/** Names of environment variables, secrets and parameters. */
+export const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
 /** A mapping with user-defined names. The names are checked separately: zod would skip the value of an invalid one. */
 export function named<T>(pattern: RegExp, names: () => NameCheck, entry: Field<T>): Field<Record<string, T>> {
   const file = z.record(z.string().meta({ pattern: pattern.source }), entry.file);

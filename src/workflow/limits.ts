@@ -8,3 +8,5 @@ export const MAX_EXPRESSION_PARTS = 500;
 export const MAX_EXPRESSION_DEPTH = 32;
 /** The most expressions in one text. */
 export const MAX_EXPRESSIONS = 64;
+/** How many runs may be nested: one that a task of another has started, one that a task of that has started, and so on. */
+export const MAX_RUN_DEPTH = 10;

@@ -22,6 +22,7 @@ import {
   oneOrMany,
   templated,
   templates,
+  VARIABLE_NAME,
   type ValueOf,
 } from "./field.ts";
 import { hasExpressions } from "./has-expressions.ts";
@@ -49,7 +50,7 @@ import {
   timezone,
   whole,
 } from "./scalars.ts";
-import { secretSources, secretVariables, VARIABLE_NAME } from "./secrets.ts";
+import { secretSources, secretVariables } from "./secrets.ts";
 import { size } from "./size.ts";
 import type { RunStatus } from "./status.ts";
 

@@ -4,7 +4,7 @@ import { nearest } from "../terminal/did-you-mean.ts";
 import { checkFanOuts } from "./check-fan-outs.ts";
 import { checkHooks } from "./check-hooks.ts";
 import { checkKinds } from "./check-kinds.ts";
-import { checkRequired, readJsonDefaults } from "./check-params.ts";
+import { checkRequired, readJsonDefaults, readJsonParams } from "./check-params.ts";
 import { checkPlacement } from "./check-placement.ts";
 import { checkRetries } from "./check-retries.ts";
 import { checkSecrets, unusedSecrets } from "./check-secrets.ts";
@@ -118,6 +118,7 @@ function checkValues(
   { id, defaults }: ParseSource,
 ): CheckedValues<WorkflowDefinition> {
   readJsonDefaults(root);
+  readJsonParams(root);
   const expressions = hasExpressions(text)
     ? checkExpressions(root, text, Object.keys(defaults?.env ?? {}))
     : undefined;

@@ -1,11 +1,9 @@
 /** The keys `secrets` of a workflow and of its tasks: where each secret is, and which variables of a task hold which. */
 import { z } from "zod";
-import { Block, Field, list, type NameCheck, named, type ValueOf } from "./field.ts";
+import { Block, Field, list, type NameCheck, named, VARIABLE_NAME, type ValueOf } from "./field.ts";
 import type { TaskConfig } from "./kinds/index.ts";
 import { filled, formed } from "./scalars.ts";
 
-/** Names of environment variables, secrets and parameters. */
-export const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 /** Names in the principal's store. */
 export const STORED_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$/;
 

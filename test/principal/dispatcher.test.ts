@@ -11,6 +11,7 @@ import type { OperationalStore } from "../../src/storage/operational/store.ts";
 import { parseWorkflow } from "../../src/workflow/parse.ts";
 import { agentRecord, silent, TestStores } from "../storage/operational-support.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { NO_WORKFLOWS } from "./no-workflows.ts";
 import { workflowText } from "./support.ts";
 
 const WAIT_MS = 60_000;
@@ -19,7 +20,7 @@ function dispatcherOf(store: OperationalStore, clock: ManualClock, events: Princ
   const queue = new RunQueue();
   const definitions = new Definitions();
   const base = { store, clock, events, queue, definitions, progress: new ProgressOfRuns(definitions) };
-  const changes = new RunChanges({ ...base, followUps: { ending: async () => {} } });
+  const changes = new RunChanges({ workflows: NO_WORKFLOWS, ...base, followUps: { ending: async () => {} } });
   return { changes, dispatcher: new Dispatcher({ ...base, changes, log: silent, offerMs: 10_000 }) };
 }
 

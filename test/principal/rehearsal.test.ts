@@ -8,6 +8,7 @@ import { RunChanges } from "../../src/principal/runs/run-changes.ts";
 import { RunQueue } from "../../src/principal/runs/run-queue.ts";
 import { pendingRun, silent, TestStores } from "../storage/operational-support.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { NO_WORKFLOWS } from "./no-workflows.ts";
 
 test("a rehearsal gets to its end, leaves nothing, and nobody hears of it", async () => {
   await using stores = new TestStores();
@@ -19,7 +20,7 @@ test("a rehearsal gets to its end, leaves nothing, and nobody hears of it", asyn
   events.on("statuses written", () => heard.push("statuses"));
   const base = { clock: new ManualClock(), definitions, events, progress: new ProgressOfRuns(definitions) };
   const followUps = { ending: async () => {} };
-  const changes = new RunChanges({ ...base, followUps, queue: new RunQueue() });
+  const changes = new RunChanges({ workflows: NO_WORKFLOWS, ...base, followUps, queue: new RunQueue() });
   await store.transact((tx) => tx.createRun(pendingRun("waiting"), "{}", []));
   const rehearsal = new Rehearsal({ ...base, store, changes, log: silent });
   const content = async () => ({

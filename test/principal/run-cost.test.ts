@@ -10,6 +10,7 @@ import { RunQueue } from "../../src/principal/runs/run-queue.ts";
 import { parseWorkflow } from "../../src/workflow/parse.ts";
 import { agentRecord, silent, TestStores } from "../storage/operational-support.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { NO_WORKFLOWS } from "./no-workflows.ts";
 import { required, workflowText } from "./support.ts";
 
 /** Statements of a trigger with its assignment, and of the reports of the run, of which a batch may have several. */
@@ -27,7 +28,7 @@ test("a run of one task costs a principal two commits and few statements", async
     progress: new ProgressOfRuns(definitions),
     queue: new RunQueue(),
   };
-  const changes = new RunChanges({ ...base, followUps: { ending: async () => {} } });
+  const changes = new RunChanges({ workflows: NO_WORKFLOWS, ...base, followUps: { ending: async () => {} } });
   const dispatcher = new Dispatcher({ ...base, changes, log: silent, offerMs: 10_000 });
   await dispatcher.start();
   await store.transact((tx) => tx.registerAgent(agentRecord("agent"), null, 10_000));

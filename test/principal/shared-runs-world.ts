@@ -33,6 +33,7 @@ import { RepeatingStore } from "../storage/repeating-store.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { type ModelEnd, type ModelTask, ReferenceModel } from "../workflow/reference-model.ts";
 import { randomDag } from "../workflow/support.ts";
+import { NO_WORKFLOWS } from "./no-workflows.ts";
 import { type Deeds, SimulatedAgent } from "./simulated-agent.ts";
 
 const LABELS: readonly (Readonly<Record<string, string>> | undefined)[] = [
@@ -151,7 +152,12 @@ export class SharedRunsWorld {
     const progress = new ProgressOfRuns(definitions);
     const common = { definitions, progress, events: this.#events, clock: this.#clock };
     const queue = new RunQueue();
-    const changes = new RunChanges({ ...common, queue, followUps: { ending: async () => {} } });
+    const changes = new RunChanges({
+      workflows: NO_WORKFLOWS,
+      ...common,
+      queue,
+      followUps: { ending: async () => {} },
+    });
     const dispatcher = new Dispatcher({ ...common, changes, queue, store, log: silent, offerMs: WAIT_MS });
     const logs = {
       position: () => ({ received: 0, durable: 0 }),

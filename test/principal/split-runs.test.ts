@@ -12,6 +12,7 @@ import type { OperationalTx } from "../../src/storage/operational/store.ts";
 import { parseWorkflow } from "../../src/workflow/parse.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 import { agentRecord, TestStores } from "../storage/operational-support.ts";
+import { NO_WORKFLOWS } from "./no-workflows.ts";
 import { type FakeAgent, required, type TestOptions, TestPrincipal } from "./support.ts";
 
 /** A task of a test's workflow: its dependencies, and the value of the label `zone` that it needs. */
@@ -1070,7 +1071,7 @@ async function costOf(tasks: number): Promise<{ statements: number; bytes: numbe
   const queue = new RunQueue();
   const ending = { ending: async () => {} };
   const shared = { clock: systemClock, events: new EventHub(), definitions, progress, queue };
-  const changes = new RunChanges({ ...shared, followUps: ending });
+  const changes = new RunChanges({ workflows: NO_WORKFLOWS, ...shared, followUps: ending });
   const assignments = new Assignments({ definitions, progress, secretVariables: () => [] });
   const layers = Object.fromEntries(
     Array.from({ length: tasks }, (_, i) => [`t${1000 + i}`, { after: i < 10 ? [] : [`t${990 + i}`] }]),

@@ -27,6 +27,7 @@ import {
 import { TASK_TRANSITIONS } from "../../src/workflow/task-state.ts";
 import { agentRecord, TestStores } from "../storage/operational-support.ts";
 import { LONG } from "../support/long.ts";
+import { NO_WORKFLOWS } from "./no-workflows.ts";
 import { workflowText } from "./support.ts";
 
 const AGENTS = ["a1", "a2", "a3"];
@@ -74,6 +75,7 @@ class Chaos {
     };
     const definitions = new Definitions();
     this.#changes = new RunChanges({
+      workflows: NO_WORKFLOWS,
       clock: this.#clock,
       events,
       definitions,

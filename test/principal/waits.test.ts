@@ -171,10 +171,12 @@ test("a wait that cannot be ended does not hold up those after it, and is tried 
   const tx = {
     dueWaits: async () => [...waits].map((task) => ({ workflow_instance_id: "r", task })),
     nextDueWait: async () => null,
+    waitsForEndedRuns: async () => [],
     getWait: async (_run: string, task: string) => ({ workflow_instance_id: "r", task }),
   };
   const perform = <T>(work: (given: typeof tx) => Promise<T>) => work(tx);
   const changes = {
+    prepare: async () => {},
     async due(_tx: unknown, { task }: { task: string }) {
       tried.push(task);
       if (task === "broken" && tried.length < 3) throw new Error("broken");

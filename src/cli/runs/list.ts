@@ -1,3 +1,4 @@
+import { triggerWord } from "../../contract/child-runs.ts";
 import type { RunSummary } from "../../contract/messages.ts";
 import { agentsWord } from "../../contract/run-agents.ts";
 import { tookMs } from "../../contract/took.ts";
@@ -94,7 +95,7 @@ function runTable(runs: readonly RunSummary[], now: number): string[] {
         value: (run) => formatStatus(run.status, style),
         paint: (run) => statusPaint(run.status, style),
       },
-      { title: "TRIGGER", value: (run) => run.trigger, flexible: true, dispensable: true },
+      { title: "TRIGGER", value: triggerWord, flexible: true, dispensable: true },
       { title: "ATTEMPT", value: (run) => String(run.attempt), align: "right", dispensable: true },
       { title: "AGENT", value: (run) => agentsWord(run) ?? "-", flexible: true },
       { title: "CREATED", value: (run) => formatRelative(run.created_at_ms, now) },

@@ -154,6 +154,11 @@ async function printRun(run: RunDetails, failed: readonly ItemSummary[], now: nu
   const error = presentError(run);
   await fact("Error", error === null ? null : style.red(plainText(error)));
   await fact("Trigger", plainText(run.trigger));
+  const { parent } = run;
+  await fact(
+    "Parent",
+    parent === undefined ? null : `${parent.workflow_instance_id} (task ${plainText(parent.task_id)})`,
+  );
   await fact("Retry of", run.retry_of);
   await fact("Scheduled", run.scheduled_time_ms === null ? null : time(run.scheduled_time_ms));
   await fact("Created", time(run.created_at_ms));

@@ -1,6 +1,7 @@
 /** Run reports for people and programs: the JSON of the contract, the status line, the table of tasks. */
 
 import { allowedSuffix, allowedWord } from "../../contract/allowed-failures.ts";
+import { childWord } from "../../contract/child-runs.ts";
 import { itemsWord } from "../../contract/item-counts.ts";
 import type { ItemSummary, RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { agentsWord, isShared } from "../../contract/run-agents.ts";
@@ -26,7 +27,7 @@ export function runOutcomeJson(run: RunDetails) {
     ...(run.allowed_failures === undefined ? {} : { allowed_failures: run.allowed_failures }),
     ...(run.outputs === undefined ? {} : { outputs: run.outputs }),
     tasks: run.tasks.map(
-      ({ task_id, status, exit_code, started_at_ms, finished_at_ms, agent_id, is_allowed }) => ({
+      ({ task_id, status, exit_code, started_at_ms, finished_at_ms, agent_id, is_allowed, child }) => ({
         task_id,
         status,
         exit_code,
@@ -34,6 +35,7 @@ export function runOutcomeJson(run: RunDetails) {
         finished_at_ms,
         agent_id,
         ...(is_allowed === true ? { is_allowed } : {}),
+        ...(child === undefined ? {} : { child }),
       }),
     ),
   };
@@ -149,6 +151,7 @@ export function taskTable(run: RunDetails, now: number, options: { resources?: b
             },
           ]
         : []),
+      ...runColumn(rows),
       ...(isShared(run)
         ? [{ title: "AGENT", value: (task: TaskRunSummary) => task.agent_id ?? "-", flexible: true }]
         : []),
@@ -189,6 +192,13 @@ export function taskTable(run: RunDetails, now: number, options: { resources?: b
   );
 }
 
+/** The runs that tasks, or items, have started; no column if there are none. */
+function runColumn<T extends TaskRunSummary>(tasks: readonly T[]) {
+  if (tasks.every(({ child }) => child === undefined)) return [];
+  const value = ({ child }: T) => (child === undefined ? "" : childWord(child));
+  return [{ title: "RUN", value, flexible: true }];
+}
+
 /** Items of a fan-out with duration and outcome. */
 export function itemTable(items: readonly ItemSummary[], now: number): string[] {
   const style = styleFor("stdout");
@@ -200,6 +210,7 @@ export function itemTable(items: readonly ItemSummary[], now: number): string[] 
         value: (item) => formatStatus(item.status, style),
         paint: (item) => statusPaint(item.status, style),
       },
+      ...runColumn(items),
       { title: "AGENT", value: (item) => item.agent_id ?? "-", flexible: true },
       {
         title: "TOOK",

@@ -1,5 +1,5 @@
 /** Why a run waits, or why it failed, for people and programs. */
-import type { RunAttempt, RunDetails, SliceWait, TaskRunSummary } from "../../contract/messages.ts";
+import type { ChildRun, RunAttempt, RunDetails, SliceWait, TaskRunSummary } from "../../contract/messages.ts";
 import { waitGroups } from "../../contract/run-waits.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { acceptedBy } from "../../workflow/conditions.ts";
@@ -24,6 +24,7 @@ type FailedTask = Pick<
   | "error"
   | "finished_at_ms"
   | "hook"
+  | "child"
 > & {
   /** The last lines that it wrote to stderr, or to stdout if there are none. */
   readonly last_lines: readonly string[];
@@ -52,6 +53,8 @@ export interface RunExplanation {
     readonly next_attempt_ms: number | null;
     readonly error: string | null;
   }[];
+  /** Tasks that wait for the end of a run that they have started; without one, it is about to be created. */
+  readonly children: readonly { readonly task_id: string; readonly child: ChildRun | null }[];
   /** Tasks that wait for a time, without an agent. */
   readonly pausing: readonly { readonly task_id: string; readonly until_ms: number | null }[];
   readonly running: readonly Pick<TaskRunSummary, "task_id" | "agent_id" | "started_at_ms">[];
@@ -87,9 +90,8 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
   const inState = (...statuses: RunStatus[]) => run.tasks.filter((task) => statuses.includes(task.status));
   const definitions = run.definition?.tasks ?? [];
   const waiting = inState("WAITING");
-  const pauses = new Set(
-    definitions.flatMap(({ id, config }) => (factsOf(config).waitsFor === undefined ? [] : [id])),
-  );
+  const waits_for = new Map(definitions.map(({ id, config }) => [id, factsOf(config).waitsFor]));
+  const isFor = (what: "time" | "run") => (task: TaskRunSummary) => waits_for.get(task.task_id) === what;
   const queued = new Set(waits.flatMap(({ tasks }) => tasks));
   const toCome = (isOver || run.start_at_ms !== undefined ? [] : definitions)
     .filter(({ id }) => !queued.has(id) && (of.get(id)?.status ?? "PENDING") === "PENDING")
@@ -126,7 +128,7 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
     waits,
     waiting_slices: run.waiting_slices ?? waits.length,
     retries: waiting
-      .filter(({ task_id }) => !pauses.has(task_id))
+      .filter(({ task_id }) => waits_for.get(task_id) === undefined)
       .map((task) => ({
         task_id: task.task_id,
         task_attempt: task.task_attempt,
@@ -134,9 +136,10 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
         next_attempt_ms: task.next_attempt_ms ?? null,
         error: task.error,
       })),
-    pausing: waiting.flatMap(({ task_id, next_attempt_ms = null }) =>
-      pauses.has(task_id) ? [{ task_id, until_ms: next_attempt_ms }] : [],
-    ),
+    children: waiting.filter(isFor("run")).map(({ task_id, child = null }) => ({ task_id, child })),
+    pausing: waiting
+      .filter(isFor("time"))
+      .map(({ task_id, next_attempt_ms = null }) => ({ task_id, until_ms: next_attempt_ms })),
     running: inState("RUNNING").map(({ task_id, agent_id, started_at_ms }) => ({
       task_id,
       agent_id,
@@ -181,10 +184,12 @@ function isSilent({ slice, attempt, agent_id, status }: RunAttempt, { tasks }: R
 }
 
 function part(task: TaskRunSummary): Omit<FailedTask, "last_lines"> {
-  const { task_id, status, agent_id, task_attempt, exit_code, signal, error, finished_at_ms, hook } = task;
+  const { task_id, status, agent_id, task_attempt, exit_code, signal, error, finished_at_ms } = task;
+  const { hook, child } = task;
   return {
     ...{ task_id, status, agent_id, task_attempt, exit_code, signal, error, finished_at_ms },
     ...(hook === true ? { hook } : {}),
+    ...(child === undefined ? {} : { child }),
   };
 }
 
@@ -222,6 +227,17 @@ export function explanationLines(run: RunDetails, why: RunExplanation, now: numb
     add(
       `Task ${plainText(task_id)} begins attempt ${task_attempt + 1}${of}${when}.`,
       error === null ? null : `Attempt ${task_attempt}: ${plainText(error)}`,
+    );
+  }
+  for (const { task_id, child } of why.children) {
+    if (child === null) {
+      add(`Task ${plainText(task_id)} is about to start a run.`);
+      continue;
+    }
+    const { workflow_id, workflow_instance_id: id, status, tasks_done, tasks_total } = child;
+    add(
+      `Task ${plainText(task_id)} waits for run ${id} of ${plainText(workflow_id)}, which is ${formatStatus(status, style)}: ${tasks_done} of ${tasks_total} tasks are over.`,
+      `What that waits for: cdktr runs why ${id.slice(0, 13)}`,
     );
   }
   for (const { task_id, until_ms } of why.pausing) {
@@ -290,6 +306,7 @@ export function explanationLines(run: RunDetails, why: RunExplanation, now: numb
       `${task.hook === true ? "Hook" : "Task"} ${plainText(task.task_id)} ${formatStatus(task.status, style)}${on}${tries}: ${plainText(task.error ?? endOf(task))}`,
       ...task.last_lines.map((line) => `${style.dim("│")} ${plainText(line)}`),
       task.hook === true ? "The status of the run does not depend on its hooks." : null,
+      task.child === undefined ? null : `Why: cdktr runs why ${task.child.workflow_instance_id.slice(0, 13)}`,
     );
   }
   const others = why.failed.slice(EXPLAINED).map(({ task_id }) => task_id);

@@ -4,6 +4,7 @@ import type { RunDetails } from "../../contract/messages.ts";
 import { CdktrError, errorMessage, PrincipalUnreachableError } from "../../errors.ts";
 import { LogFollower } from "../../protocol/log-follower.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
+import { plainText } from "../../terminal/foreign-text.ts";
 import { pause, Timer } from "../../timer.ts";
 import { allTasks } from "../../workflow/hooks.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
@@ -66,7 +67,7 @@ export async function watchRun(connection: Connection, watch: WatchOptions): Pro
   }
   if (!options.json) say(`Waiting for run ${runId} of ${workflowId} …`);
   return await detachable(runId, async (signal) => {
-    const run = await waitUntilOver(connection, runId, signal);
+    const run = await waitUntilOver(connection, runId, signal, newsOf(options));
     await printOutcome(run, options.json ?? false);
     return exitStatus(run);
   });
@@ -89,7 +90,7 @@ async function follow(
       const printing = printer.print();
       // Its failure is rethrown below; until then it must not count as unhandled.
       printing.catch(() => {});
-      const over = waitUntilOver(connection, runId, signal);
+      const over = waitUntilOver(connection, runId, signal, newsOf(options));
       const run = await Promise.race([over, printing.then(() => over)]);
       await printer.finish();
       await printing;
@@ -241,6 +242,23 @@ function exitStatus(run: RunDetails): number {
   return run.status === "COMPLETED" ? 0 : 1;
 }
 
+/** Says which runs the tasks of a run have started, and how to look at them: their lines are not among those of the run. */
+function newsOf({ json, follow }: WatchOptions["options"]): (run: RunDetails) => void {
+  const told = new Set<string>();
+  return ({ tasks }) => {
+    if (json) return;
+    for (const { task_id, child, status } of tasks) {
+      if (child === undefined || status !== "WAITING" || told.has(child.workflow_instance_id)) continue;
+      told.add(child.workflow_instance_id);
+      const id = child.workflow_instance_id.slice(0, 13);
+      const look = follow ? `cdktr logs tail --run ${id}` : `cdktr runs show ${id}`;
+      say(
+        `Task ${plainText(task_id)} waits for run ${child.workflow_instance_id} of ${plainText(child.workflow_id)}. See '${look}'.`,
+      );
+    }
+  };
+}
+
 /**
  * Polls until the run is over. If the principal is unreachable for a while, this waits: the run goes on without it.
  * @throws PrincipalUnreachableError when it does not come back within the retry budget
@@ -249,6 +267,7 @@ async function waitUntilOver(
   { client, config }: Connection,
   runId: string,
   signal: AbortSignal,
+  told: (run: RunDetails) => void,
 ): Promise<RunDetails> {
   const waitMs = Math.min(60_000, Math.max(1000, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS));
   let failures = 0;
@@ -256,6 +275,7 @@ async function waitUntilOver(
     try {
       const run = await client.waitRun(runId, waitMs, { signal });
       if (isTerminal(RUN_TRANSITIONS, run.status)) return run;
+      told(run);
       if (failures > 0) {
         failures = 0;
         say("The principal is back.");

@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { NotFoundError } from "../../errors.ts";
 import { listTree, type TreeListing } from "../../host/file-helper/tree.ts";
+import { callsOf, checkCalls, locateCallProblems } from "../../workflow/check-calls.ts";
 import { checkChains, locateChainProblem } from "../../workflow/check-triggers.ts";
 import {
   type Diagnostic,
@@ -44,7 +45,8 @@ export default command({
       the workflows below it.
 
       Files are also checked against each other: "on: workflow" that names no workflow of the directory, and
-      workflows that run after each other in a circle.`,
+      workflows that run after each other in a circle; tasks of kind !Workflow whose workflow or parameters do not
+      exist.`,
     examples: [
       { command: "cdktr workflow validate workflows/", does: "every workflow there" },
       { command: "cdktr workflow validate etl/daily.yml etl/hourly.yml", does: "two files" },
@@ -191,24 +193,31 @@ async function checkFiles(
     const result = loadWorkflowFile(root, relativePath, { displayPath: shown, defaults });
     loaded.push({ ...file, result });
   }
-  const chains = new Map(
-    [...Map.groupBy(loaded, (file) => file.root)].map(([root, members]) => [
-      root,
-      checkChains(
-        members.flatMap(({ result }) => (result.ok ? result.definition : [])),
-        known.get(root) ?? null,
-      ),
-    ]),
+  const across = new Map(
+    [...Map.groupBy(loaded, (file) => file.root)].map(([root, members]) => {
+      const definitions = members.flatMap(({ result }) => (result.ok ? result.definition : []));
+      const ids = known.get(root) ?? null;
+      const callers = definitions.map((each) => ({
+        id: each.id,
+        params: each.params,
+        calls: callsOf(each) ?? [],
+      }));
+      return [root, { chains: checkChains(definitions, ids), calls: checkCalls(callers, ids) }];
+    }),
   );
   for (const { root, relativePath, shown, result } of loaded) {
     const duplicate = duplicates.get(join(root, relativePath));
-    const chain = result.ok ? chains.get(root)?.get(result.definition.id) : undefined;
+    const chain = result.ok ? across.get(root)?.chains.get(result.definition.id) : undefined;
+    const calls = result.ok ? (across.get(root)?.calls.get(result.definition.id) ?? []) : [];
     const diagnostics = [
       ...(duplicate === undefined ? [] : [duplicate]),
       ...(result.ok ? result.warnings : result.diagnostics),
       ...(chain === undefined || result.source === null
         ? []
         : locateChainProblem(chain, result.source, shown)),
+      ...(calls.length === 0 || result.source === null
+        ? []
+        : locateCallProblems(calls, result.source, shown)),
     ];
     checked.push({
       path: shown,

@@ -86,6 +86,8 @@ export const RunSummary = z.object({
   tasks_done: z.number().int().optional(),
   /** Number of tasks that FAILED and were allowed to, once it is over; absent for none. */
   allowed_failures: z.number().int().optional(),
+  /** The run that has started it, and the task of that, `load` or `load[KEY]`; absent for a run that no other has started. */
+  parent: z.object({ workflow_instance_id: z.string(), task_id: z.string() }).optional(),
 });
 export type RunSummary = z.infer<typeof RunSummary>;
 
@@ -97,6 +99,16 @@ const ItemCounts = z.object({
   by_status: z.partialRecord(Status, z.number().int()),
 });
 export type ItemCounts = z.infer<typeof ItemCounts>;
+
+/** A run that a task has started, as far as it has got. */
+const ChildRun = z.object({
+  workflow_id: z.string(),
+  workflow_instance_id: z.string(),
+  status: Status,
+  tasks_total: z.number().int(),
+  tasks_done: z.number().int(),
+});
+export type ChildRun = z.infer<typeof ChildRun>;
 
 /** The latest state of a task in an attempt of a run. */
 export const TaskRunSummary = z.object({
@@ -127,6 +139,8 @@ export const TaskRunSummary = z.object({
   items: ItemCounts.optional(),
   /** It is a hook of its workflow: it runs when all other tasks are over. */
   hook: z.boolean().optional(),
+  /** The run that it has started, once there is one; absent for other tasks, and if nothing is known of that run any more. */
+  child: ChildRun.optional(),
 });
 export type TaskRunSummary = z.infer<typeof TaskRunSummary>;
 

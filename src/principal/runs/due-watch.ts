@@ -46,8 +46,14 @@ export class DueWatch extends BackgroundService<{ looked: undefined }> {
     });
   }
 
-  /** What became due while no principal ran is ended first. */
+  /** What became due while no principal ran is ended first, and so is what an older cdktr has not told. */
   protected async onStart(): Promise<void> {
+    const { store, log } = this.#o;
+    try {
+      for (const wait of await store.read((tx) => tx.waitsForEndedRuns())) await this.#due(wait);
+    } catch (error) {
+      logFailure(log, "Tasks that wait for runs cannot be told of their ends", error);
+    }
     this.#look();
     await this.#looking;
   }
@@ -87,7 +93,9 @@ export class DueWatch extends BackgroundService<{ looked: undefined }> {
     this.signals.emit("looked");
   }
 
-  async #due({ workflow_instance_id: id, task }: WaitRecord): Promise<void> {
+  async #due(due: WaitRecord): Promise<void> {
+    const { workflow_instance_id: id, task } = due;
+    await this.#o.changes.prepare(due);
     await this.#o.store.transact(async (tx) => {
       // It may have ended in the meantime.
       const wait = await tx.getWait(id, task);

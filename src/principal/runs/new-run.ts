@@ -15,7 +15,13 @@ export interface NewRun {
   readonly trigger: string;
   readonly scheduled_time_ms: number | null;
   readonly retry_of: string | null;
+  /** Whether it retries that run from its beginning; by default not. */
+  readonly from_start?: boolean;
   readonly trigger_depth: number;
+  /** The run, and the node of its task, that starts it, and how many runs it is nested in then; by default none. */
+  readonly parent_run?: string;
+  readonly parent_task?: string;
+  readonly depth?: number;
   /** When it starts, ms since the epoch; at once by default. */
   readonly start_at_ms?: number | null;
   readonly tasks_total: number;

@@ -21,6 +21,7 @@ import type { Plan } from "../../workflow/plan.ts";
 import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
+import { ChildRuns, type ChildRunsOptions } from "./child-runs.ts";
 import { disturbedTasks } from "./disturbed.ts";
 import {
   type Heard,
@@ -41,8 +42,10 @@ import { stopOf } from "./stopped.ts";
 import { startNote } from "./waits.ts";
 
 /** What {@link RunChanges} needs. */
-export interface RunChangesOptions extends RunWritingOptions {
+export interface RunChangesOptions extends Omit<RunWritingOptions, "childEnded"> {
   readonly progress: ProgressOfRuns;
+  /** The workflows that tasks can run. */
+  readonly workflows: ChildRunsOptions["workflows"];
 }
 
 /** What became of a run, or of a slice, after its attempt crashed. */
@@ -58,10 +61,20 @@ export class RunChanges {
   readonly #writing: RunWriting;
   readonly #progress: ProgressOfRuns;
   readonly #split: SplitRuns;
+  readonly #children: ChildRuns;
 
   constructor(options: RunChangesOptions) {
     this.#o = options;
-    this.#writing = new RunWriting(options);
+    this.#children = new ChildRuns({
+      ...options,
+      create: (tx, run) => this.create(tx, run),
+      cancel: (tx, run) => this.cancel(tx, run),
+      end: (tx, parent, task, end) => this.#split.waited(tx, parent, task, end),
+    });
+    this.#writing = new RunWriting({
+      ...options,
+      childEnded: (tx, run) => this.#children.ended(tx, run),
+    });
     this.#progress = options.progress;
     this.#split = new SplitRuns({ ...options, progress: this.#progress, writing: this.#writing });
   }
@@ -83,6 +96,10 @@ export class RunChanges {
     const run: RunRecord = {
       ...fields,
       event: fresh.event ?? null,
+      from_start: fresh.from_start ?? false,
+      parent_run: fresh.parent_run ?? null,
+      parent_task: fresh.parent_task ?? null,
+      depth: fresh.depth ?? 0,
       start_at_ms,
       created_at_ms: now,
       status: "PENDING",
@@ -138,11 +155,17 @@ export class RunChanges {
     tx.afterCommit(() => this.#o.events.emit("wait added", due_ms));
   }
 
+  /** Called before {@link due}, outside a unit of work: reads what that needs. */
+  async prepare(wait: WaitRecord): Promise<void> {
+    if (wait.kind === "run") await this.#children.prepare(wait);
+  }
+
   /** What something waits for has come: the time of a run, which waits for an agent from now on, or that of a task. */
   async due(tx: OperationalTx, wait: WaitRecord): Promise<void> {
     const { workflow_instance_id: id, task } = wait;
     const run = await tx.getRun(id);
     if (run === null || isTerminal(RUN_TRANSITIONS, run.status)) return tx.endWait(id, task);
+    if (wait.kind === "run") return this.#children.due(tx, run, wait);
     if (wait.kind !== "start") return this.#split.due(tx, run, wait);
     await tx.endWait(id, task);
     if (run.start_at_ms === null) return;

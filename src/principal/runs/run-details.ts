@@ -20,6 +20,7 @@ import type {
 } from "../../storage/operational/store.ts";
 import { aggregate } from "../../workflow/fan-out.ts";
 import { allTasks, isHook } from "../../workflow/hooks.ts";
+import { nodeId } from "../../workflow/item-id.ts";
 import type { RetryPolicy, WorkflowDefinition } from "../../workflow/model.ts";
 import { retryDelayMs } from "../../workflow/retry.ts";
 import type { RunStatus } from "../../workflow/status.ts";
@@ -41,6 +42,8 @@ export async function detailsOf(
   const items = await itemsOf(tx, tasks);
   const definition = await definitions.of(tx, run);
   const waits = (await found.of(tx, run)).filter(isForAgent);
+  const summaryOfTask = summarizer(leases, definition, items);
+  const childOf = await childrenOf(tx, run.workflow_instance_id, definition, tasks);
   return {
     ...summaryOf(run),
     workflow_name: run.workflow_name,
@@ -50,7 +53,7 @@ export async function detailsOf(
     retry_of: run.retry_of,
     ...(run.outputs === null ? {} : { outputs: JSON.parse(run.outputs) }),
     attempts: attemptsOf(run, attempts),
-    tasks: tasksOf(run, slices, tasks).map(summarizer(leases, definition, items)),
+    tasks: tasksOf(run, slices, tasks).map((task) => ({ ...summaryOfTask(task), ...childOf(task) })),
     ...(waits.length === 0
       ? {}
       : {
@@ -84,6 +87,38 @@ export function summaryOf(run: ListedRun): RunSummary {
     tasks_total: run.tasks_total,
     tasks_done: run.tasks_done,
     ...(run.allowed_failures === 0 ? {} : { allowed_failures: run.allowed_failures }),
+    ...parentOf(run),
+  };
+}
+
+function parentOf({ parent_run, parent_task }: ListedRun): Pick<RunSummary, "parent"> {
+  if (parent_run === null || parent_task === null) return {};
+  return { parent: { workflow_instance_id: parent_run, task_id: parent_task } };
+}
+
+/** The newest runs that tasks of a run, or items, have started, as their summaries have them. Part of a unit of work. */
+export async function childrenOf(
+  tx: OperationalTx,
+  runId: string,
+  definition: WorkflowDefinition | null,
+  tasks: readonly TaskRunState[],
+): Promise<(task: TaskRunState) => Pick<TaskRunSummary, "child">> {
+  const calls = new Set(
+    definition?.tasks.flatMap(({ id, config }) => (config.type === "Workflow" ? [id] : [])),
+  );
+  const nodeOf = ({ task_id, item_key }: TaskRunState) => nodeId(task_id, item_key);
+  const nodes = tasks.filter(({ task_id }) => calls.has(task_id)).map(nodeOf);
+  if (nodes.length === 0) return () => ({});
+  const children = new Map<string, ListedRun>();
+  for (const child of await tx.childRuns(runId, nodes)) {
+    const node = child.parent_task ?? "";
+    if (!children.has(node)) children.set(node, child);
+  }
+  return (task) => {
+    const child = children.get(nodeOf(task));
+    if (child === undefined) return {};
+    const { workflow_id, workflow_instance_id, status, tasks_total, tasks_done } = child;
+    return { child: { workflow_id, workflow_instance_id, status, tasks_total, tasks_done } };
   };
 }
 
@@ -245,6 +280,7 @@ export function summarizer(
 
 /** When the next try begins, of a task whose agent does not say so. */
 function dueBy(policy: RetryPolicy | undefined, { task_attempt, status_at_ms }: TaskRunState): number | null {
-  const delay = policy === undefined ? null : retryDelayMs(policy, task_attempt);
+  // One that has not been tried yet waits for something else.
+  const delay = policy === undefined || task_attempt === 0 ? null : retryDelayMs(policy, task_attempt);
   return delay === null ? null : status_at_ms + delay;
 }

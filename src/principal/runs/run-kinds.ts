@@ -2,8 +2,9 @@
 import { errorMessage } from "../../errors.ts";
 import type { OperationalTx, RunRecord, WaitRecord } from "../../storage/operational/store.ts";
 import { expressionsOf, type TaskResult } from "../../workflow/expressions.ts";
-import type { TaskConfig } from "../../workflow/model.ts";
+import type { TaskConfig, TaskDefinition } from "../../workflow/model.ts";
 import { factsOf } from "../../workflow/run-facts.ts";
+import { beginChildRun } from "./child-runs.ts";
 import type { RunProgress } from "./progress-of-runs.ts";
 
 /** What a task waits for. */
@@ -12,7 +13,7 @@ export type RunWait = Pick<WaitRecord, "kind" | "due_ms" | "data">;
 /** A kind of task. */
 interface RunKind<Config> {
   /** The task begins to wait. @param at ms since the epoch */
-  begin(config: Config, at: number): RunWait;
+  begin(config: Config, at: number, task: TaskDefinition): RunWait;
 }
 
 const KINDS: { readonly [T in TaskConfig["type"]]?: RunKind<Extract<TaskConfig, { type: T }>> } = {
@@ -23,6 +24,9 @@ const KINDS: { readonly [T in TaskConfig["type"]]?: RunKind<Extract<TaskConfig, 
       data: "{}",
     }),
   },
+  Workflow: {
+    begin: (config, at, task) => ({ kind: "run", due_ms: at, data: beginChildRun(config, task) }),
+  },
 };
 
 /**
@@ -30,26 +34,27 @@ const KINDS: { readonly [T in TaskConfig["type"]]?: RunKind<Extract<TaskConfig, 
  * @param at ms since the epoch
  * @throws Error for a kind that agents execute
  */
-export function beginWait<C extends TaskConfig>(config: C, at: number): RunWait {
-  const kind = (KINDS as Partial<Record<string, unknown>>)[config.type] as RunKind<C> | undefined;
+export function beginWait(task: TaskDefinition, at: number): RunWait {
+  const { config } = task;
+  const kind = (KINDS as Partial<Record<string, unknown>>)[config.type] as RunKind<TaskConfig> | undefined;
   if (kind === undefined) throw new Error(`the principal does not carry out tasks of kind !${config.type}`);
-  return kind.begin(config, at);
+  return kind.begin(config, at, task);
 }
 
 /**
- * The config of a task that begins to wait, with the values of its expressions; or why one has no value. Part of a unit of work.
+ * A task that begins to wait, with the values of its expressions; or why one has no value. Part of a unit of work.
  * @param id of its node
  */
-export async function configOf(
+export async function waitingTask(
   tx: OperationalTx,
   run: RunRecord,
   { definition, progress, items }: RunProgress,
   id: string,
-): Promise<{ readonly config: TaskConfig } | { readonly error: string }> {
+): Promise<{ readonly task: TaskDefinition } | { readonly error: string }> {
   const node = progress.node(id);
   const task = definition.tasks.find((each) => each.id === (node?.item?.task ?? id));
   if (task === undefined) throw new Error(`there is no task "${id}"`);
-  if (definition.language === undefined) return { config: task.config };
+  if (definition.language === undefined) return { task };
   const reads = [...(node?.reads ?? [])];
   const outputs = await tx.outputsOf(run.workflow_instance_id, reads);
   const known = progress.results(reads);
@@ -74,7 +79,7 @@ export async function configOf(
         ? {}
         : { item: { ...item, index: node.item.index } }),
     };
-    return { config: expressionsOf(definition).resolveTask(task, values).config };
+    return { task: expressionsOf(definition).resolveTask(task, values) };
   } catch (error) {
     return { error: errorMessage(error) };
   }

@@ -32,7 +32,14 @@ import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
 import { once } from "./once.ts";
 import type { RunChanges } from "./run-changes.ts";
-import { detailsOf, summarizer, summaryOf, withMovedOutputs, withOutputs } from "./run-details.ts";
+import {
+  childrenOf,
+  detailsOf,
+  summarizer,
+  summaryOf,
+  withMovedOutputs,
+  withOutputs,
+} from "./run-details.ts";
 import { type OldRuns, RunFinder, unknownRun } from "./run-finder.ts";
 import { RunRetries } from "./run-retries.ts";
 import type { Waits } from "./waits.ts";
@@ -242,6 +249,9 @@ export class RunService {
         outputs && first != null
           ? await tx.itemOutputs(id, [task_id], MAX_OUTPUTS_TOGETHER_BYTES, first - 1)
           : [];
+      const run = await tx.getRun(id);
+      const definition = run === null ? null : await this.#o.definitions.of(tx, run);
+      const childOf = await childrenOf(tx, id, definition, items);
       const byIndex = new Map(published.map((item) => [item.item_index, item.outputs]));
       const summaries: ItemSummary[] = [];
       let bytes = 0;
@@ -251,6 +261,7 @@ export class RunService {
         if (bytes > MAX_OUTPUTS_TOGETHER_BYTES && summaries.length > 0) break;
         summaries.push({
           ...summaryOfTask(item),
+          ...childOf(item),
           item_key: item.item_key ?? "",
           item_index: item.item_index ?? 0,
           ...(json === undefined ? {} : { outputs: JSON.parse(json) }),

@@ -23,6 +23,8 @@ export interface RunWritingOptions {
   readonly definitions: Definitions;
   /** Called in the unit of work when a run ends. */
   readonly followUps: { ending(tx: OperationalTx, run: RunRecord): Promise<void> };
+  /** Called in the unit of work when a run ends that another one has started. */
+  readonly childEnded: (tx: OperationalTx, run: RunRecord) => Promise<void>;
 }
 
 /** Writes runs and task runs. */
@@ -51,6 +53,7 @@ export class RunWriting {
     const ended = await tx.transitionRun(run, { ...result, status_at_ms, finished_at_ms: status_at_ms });
     this.written(tx);
     await this.#o.followUps.ending(tx, ended);
+    if (ended.parent_run !== null) await this.#o.childEnded(tx, ended);
     tx.afterCommit(() => this.#o.events.emit("run ended", ended));
     return ended;
   }

@@ -13,6 +13,7 @@ import type {
   OperationalTx,
   RunRecord,
   SliceRecord,
+  TaskRunRecord,
   WaitRecord,
 } from "../../storage/operational/store.ts";
 import {
@@ -32,13 +33,14 @@ import { isPoll, nextSlices } from "../../workflow/slices.ts";
 import { canTransition, isTerminal } from "../../workflow/status.ts";
 import { type Ending, isEnding } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
+import { stopChildRun, type WaitEnd } from "./child-runs.ts";
 import type { Definitions } from "./definitions.ts";
 import { disturbedTasks } from "./disturbed.ts";
 import { type CancelDecision, FanOuts } from "./fan-outs.ts";
 import { needsOfSlice } from "./needs.ts";
 import { placed } from "./placing.ts";
 import { isTold, keepWithin, type ProgressOfRuns, type RunProgress } from "./progress-of-runs.ts";
-import { beginWait, configOf } from "./run-kinds.ts";
+import { beginWait, waitingTask } from "./run-kinds.ts";
 import { limited, newNodeRun, type RunWriting } from "./run-writing.ts";
 import { stopOf } from "./stopped.ts";
 
@@ -415,10 +417,22 @@ export class SplitRuns {
         case "end":
           await this.#fanOuts.end(tx, run, of, decision, at);
           break;
-        case "cancel":
-          // Whoever executes a hook gets its order to stop.
-          if (progress.node(decision.task)?.hook === undefined) cancelled.push(decision);
+        case "cancel": {
+          const { task, reason: error } = decision;
+          const node = progress.node(task);
+          if (node?.waits === "run") {
+            const status = stopOf(run) === "timed out" ? "FAILED" : "CANCELLED";
+            const stop = { status, error } as const;
+            await stopChildRun(tx, run, task, stop, at, this.#o.events);
+          } else if (node?.waits !== undefined) {
+            const end = { status: "CANCELLED", error } as const;
+            if (await this.#endWait(tx, run, task, at, end)) left.push(...progress.ended(task, end));
+          } else if (node?.hook === undefined) {
+            // Whoever executes a hook gets its order to stop.
+            cancelled.push(decision);
+          }
           break;
+        }
         case "finish":
           break;
       }
@@ -565,7 +579,7 @@ export class SplitRuns {
     const begun = run.status === "PENDING" ? await this.#begun(tx, run, at) : run;
     const fresh = newNodeRun(begun, taskId, node, { slice: 0, attempt: begun.attempt }, at);
     const task = { ...fresh, started_at_ms: at };
-    const found = await configOf(tx, begun, of, taskId);
+    const found = await waitingTask(tx, begun, of, taskId);
     if ("error" in found) {
       const { error } = found;
       const isAllowed = node?.allowsFailure === true;
@@ -574,9 +588,11 @@ export class SplitRuns {
       decisions.push(...progress.ended(taskId, { status: "FAILED", error, isAllowed, isUnstarted: true }));
       return begun;
     }
-    const wait = beginWait(found.config, at);
+    const wait = beginWait(found.task, at);
     const { due_ms } = wait;
-    await this.#o.writing.setTask(tx, begun, null, task, null, at, { status: "WAITING", due_ms });
+    // What is due of a child run is not the end of the task.
+    const until = wait.kind === "run" ? null : due_ms;
+    await this.#o.writing.setTask(tx, begun, null, task, null, at, { status: "WAITING", due_ms: until });
     const { task_instance_id } = task;
     await tx.addWait({ ...wait, workflow_instance_id, task: taskId, task_instance_id, since_ms: at });
     if (due_ms !== null) tx.afterCommit(() => this.#o.events.emit("wait added", due_ms));
@@ -589,7 +605,8 @@ export class SplitRuns {
     run: RunRecord,
     taskId: string,
     at: number,
-    end: { readonly status: Ending; readonly error: string | null },
+    end: Pick<TaskRunRecord, "error"> &
+      Partial<Pick<TaskRunRecord, "outputs" | "allowed">> & { readonly status: Ending },
   ): Promise<boolean> {
     const { workflow_instance_id: id } = run;
     const wait = await tx.getWait(id, taskId);
@@ -613,6 +630,24 @@ export class SplitRuns {
     if (wait.kind === "poll") return this.#wake(tx, run, wait, at);
     if (!(await this.#endWait(tx, run, task, at, { status: "COMPLETED", error: null }))) return;
     await this.#advance(tx, run, at, (progress) => progress.ended(task, { status: "COMPLETED" }));
+  }
+
+  /** What a task waits for is over, and so is the task. */
+  async waited(tx: OperationalTx, run: RunRecord, task: string, end: WaitEnd): Promise<void> {
+    const at = this.#o.clock.now();
+    const { status, error, outputs: json = null } = end;
+    const node = (await this.#progress.of(tx, run))?.progress.node(task);
+    const isAllowed = status === "FAILED" && node?.allowsFailure === true;
+    const change = { status, error, outputs: json, allowed: isAllowed ? 1 : 0 } as const;
+    if (!(await this.#endWait(tx, run, task, at, change))) return;
+    await this.#advance(tx, run, at, (progress, of) => {
+      const isRead = of.plan.decidedBy.has(node?.item?.task ?? task);
+      if (isRead && json !== null) keepWithin(of, Buffer.byteLength(json));
+      const outputs = json === null ? null : JSON.parse(json);
+      // As after a restart: nothing of it is on an agent, so it begins anew when what it needs does.
+      const isUnstarted = status === "FAILED";
+      return progress.ended(task, { status, isAllowed, isUnstarted, error, ...(isRead ? { outputs } : {}) });
+    });
   }
 
   #forget(tx: OperationalTx, run: RunRecord): void {

@@ -1,5 +1,6 @@
 /** A loaded workflow in little memory: there may be tens of thousands, of which few are used at a time. */
 import type { PlainWorkflowVersion } from "../../storage/operational/store.ts";
+import { type Call, callsOf } from "../../workflow/check-calls.ts";
 import type { Diagnostic } from "../../workflow/diagnostic.ts";
 import { eventNamesOf } from "../../workflow/expressions.ts";
 import { type Defaults, readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
@@ -21,6 +22,8 @@ export interface WorkflowFacts {
   readonly json_length: number;
   /** Names that its expressions read of the event that triggers it; null for all, absent for none. */
   readonly reads_event?: readonly string[] | null;
+  /** Its tasks that run other workflows; absent for none. */
+  readonly calls?: readonly Call[];
   readonly warnings: readonly Diagnostic[];
 }
 
@@ -55,7 +58,7 @@ export function pack(
 ): PackedWorkflow {
   const { tasks, ...head } = definition;
   const json = JSON.stringify(definition);
-  const made = packed(head, tasks.length, json, source, warnings, eventNamesOf(definition));
+  const made = packed(head, tasks.length, json, source, warnings, derivedOf(definition));
   if (defaults === undefined) return made;
   const source_hash = hashOf(`${source}\0${JSON.stringify(defaults)}`);
   return { ...made, facts: { ...made.facts, source_hash } };
@@ -70,8 +73,8 @@ export function convertedWorkflow(
     // The tasks are checked when they are used: that takes time, and there may be many.
     const first = JSON.stringify({ ...stored, tasks: stored.tasks.slice(0, 1) });
     const { tasks: _tasks, ...head } = readDefinition(first);
-    const names = eventNamesOf(stored);
-    const kept = packed(head, stored.tasks.length, version.definition, version.source, [], names);
+    const facts = derivedOf(stored);
+    const kept = packed(head, stored.tasks.length, version.definition, version.source, [], facts);
     return loadedWorkflow(version.path, kept, null);
   } catch {
     return undefined;
@@ -97,13 +100,23 @@ export function scheduleOf({ cron, timezone, start_time_ms }: WorkflowHead): str
   return cron === null ? null : JSON.stringify([cron, timezone, start_time_ms]);
 }
 
+/** What is derived from the tasks; sparse. */
+function derivedOf(definition: WorkflowDefinition): Pick<WorkflowFacts, "reads_event" | "calls"> {
+  const reads_event = eventNamesOf(definition);
+  const calls = callsOf(definition);
+  return {
+    ...(reads_event === undefined ? {} : { reads_event }),
+    ...(calls === undefined ? {} : { calls }),
+  };
+}
+
 function packed(
   head: WorkflowHead,
   tasks: number,
   json: string,
   source: string,
   warnings: readonly Diagnostic[],
-  readsEvent: readonly string[] | null | undefined,
+  derived: ReturnType<typeof derivedOf>,
 ): PackedWorkflow {
   const facts: WorkflowFacts = {
     head,
@@ -112,7 +125,7 @@ function packed(
     hash: hashOf(json),
     source_hash: hashOf(source),
     json_length: json.length,
-    ...(readsEvent === undefined ? {} : { reads_event: readsEvent }),
+    ...derived,
     warnings,
   };
   // A part of a string keeps all of it in memory: the copy is of the parts alone.

@@ -1,4 +1,5 @@
-/** Finds triggers that cannot work; most of these problems are only visible across all workflows. */
+/** Finds what is only visible across all workflows: triggers that cannot work, and tasks that cannot run another workflow. */
+import { checkCalls, locateCallProblems } from "../../workflow/check-calls.ts";
 import { checkChains, locateChainProblem, TRIGGER_CODES } from "../../workflow/check-triggers.ts";
 import type { KnownFile } from "./known-files.ts";
 import { type LoadedWorkflow, textsOf } from "./loaded-workflow.ts";
@@ -10,17 +11,29 @@ export function findTriggerProblems(
 ): void {
   const ids = new Set(workflows.keys());
   for (const { id } of files.values()) if (id !== null) ids.add(id);
+  const all = [...workflows.values()].map(({ facts }) => facts);
   const chains = checkChains(
-    [...workflows.values()].map(({ facts }) => facts.head),
+    all.map(({ head }) => head),
     ids,
   );
+  const calls = all.some((facts) => facts.calls !== undefined)
+    ? checkCalls(
+        all.map(({ head, calls = [] }) => ({ id: head.id, params: head.params, calls })),
+        ids,
+      )
+    : null;
   for (const [id, workflow] of workflows) {
     const warnings = files.get(workflow.path)?.read?.facts.warnings ?? [];
     const own = warnings.filter(({ code }) => TRIGGER_CODES.has(code));
     const chain = chains.get(id);
-    if (chain === undefined && own.length === 0 && workflow.triggerProblems.length === 0) continue;
-    const placed =
-      chain === undefined ? [] : locateChainProblem(chain, textsOf(workflow).source, workflow.path);
+    const called = calls?.get(id) ?? [];
+    const isFine = chain === undefined && called.length === 0 && own.length === 0;
+    if (isFine && workflow.triggerProblems.length === 0) continue;
+    const source = isFine ? "" : textsOf(workflow).source;
+    const placed = [
+      ...(chain === undefined ? [] : locateChainProblem(chain, source, workflow.path)),
+      ...(called.length === 0 ? [] : locateCallProblems(called, source, workflow.path)),
+    ];
     workflows.set(id, { ...workflow, triggerProblems: [...own, ...placed] });
   }
 }

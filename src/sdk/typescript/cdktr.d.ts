@@ -118,6 +118,10 @@ declare module "cdktr" {
     readonly tasks_total?: number;
     readonly tasks_done?: number;
     readonly allowed_failures?: number;
+    readonly parent?: {
+      readonly workflow_instance_id: string;
+      readonly task_id: string;
+    };
   }
 
   export interface TaskRun {
@@ -144,6 +148,13 @@ declare module "cdktr" {
       readonly by_status: Readonly<Record<string, number>>;
     };
     readonly hook?: boolean;
+    readonly child?: {
+      readonly workflow_id: string;
+      readonly workflow_instance_id: string;
+      readonly status: RunStatus;
+      readonly tasks_total: number;
+      readonly tasks_done: number;
+    };
   }
 
   export interface RunAttempt {

@@ -31,6 +31,13 @@ export interface ListedRun {
   readonly retry_of: string | null;
   /** Number of runs before it in a chain of `on: workflow`. */
   readonly trigger_depth: number;
+  /** The run, and the node of its task, that has started this one; null for a run that no other has started. */
+  readonly parent_run: string | null;
+  readonly parent_task: string | null;
+  /** How many runs it is nested in: 0 for a run without a parent. */
+  readonly depth: number;
+  /** Whether it retries the other run from its beginning. */
+  readonly from_start: boolean;
   readonly created_at_ms: number;
   readonly status: RunStatus;
   /** Number of the newest attempt, 1-based. No slice of a split run has a higher one, except those of tasks that poll: their tries count there. */
@@ -128,8 +135,11 @@ export interface WaitRecord {
   readonly task: string;
   /** The task run; null for the run itself. */
   readonly task_instance_id: string | null;
-  /** `start`: the time at which the run starts. `time`: a time at which a task is over. `poll`: the time of the next try of a task. */
-  readonly kind: "start" | "time" | "poll";
+  /**
+   * `start`: the time at which the run starts. `time`: a time at which a task is over. `poll`: the time of the next try of a task. `run`: the
+   * end of a child run; its time is the one at which something is to be done about that run.
+   */
+  readonly kind: "start" | "time" | "poll" | "run";
   /** When it is over, ms since the epoch. */
   readonly due_ms: number | null;
   /** JSON object: what else is to be known. */

@@ -218,6 +218,11 @@ export interface RunIntentions {
   /** Numbers of unfinished runs by status, and of runs and slices waiting for an agent. */
   countRuns(): Promise<{ pending: number; running: number; queued: number }>;
   getDefinition(hash: string): Promise<string | null>;
+  /**
+   * The runs that these nodes of a run have started, and before it those of the runs that it retries, as far as these were not retried from
+   * their beginning: the newest first.
+   */
+  childRuns(runId: string, tasks: readonly string[]): Promise<ListedRun[]>;
   /** The latest status of each workflow, newest first. */
   recentStatuses(limit: number): Promise<RecentStatus[]>;
 }
@@ -228,6 +233,10 @@ export interface WaitIntentions {
   addWait(wait: WaitRecord): Promise<void>;
   getWait(runId: string, task: string): Promise<WaitRecord | null>;
   listWaits(runId: string): Promise<WaitRecord[]>;
+  /** Changes when something is to be done about a wait, and what is to be known. */
+  changeWait(wait: Pick<WaitRecord, "workflow_instance_id" | "task" | "due_ms" | "data">): Promise<void>;
+  /** Waits for child runs that are over, or not known any more. */
+  waitsForEndedRuns(): Promise<WaitRecord[]>;
   /** It is over, or does not matter any more. */
   endWait(runId: string, task: string): Promise<void>;
   /** Those that are over at this time, ms since the epoch, oldest first. */

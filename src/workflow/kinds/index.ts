@@ -9,8 +9,9 @@ import { Shell } from "./shell.ts";
 import { Subprocess } from "./subprocess.ts";
 import { UvPython } from "./uv-python.ts";
 import { Wait } from "./wait.ts";
+import { ChildWorkflow } from "./workflow.ts";
 
-const KINDS = { Subprocess, UvPython, Shell, Bun: BunProgram, Http, Wait } as const;
+const KINDS = { Subprocess, UvPython, Shell, Bun: BunProgram, Http, Wait, Workflow: ChildWorkflow } as const;
 type Tag = keyof typeof KINDS;
 
 /** The possible tags of a task's config. */

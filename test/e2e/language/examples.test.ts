@@ -61,6 +61,7 @@ const ENDS: Readonly<Record<string, Expected>> = {
   "invoice-batch": { tasks: { alarm: "SKIPPED" } },
   "mirror-sync": { tasks: { sync: "FAILED" } },
   "month-end": { scheduled: "2026-01-31T22:00:00Z" },
+  nightly: { outputs: { rows: "42" } },
   "restart-service": { tasks: { healthy: "FAILED" } },
   "user-cleanup": { params: { lock: "true" } },
 };

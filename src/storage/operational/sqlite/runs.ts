@@ -7,16 +7,17 @@ import { conflict, type Statements } from "./statements.ts";
 import { nextStatusId, writeRunStatus } from "./statuses.ts";
 import { textsOf } from "./stored-json.ts";
 
-type StoredRun = Omit<RunRecord, "params" | "event" | "queued" | "hooks_stopped"> & {
+type StoredRun = Omit<RunRecord, "params" | "event" | "queued" | "hooks_stopped" | "from_start"> & {
   params: string;
   event: string | null;
   queued: number;
   hooks_stopped: number;
+  from_start: number;
 };
 
 /** Those of a {@link RunRecord}. */
 const COLUMNS =
-  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, event, outputs, trigger, scheduled_time_ms, retry_of, trigger_depth, created_at_ms, status, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, start_at_ms, hooks_stopped, tasks_total, tasks_done, allowed_failures, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq";
+  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, event, outputs, trigger, scheduled_time_ms, retry_of, trigger_depth, parent_run, parent_task, depth, from_start, created_at_ms, status, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, start_at_ms, hooks_stopped, tasks_total, tasks_done, allowed_failures, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq";
 const RUNS = `SELECT ${COLUMNS} FROM runs`;
 const LISTED = `SELECT ${COLUMNS.replace(" params, event, outputs,", "")} FROM runs`;
 const RUN = `${RUNS} WHERE workflow_instance_id = ?`;
@@ -59,8 +60,12 @@ function toRun(row: StoredRun): RunRecord {
   return Object.assign(row, { params: params ?? {}, event, ...flagsOf(row) }, damage);
 }
 
-function flagsOf({ queued, hooks_stopped }: Pick<StoredRun, "queued" | "hooks_stopped">) {
-  return { queued: queued === 1, hooks_stopped: hooks_stopped === 1 };
+function flagsOf({
+  queued,
+  hooks_stopped,
+  from_start,
+}: Pick<StoredRun, "queued" | "hooks_stopped" | "from_start">) {
+  return { queued: queued === 1, hooks_stopped: hooks_stopped === 1, from_start: from_start === 1 };
 }
 
 export function getRun(db: Statements, id: string): RunRecord | null {
@@ -105,7 +110,8 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       const last_outbox_id = nextStatusId(db);
       const [params, queued, hooks_stopped] = [JSON.stringify(run.params), run.queued ? 1 : 0, 0];
       const event = run.event === null ? null : JSON.stringify(run.event);
-      db.insert("runs", { ...run, params, event, queued, hooks_stopped, last_outbox_id });
+      const from_start = run.from_start ? 1 : 0;
+      db.insert("runs", { ...run, params, event, queued, hooks_stopped, from_start, last_outbox_id });
       for (const task of carried) db.insert("task_runs", task);
       if (carried.length > 0) {
         // What is known of where their outputs are.
@@ -317,6 +323,23 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
     async getDefinition(hash) {
       const sql = "SELECT definition FROM definitions WHERE hash = ?";
       return db.one<{ definition: string }>(sql, hash)?.definition ?? null;
+    },
+
+    async childRuns(runId, tasks) {
+      return db
+        .all<Omit<StoredRun, "params" | "outputs">>(
+          `WITH RECURSIVE chain(id, distance) AS (
+             SELECT ?1, 0
+             UNION ALL
+             SELECT retry_of, distance + 1 FROM chain JOIN runs ON workflow_instance_id = id
+             WHERE retry_of IS NOT NULL AND from_start = 0 AND distance < 1000
+           )
+           SELECT ${COLUMNS.replace(" params, event, outputs,", "")} FROM chain JOIN runs ON parent_run = id
+           WHERE parent_task IN (SELECT value FROM json_each(?2)) ORDER BY distance, seq DESC`,
+          runId,
+          JSON.stringify(tasks),
+        )
+        .map((row) => Object.assign(row, flagsOf(row)));
     },
 
     async recentStatuses(limit) {

@@ -471,4 +471,10 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     `);
     },
   },
+  {
+    what: "retries from the beginning",
+    isAdditive: true,
+    apply: (database) =>
+      void database.run("ALTER TABLE runs ADD COLUMN from_start INTEGER NOT NULL DEFAULT 0"),
+  },
 ];

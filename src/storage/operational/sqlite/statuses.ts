@@ -56,6 +56,7 @@ function insertRunStatus(db: Statements, id: number, run: RunRecord, note: RunNo
     ...(run.event === null ? {} : { event: JSON.stringify(run.event) }),
     ...(run.allowed_failures === 0 ? {} : { allowed_failures: run.allowed_failures }),
     ...(run.outputs === null ? {} : { outputs: run.outputs }),
+    ...(run.parent_run === null ? {} : { parent_run: run.parent_run, parent_task: run.parent_task }),
   };
   append(db, id, "workflow_run_status", row);
 }

@@ -20,6 +20,16 @@ export function waitIntentions(db: Statements): WaitIntentions {
       return db.all<WaitRecord>(`${WAITS} WHERE workflow_instance_id = ? ORDER BY task`, runId);
     },
 
+    async changeWait({ workflow_instance_id, task, due_ms, data }) {
+      db.run(`UPDATE waits SET due_ms = ?, data = ? ${BY_KEY}`, due_ms, data, workflow_instance_id, task);
+    },
+
+    async waitsForEndedRuns() {
+      const sql = `${WAITS} WHERE kind = 'run' AND json_extract(data, '$.child') IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.workflow_instance_id = json_extract(data, '$.child') AND finished_at_ms IS NULL)`;
+      return db.all<WaitRecord>(sql);
+    },
+
     async endWait(runId, task) {
       db.run(`DELETE FROM waits ${BY_KEY}`, runId, task);
     },
