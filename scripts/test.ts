@@ -18,8 +18,8 @@ import { BINARY, BUN, ROOT } from "./support/paths.ts";
 import { type Finished, killRunning, run } from "./support/run.ts";
 import { planOf, type Seconds, slowest } from "./support/test-plan.ts";
 
-/** Many files wait for processes that they start: one more than there are processors, and not many on a large machine. */
-const WORKERS = Math.min(4, availableParallelism() + 1);
+/** Most files wait for processes that they start: twice as many as there are processors, and not many on a large machine. */
+const WORKERS = Math.min(6, 2 * availableParallelism());
 /** How long the files took here last time; a fresh clone has the times of another machine. */
 const TIMES = join(ROOT, ".cache", "test-seconds.json");
 const OTHER_TIMES = join(ROOT, "scripts", "support", "test-seconds.json");
