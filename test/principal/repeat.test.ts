@@ -129,6 +129,19 @@ test("an agent that is lost in a try: that one has failed, and the next one goes
   expect(run.tasks[0]).toMatchObject({ task_attempt: 3, started_at_ms });
 });
 
+test("a run that is cancelled while the next try waits for an agent", async () => {
+  await using cluster = await new TestPrincipal({ workflows: { "w.yml": TEXT } }).start();
+  const id = await trigger(cluster);
+  const agent = await cluster.agent("x", { protocol: 3 });
+  await tries(agent, required(await agent.fetch()), "WAITING", 1);
+  // A pause between two looks: no event of a client tells that the time has come.
+  while ((await cluster.client().getRun(id)).waits === undefined) await Bun.sleep(5);
+  await cluster.client().cancelRun(id);
+  const run = await cluster.client().waitRun(id, 20_000);
+  expect(run.status).toBe("CANCELLED");
+  expect(statusesOf(run)).toEqual({ poll: "CANCELLED", after: "CANCELLED" });
+});
+
 test("agents may be lost again and again, as long as tries end in between", async () => {
   const text = `tasks: {poll: {${POLL}}}\n`;
   await using cluster = await new TestPrincipal({ workflows: { "w.yml": text } }).start();

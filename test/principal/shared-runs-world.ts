@@ -23,6 +23,8 @@ import {
   StoreUnavailableError,
   type TaskRunRecord,
 } from "../../src/storage/operational/store.ts";
+import { stopReason } from "../../src/workflow/decisions.ts";
+import { allTasks, HOOKS, isHook } from "../../src/workflow/hooks.ts";
 import { nodeId } from "../../src/workflow/item-id.ts";
 import { readDefinition, type WorkflowDefinition } from "../../src/workflow/model.ts";
 import { planOf } from "../../src/workflow/plan.ts";
@@ -44,6 +46,7 @@ const LABELS: readonly (Readonly<Record<string, string>> | undefined)[] = [
   { zone: "us" },
   { gpu: "true" },
 ];
+const COMMAND = { type: "Subprocess", cmd: "true", args: [], working_directory: null };
 const WAIT_MS = 1_000_000_000;
 /** What conditions say. */
 const VERDICTS: Readonly<Record<string, "skip" | "fail" | null>> = {
@@ -185,6 +188,7 @@ export class SharedRunsWorld {
     else if (dice < 0.17) this.#handOver(post);
     else if (dice < 0.19) await this.#retry();
     else if (dice < 0.2) await this.#forget(post);
+    else if (dice < 0.25) await this.#wait();
     else await this.#live(post);
     if (this.#chance(0.7)) this.#stores.failStatement(null);
     if (this.#chance(0.4)) await this.#checkQueue();
@@ -193,6 +197,7 @@ export class SharedRunsWorld {
   /** Nothing goes wrong any more. */
   async #calmRound(looks: boolean): Promise<void> {
     this.#clock.advance(1);
+    await this.#wait();
     if (looks) await this.#expire();
     for (const post of this.#posts) {
       await this.#appear(post);
@@ -228,6 +233,19 @@ export class SharedRunsWorld {
     }
   }
 
+  /** The times come for which tasks wait: some of them, and all when it is calm. */
+  async #wait(): Promise<void> {
+    this.#stores.failStatement(null);
+    const waits = await this.#store.read((tx) => tx.dueWaits(WAIT_MS, 1000));
+    for (const { workflow_instance_id: id, task } of waits) {
+      if (!this.#isCalm && this.#chance(0.5)) continue;
+      await this.#try(`${id} ${task} is due`, async (tx) => {
+        const wait = await tx.getWait(id, task);
+        if (wait !== null) await this.#changes.due(tx, wait);
+      });
+    }
+  }
+
   async #create(): Promise<void> {
     const id = `run-${this.#runs.size}`;
     const definition = this.#definition();
@@ -247,7 +265,8 @@ export class SharedRunsWorld {
       const run = await tx.getRun(old);
       if (run === null || !isTerminal(RUN_TRANSITIONS, run.status) || run.status === "COMPLETED") return;
       const done = (await tx.listTaskRuns(old)).filter(
-        ({ status, item_key }) => status === "COMPLETED" && item_key === null,
+        ({ status, item_key, task_id }) =>
+          status === "COMPLETED" && item_key === null && !isHook(told.definition, task_id),
       );
       const newest = [...new Map(done.map((task) => [task.task_id, task])).values()];
       await this.#changes.create(tx, {
@@ -268,13 +287,17 @@ export class SharedRunsWorld {
       const runs_on = label();
       return {
         ...task,
-        ...(isPlain ? {} : this.#more(task.depends)),
         name: task.id,
-        config: { type: "Subprocess", cmd: "true", args: [], working_directory: null },
+        config: COMMAND,
+        ...(isPlain ? {} : this.#more(task.depends)),
         ...(runs_on === undefined ? {} : { runs_on }),
       };
     });
     const runs_on = label();
+    const hooks = HOOKS.filter(() => !isPlain && this.#chance(0.2)).map((on) => {
+      const runs_on = label();
+      return [on, { name: on, config: COMMAND, ...(runs_on === undefined ? {} : { runs_on }) }];
+    });
     return readDefinition(
       JSON.stringify({
         id: "w",
@@ -284,6 +307,7 @@ export class SharedRunsWorld {
         ...(isSplit && this.#chance(0.4) ? { placement: "spread" } : {}),
         ...(JSON.stringify(tasks).includes("${{") ? { language: 2 } : {}),
         tasks,
+        ...(hooks.length > 0 ? { hooks: Object.fromEntries(hooks) } : {}),
       }),
     );
   }
@@ -295,12 +319,18 @@ export class SharedRunsWorld {
     const accepts = depends
       .filter(() => this.#chance(0.15))
       .map((id) => [id, words.filter(() => this.#chance(0.5))]);
+    const kind = this.#chance(0.05)
+      ? { config: { type: "Wait", for_ms: 1 } }
+      : this.#chance(0.08)
+        ? { repeat: { every_ms: 100, until: "${{ exit_code == 0 }}" } }
+        : {};
     const items = Array.from({ length: Math.floor(this.#random() ** 2 * 9) }, (_, n) => `item ${n}`);
     return {
       ...(this.#chance(0.05) ? { when } : {}),
       ...(accepts.length > 0 ? { accepts: Object.fromEntries(accepts) } : {}),
       ...(this.#chance(0.15) ? { allow_failure: true } : {}),
-      ...(this.#chance(0.15)
+      ...kind,
+      ...(!("repeat" in kind) && this.#chance(0.15)
         ? {
             foreach: items,
             ...(this.#chance(0.4) ? { max_parallel: 1 + Math.floor(this.#random() * 3) } : {}),
@@ -419,13 +449,15 @@ export class SharedRunsWorld {
     const id = this.#one([...this.#runs.keys()]) ?? "";
     const told = this.#runs.get(id);
     const kind = this.#chance(0.6) ? "cancelled" : "timed out";
+    const hooks = this.#chance(0.5);
     if (told === undefined || this.#chance(0.5)) return;
     await this.#try(`${id} ${kind}`, async (tx) => {
       const run = await tx.getRun(id);
       if (run === null || isTerminal(RUN_TRANSITIONS, run.status)) return;
-      if (kind === "cancelled") await this.#changes.cancel(tx, run);
-      // Whoever executes a whole run watches its time; nobody does while it waits for its next attempt.
+      if (kind === "cancelled") await this.#changes.cancel(tx, run, hooks);
+      // Whoever executes a whole run watches its time; nobody does while it waits for its next attempt. Hooks are not limited by it.
       else if (run.started_at_ms === null || (run.revision === 0 && !run.queued)) return;
+      else if ((await tx.listSlices(id, "all")).some(({ is_hook }) => is_hook)) return;
       else await this.#changes.timeOut(tx, run);
       tx.afterCommit(() => {
         told.stop ??= kind;
@@ -491,13 +523,14 @@ export class SharedRunsWorld {
       if (!tasks.includes(task.id)) continue;
       for (const needed of task.depends) {
         if (tasks.includes(needed)) continue;
-        const { foreach } = told.definition.tasks.find(({ id: other }) => other === needed) ?? {};
+        const { foreach, config } = told.definition.tasks.find(({ id: other }) => other === needed) ?? {};
         const accepted = task.accepts?.[needed] ?? ["COMPLETED"];
         const status = results[needed]?.status ?? "COMPLETED";
         const isAllowed = results[needed]?.is_allowed === true && accepted.includes("COMPLETED");
         expect(isAllowed || accepted.includes(status)).toBe(true);
         if (status !== "COMPLETED") continue;
         expect(completed_tasks).toContain(needed);
+        if (config?.type === "Wait") continue;
         if (foreach === undefined) expect(String(results[needed]?.outputs?.of)).toEndWith(` ${needed}`);
         else {
           expect(results[needed]?.items_total).toBe(foreach.length);
@@ -560,6 +593,11 @@ export class SharedRunsWorld {
   }
 
   #finish({ agent }: Post, slice: SimulatedAgent["busy"][number]["slice"], task: string): void {
+    if (slice.mayRest(task) && this.#chance(0.5)) {
+      this.trace.push(`${agent.id} ${nameOf(slice.assignment)} ${task} waits for its next try`);
+      agent.rest(slice, task);
+      return;
+    }
     const status = this.#chance(0.92) ? "COMPLETED" : "FAILED";
     this.trace.push(`${agent.id} ${nameOf(slice.assignment)} ${task} ${status}`);
     agent.finish(slice, task, status);
@@ -609,7 +647,8 @@ export class SharedRunsWorld {
       return found;
     });
     for (const { what, tasks, told } of queued) {
-      const { tasks: all, runs_on } = told.definition;
+      const { runs_on } = told.definition;
+      const all = allTasks(told.definition);
       const nodes = planOf(told.definition).nodes;
       const isIn = (id: string) =>
         tasks === null || tasks.some((node) => node === id || node.startsWith(`${id}[`));
@@ -643,6 +682,7 @@ export class SharedRunsWorld {
         tasks: await tx.listTaskRuns(id),
         isOpen:
           (await tx.listSlices(id, "open")).length > 0 ||
+          (await tx.listWaits(id)).length > 0 ||
           (await tx.openAttempts()).some((attempt) => attempt.workflow_instance_id === id),
       }));
       if (run === null) throw new Error(`${id} is gone`);
@@ -663,10 +703,16 @@ export class SharedRunsWorld {
     for (const row of rows) {
       const node = nodeId(row.task_id, row.item_key);
       expect(`${row.task_instance_id} ${isTerminal(RUN_TRANSITIONS, row.status)}`).toEndWith("true");
-      const truth = this.#deeds.ends.get(row.task_instance_id);
-      const isExecuted = row.items_total === null && row.error?.startsWith("when: ") !== true;
-      if (isExecuted && (row.status === "COMPLETED" || row.status === "FAILED"))
-        expect(`${node} ${truth}`).toBe(`${node} ${row.status}`);
+      const truth = this.#deeds.ends.get(row.task_instance_id) ?? [];
+      const isWait = definition.tasks.find(({ id }) => id === row.task_id)?.config.type === "Wait";
+      const isOfPrincipal =
+        isWait || row.error?.startsWith("when: ") === true || row.error === stopReason("timed out");
+      if (
+        row.items_total === null &&
+        !isOfPrincipal &&
+        (row.status === "COMPLETED" || row.status === "FAILED")
+      )
+        expect([node, ...truth]).toContain(row.status);
       if (final.get(node)?.status !== "COMPLETED") final.set(node, row);
       else expect(`${node} ran again: ${row.status === "COMPLETED"}`).toEndWith("false");
     }
@@ -674,7 +720,11 @@ export class SharedRunsWorld {
     // The agent of a whole run reports nothing of tasks that it has not begun with.
     if (isWhole && (stop === "timed out" || ["CRASHED", "CANCELLED", "SKIPPED"].includes(run.status))) return;
     const tasks = [...final].filter(([, { item_key }]) => item_key === null).map(([id]) => id);
-    expect(tasks.sort()).toEqual(definition.tasks.map(({ id }) => id).sort());
+    expect(tasks.sort()).toEqual(
+      allTasks(definition)
+        .map(({ id }) => id)
+        .sort(),
+    );
     for (const { id, fail_fast } of definition.tasks) {
       const ends = [...final.values()].filter(({ task_id, item_key }) => task_id === id && item_key !== null);
       const hasFailed = ends.some(
@@ -734,11 +784,13 @@ export class SharedRunsWorld {
 function modelOf(definition: WorkflowDefinition): ModelTask[] {
   return planOf(definition).nodes.map((node, index) => {
     const { when } = definition.tasks[index] ?? {};
-    const { id, needs, fanOut, allowsFailure = false } = node;
+    const { id, needs, fanOut, allowsFailure = false, waits, hook } = node;
     return {
       id,
       needs,
       allowsFailure,
+      ...(waits === undefined ? {} : { waits }),
+      ...(hook === undefined ? {} : { hook }),
       verdict: when === undefined ? null : (VERDICTS[when] ?? null),
       ...(fanOut === undefined ? {} : { fanOut }),
     };
@@ -758,7 +810,7 @@ function newRun(id: string, definition: WorkflowDefinition, carried: readonly Ta
     scheduled_time_ms: null,
     retry_of: null,
     trigger_depth: 0,
-    tasks_total: definition.tasks.length,
+    tasks_total: allTasks(definition).length,
     carried,
   };
 }

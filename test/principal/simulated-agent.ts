@@ -6,6 +6,7 @@ import type { AgentReport, AgentReports, RunAssignment, StopOrder } from "../../
 import { type AttemptName, nameOf } from "../../src/principal/runs/attempt-name.ts";
 import type { Decision, Item, TaskEnd } from "../../src/workflow/decisions.ts";
 import { nodeId } from "../../src/workflow/item-id.ts";
+import type { TaskDefinition } from "../../src/workflow/model.ts";
 import { planOf } from "../../src/workflow/plan.ts";
 import { Progress } from "../../src/workflow/progress.ts";
 import { factsOf } from "../../src/workflow/run-facts.ts";
@@ -15,8 +16,8 @@ import type { RunStatus } from "../../src/workflow/status.ts";
 export interface Deeds {
   /** By `RUN SLICE ATTEMPT TASK`: how often it was started. */
   readonly starts: Map<string, number>;
-  /** By task instance: how it ended. */
-  readonly ends: Map<string, RunStatus>;
+  /** By task instance: how it ended. The agent that has the next try of a poll may have ended it otherwise than one that was cut off. */
+  readonly ends: Map<string, RunStatus[]>;
 }
 
 /** A slice on the agent, or a run as a whole. */
@@ -58,6 +59,15 @@ class HeldSlice {
   #items(task: string, items: readonly { readonly key: string }[]): Item[] {
     const before = new Set(this.assignment.item_results?.[task]?.map(({ key }) => key));
     return items.map(({ key }) => ({ key, ...(before.has(key) ? { end: { status: "COMPLETED" } } : {}) }));
+  }
+
+  definition(node: string): TaskDefinition | undefined {
+    return this.assignment.workflow.tasks.find(({ id }) => id === this.named(node).task_id);
+  }
+
+  /** Whether it may wait for another try, without an agent. */
+  mayRest(node: string): boolean {
+    return !this.isStopped && this.definition(node)?.repeat !== undefined;
   }
 
   /** The task of a node, and the item if it is one of a fan-out. */
@@ -164,12 +174,21 @@ export class SimulatedAgent {
     const instance = slice.running.get(task);
     if (instance === undefined) return;
     slice.running.delete(task);
-    this.#deeds.ends.set(instance, status);
-    const { allow_failure } =
-      slice.assignment.workflow.tasks.find(({ id }) => id === slice.named(task).task_id) ?? {};
+    this.#deeds.ends.set(instance, [...(this.#deeds.ends.get(instance) ?? []), status]);
+    const { allow_failure } = slice.definition(task) ?? {};
     const isAllowed = status === "FAILED" && allow_failure === true && !slice.isStopped;
     this.#reportTask(slice, task, instance, status, null, isAllowed);
     this.#carryOut(slice, slice.progress.ended(task, { status, isAllowed }));
+  }
+
+  /** A try of a task that polls ends, and its condition does not hold: no agent has it until the next one. */
+  rest(slice: HeldSlice, task: string): void {
+    const instance = slice.running.get(task);
+    if (instance === undefined) return;
+    slice.running.delete(task);
+    this.slices.delete(nameOf(slice.assignment));
+    this.#reportTask(slice, task, instance, "WAITING", null);
+    this.#reportRun(slice.assignment, "WAITING", null);
   }
 
   /** It gives a slice up: its process ends in an orderly way. */
@@ -251,6 +270,8 @@ export class SimulatedAgent {
   }
 
   #instance({ assignment }: HeldSlice, task: string): string {
+    const going = assignment.continues?.[task];
+    if (going !== undefined) return going.task_instance_id;
     return `${nameOf(assignment)} ${task} ${this.session} ${++this.#instances}`;
   }
 
@@ -292,7 +313,8 @@ export class SimulatedAgent {
       ...(foreach !== undefined && status === "RUNNING" ? { items_total: foreach.length } : {}),
       ...(isAllowed ? { is_allowed: true } : {}),
       task_instance_id: instance,
-      task_attempt: status === "SKIPPED" ? 0 : 1,
+      task_attempt: status === "SKIPPED" ? 0 : 1 + (assignment.continues?.[task]?.task_attempt ?? 0),
+      ...(status === "WAITING" ? { next_try_ms: 1 } : {}),
       status,
       timestamp_ms: 1,
       exit_code: null,

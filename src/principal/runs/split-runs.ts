@@ -252,7 +252,7 @@ export class SplitRuns {
   async #stopHooks(tx: OperationalTx, run: RunRecord): Promise<void> {
     if (run.hooks_stopped) return;
     const stopped = await tx.stopHooks(run);
-    const withdrawn = await this.#withdraw(tx, stopped, stopReason("cancelled"));
+    const { withdrawn } = await this.#withdraw(tx, stopped, stopReason("cancelled"));
     await this.#advance(tx, stopped, this.#o.clock.now(), (progress) => [
       ...progress.stopHooks(),
       ...progress.released(withdrawn),
@@ -282,16 +282,24 @@ export class SplitRuns {
 
   /** What is not executed by anybody is over at once; agents that execute something get the order to stop. */
   async #stop(tx: OperationalTx, run: RunRecord, kind: Stop, error: string | null): Promise<void> {
-    const withdrawn = await this.#withdraw(tx, run, stopReason(kind));
-    await this.#advance(tx, run, this.#o.clock.now(), (progress) => [
-      ...progress.stop(kind, error),
-      ...progress.released(withdrawn),
-    ]);
+    const { withdrawn, resting } = await this.#withdraw(tx, run, stopReason(kind));
+    await this.#advance(tx, run, this.#o.clock.now(), (progress) => {
+      for (const task of resting) progress.waits(task);
+      return [...progress.stop(kind, error), ...progress.released(withdrawn)];
+    });
   }
 
-  /** Ends slices that no agent executes; agents that execute one get the order to stop. Returns the tasks of the former. */
-  async #withdraw(tx: OperationalTx, run: RunRecord, error: string): Promise<string[]> {
+  /**
+   * Ends slices that no agent executes; agents that execute one get the order to stop. Returns the tasks of the former, and those among
+   * them that are between two tries: they have begun, and their slices end with them.
+   */
+  async #withdraw(
+    tx: OperationalTx,
+    run: RunRecord,
+    error: string,
+  ): Promise<{ readonly withdrawn: readonly string[]; readonly resting: readonly string[] }> {
     const withdrawn: string[] = [];
+    const resting: string[] = [];
     for (const slice of await tx.listSlices(run.workflow_instance_id, "open")) {
       // It ends with its task, which the machine must still find asleep.
       if (slice.state === "ASLEEP") continue;
@@ -299,10 +307,22 @@ export class SplitRuns {
       if (attempt !== null) this.#orders(tx, attempt);
       if (attempt?.lease === "HELD") continue;
       if (attempt !== null) await this.#revoke(tx, attempt, { status: "CANCELLED", error });
+      if (await this.#isResting(tx, run, slice)) {
+        await tx.sleepSlice(slice);
+        resting.push(...slice.tasks);
+        continue;
+      }
       await tx.endSlice(slice);
       withdrawn.push(...slice.tasks);
     }
-    return withdrawn;
+    return { withdrawn, resting };
+  }
+
+  /** Whether a slice that nobody executes is a task that polls, and that has begun. */
+  async #isResting(tx: OperationalTx, run: RunRecord, slice: SliceRecord): Promise<boolean> {
+    if (!(await this.polls(tx, run, slice))) return false;
+    const tasks = await tx.listOpenTasks(slice.workflow_instance_id, slice.slice);
+    return tasks.some(({ status }) => status === "WAITING");
   }
 
   #orders(tx: OperationalTx, { agent_id }: AttemptRecord): void {

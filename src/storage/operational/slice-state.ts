@@ -14,6 +14,7 @@
  *   LEASED ──▶ ASLEEP   a poll waits for its next try: no agent has it
  *   ASLEEP ──▶ QUEUED   the next try is due: the next attempt
  *   ASLEEP ──▶ OVER     cancelled, or timed out
+ *   QUEUED ──▶ ASLEEP   before that, if it waits for an agent with its next try
  *
  * A slice that crashed and may not run again is OVER, too: its tasks are CRASHED.
  */
@@ -23,7 +24,7 @@ export type SliceState = "QUEUED" | "LEASED" | "ASLEEP" | "OVER";
 
 /** The legal transitions of a slice. */
 export const SLICE_TRANSITIONS: Transitions<SliceState> = {
-  QUEUED: ["LEASED", "OVER"],
+  QUEUED: ["LEASED", "ASLEEP", "OVER"],
   LEASED: ["QUEUED", "ASLEEP", "OVER"],
   ASLEEP: ["QUEUED", "OVER"],
   OVER: [],

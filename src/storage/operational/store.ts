@@ -259,7 +259,7 @@ export interface SliceIntentions {
     nowMs: number,
     runAttempt?: number,
   ): Promise<SliceRecord>;
-  /** The attempt at a slice is over, and its task, a poll, waits for its next try. Earlier crashes do not count any more. */
+  /** No agent has a slice, and its task, a poll, waits for its next try. Earlier crashes do not count any more. */
   sleepSlice(slice: SliceRecord): Promise<SliceRecord>;
   /**
    * The next try of a poll is due: its slice goes back into its place in the queue, as the next attempt, and its task run goes on in that.
