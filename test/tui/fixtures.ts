@@ -285,12 +285,21 @@ const OUTPUTS: RunOutputs = {
   leftOut: false,
 };
 
-const FANS_DEFINITION: WorkflowDefinition = {
+const { id: _, depends: __, ...HOOK } = task("on_failure");
+
+export const FANS_DEFINITION: WorkflowDefinition = {
   ...DEFINITION,
+  hooks: { on_failure: { ...HOOK, timeout_ms: 300_000 } },
+  outputs: { total: "${{ tasks.list.outputs.total }}" },
   params: {},
   tasks: [
     task("list"),
-    { ...task("load", ["list"]), foreach: ["orders", "customers"] },
+    {
+      ...task("load", ["list"]),
+      foreach: ["orders", "customers"],
+      max_parallel: 8,
+      when: "${{ run.attempt == 1 }}",
+    },
     { ...task("poll", ["list"]), repeat: { every_ms: 60_000, until: "exit_code == 0", max_attempts: 9 } },
     task("check", ["load"]),
   ],

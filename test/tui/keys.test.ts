@@ -403,7 +403,7 @@ describe("outputs", () => {
 
   test("of the selected task come with o; Enter shows a whole value, y copies it", () => {
     const { s, keys, done } = ui({ kind: "run", id, pane: "graph" });
-    keys("G", "k", "o");
+    keys("G", "k", "k", "o");
     expect(currentPage(s)).toMatchObject({ pane: "outputs" });
     expect(s.lists[`outputs:${id}`]?.selected).toBe("poll\tstate");
     keys("g", "ENTER");

@@ -6,7 +6,7 @@ import { BOLD, DIM, INVERSE } from "../../src/tui/screen/style.ts";
 import { type Page, RUN_PANES, type State, WORKFLOW_PANES } from "../../src/tui/state.ts";
 import { drawScreen } from "../../src/tui/views/screen.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
-import { FANS, NOW, RUN, SHARED, state, task, WAITING } from "./fixtures.ts";
+import { FANS, FANS_DEFINITION, NOW, RUN, SHARED, state, task, WAITING } from "./fixtures.ts";
 
 const SIZES = [
   [80, 24],
@@ -103,6 +103,23 @@ for (const [width, height] of SIZES) {
     });
   });
 }
+
+test("an overview says what tasks run for, when, and how often, and what the hooks are", () => {
+  const s = state(100, 50, { kind: "workflow", id: "etl.daily", pane: "overview" });
+  const details = s.data.workflowDetails.get("etl.daily");
+  if (details === undefined) throw new Error("the fixture has a workflow");
+  s.data.workflowDetails = new Map([["etl.daily", { ...details, definition: FANS_DEFINITION }]]);
+  const drawn = drawScreen(s).toString();
+  for (const text of [
+    "for each orders, customers, 8 at once",
+    "when run.attempt == 1",
+    "repeat every 1m00s until exit_code == 0, 9 times at most",
+    "Hooks, when all tasks are over",
+    "total = ${{ tasks.list.outputs.total }}",
+  ]) {
+    expect(drawn).toContain(text);
+  }
+});
 
 describe("200 tasks", () => {
   const chains = Array.from({ length: 190 }, (_, i) => {

@@ -3,19 +3,18 @@ import { plainText } from "../../terminal/foreign-text.ts";
 import { dependencyText } from "../../workflow/conditions.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import { formatExitCodes } from "../../workflow/exit-codes.ts";
-import { itemText } from "../../workflow/fan-out.ts";
 import { hookTasks } from "../../workflow/hooks.ts";
-import { type ItemSource, partsOf } from "../../workflow/item-values.ts";
 import { factsOf, scriptTextOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
 import { paramRulesText, paramsSchema } from "../../workflow/param-types.ts";
 import { planOf } from "../../workflow/plan.ts";
 import type { SecretSource } from "../../workflow/secrets.ts";
 import { expectedSlices, type NextSlice } from "../../workflow/slices.ts";
+import { itemsText, whenText } from "../../workflow/task-words.ts";
 import { aftersOf, filesOf, webhooksOf } from "../../workflow/triggers.ts";
 import { command } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
-import { formatInstant, formatRelative, plural } from "../support/format.ts";
+import { formatInstant, formatRelative } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { printJson, printLine, writeStdout } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
@@ -158,9 +157,6 @@ function whereIs({ file, env, command, store }: SecretSource): string {
 }
 
 const MOST_SLICES = 8;
-/** Literal items of a fan-out beyond either are only counted. */
-const SHOWN_ITEMS = 5;
-const SHOWN_CHARACTERS = 60;
 
 /** Which tasks go to which agents; nothing when one agent gets them all. */
 function placementFact(definition: WorkflowDefinition): string | null {
@@ -234,10 +230,10 @@ function taskTable(tasks: readonly TaskDefinition[]): string[] {
       { title: "NAME", value: (task) => task.name, flexible: true },
       { title: "DEPENDS ON", value: dependsText, flexible: true },
       ...(tasks.some((task) => task.foreach !== undefined || task.matrix !== undefined)
-        ? [{ title: "FOR EACH", value: itemsText, flexible: true }]
+        ? [{ title: "FOR EACH", value: (task: TaskDefinition) => itemsText(task) ?? "-", flexible: true }]
         : []),
       ...(tasks.some((task) => task.when !== undefined)
-        ? [{ title: "WHEN", value: (task: TaskDefinition) => whenText(task), flexible: true }]
+        ? [{ title: "WHEN", value: (task: TaskDefinition) => whenText(task) ?? "-", flexible: true }]
         : []),
       ...(tasks.some((task) => task.runs_on !== undefined)
         ? [{ title: "RUNS ON", value: (task: TaskDefinition) => runsOnText(task), flexible: true }]
@@ -259,16 +255,6 @@ function taskTable(tasks: readonly TaskDefinition[]): string[] {
   );
 }
 
-/** The condition of a task, on one line. */
-function whenText({ when }: TaskDefinition): string {
-  return when === undefined
-    ? "-"
-    : when
-        .replace(/^\$\{\{|\}\}$/g, "")
-        .replace(/\s+/g, " ")
-        .trim();
-}
-
 /** Which failures of a task are allowed. */
 function allowedText({ allow_failure: allowed }: TaskDefinition): string {
   if (allowed === undefined) return "-";
@@ -277,23 +263,6 @@ function allowedText({ allow_failure: allowed }: TaskDefinition): string {
 
 function dependsText(task: TaskDefinition): string {
   return task.depends.map((other) => dependencyText(task, other)).join(", ") || "-";
-}
-
-/** What a fan-out runs for, in short. */
-function itemsText({ foreach, matrix }: TaskDefinition): string {
-  if (foreach !== undefined) return sourceText(foreach);
-  if (matrix === undefined) return "-";
-  return partsOf(matrix)
-    .axes.map(([axis, source]) => `${axis}: ${sourceText(source)}`)
-    .join(" × ");
-}
-
-/** A few literal items as they are, more of them by number, and an expression as it is written. */
-function sourceText(source: ItemSource): string {
-  if (typeof source === "string") return source;
-  const texts = source.map(itemText);
-  const all = texts.join(", ");
-  return texts.length <= SHOWN_ITEMS && all.length <= SHOWN_CHARACTERS ? all : plural(texts.length, "item");
 }
 
 function runsOnText({ runs_on }: TaskDefinition): string {

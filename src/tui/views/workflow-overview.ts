@@ -1,10 +1,13 @@
 /** A workflow's description, schedule and tasks. */
 
 import { tookMs } from "../../contract/took.ts";
+import { printable } from "../../terminal/foreign-text.ts";
 import { wrapWords } from "../../terminal/text.ts";
 import { dependencyText } from "../../workflow/conditions.ts";
+import { hookTasks } from "../../workflow/hooks.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import { paramRulesText } from "../../workflow/param-types.ts";
+import { itemsText, whenText } from "../../workflow/task-words.ts";
 import { cronInWords } from "../cron-words.ts";
 import { dateTime, duration, moment, until } from "../format.ts";
 import { HISTORY, runsByWorkflow } from "../lists/workflow-rows.ts";
@@ -89,6 +92,17 @@ function overviewLines(state: State, id: string, width: number): Span[][] {
   const definition = state.data.workflowDetails.get(id)?.definition;
   lines.push([], [[`Tasks (${workflow.tasks})`, BOLD]]);
   for (const task of definition?.tasks ?? []) lines.push(...taskLines(task, width));
+  const hooks = definition === undefined ? [] : hookTasks(definition);
+  if (hooks.length > 0) lines.push([], [["Hooks, when all tasks are over", BOLD]]);
+  for (const hook of hooks) lines.push(...taskLines(hook, width));
+  const outputs = Object.entries(definition?.outputs ?? {});
+  if (outputs.length > 0) lines.push([], [["Outputs", BOLD]]);
+  for (const [name, text] of outputs) {
+    lines.push([
+      [`  ${name}`, CYAN],
+      [` = ${printable(text)}`, DIM],
+    ]);
+  }
   const problem = state.data.detailErrors.get(`workflow ${id}`);
   if (problem !== undefined) lines.push([[`  ${problem}`, RED]]);
   return lines;
@@ -119,6 +133,17 @@ function scheduleLines(state: State, workflow: NonNullable<State["data"]["workfl
   return lines;
 }
 
+/** `every 30s until exit_code == 0, 120 times at most`. */
+function repeatText({ every_ms, until: condition, max_attempts, timeout_ms }: RepeatPolicy): string {
+  const limits = [
+    max_attempts === undefined ? "" : `, ${max_attempts} times at most`,
+    timeout_ms === undefined ? "" : `, for ${duration(timeout_ms)} at most`,
+  ];
+  return `every ${duration(every_ms)} until ${whenText({ when: condition }) ?? ""}${limits.join("")}`;
+}
+
+type RepeatPolicy = NonNullable<TaskDefinition["repeat"]>;
+
 function taskLines(task: TaskDefinition, width: number): Span[][] {
   const after = task.depends.map((other) => dependencyText(task, other));
   const first: Span[] = [
@@ -135,6 +160,22 @@ function taskLines(task: TaskDefinition, width: number): Span[][] {
   if (task.allow_failure !== undefined) extras.push("may fail");
   if (extras.length > 0) first.push([`  ${extras.join(", ")}`, DIM]);
   const lines: Span[][] = [first];
+  const items = itemsText(task);
+  const detail = (word: string, text: string) =>
+    lines.push([
+      [`    ${word} `, CYAN],
+      [printable(text), PLAIN],
+    ]);
+  if (items !== null) {
+    const most = task.max_parallel === undefined ? "" : `, ${task.max_parallel} at once`;
+    detail(
+      "for each",
+      `${items}${most}${task.fail_fast === true ? ", the first failure cancels the others" : ""}`,
+    );
+  }
+  const when = whenText(task);
+  if (when !== null) detail("when", when);
+  if (task.repeat !== undefined) detail("repeat", repeatText(task.repeat));
   if (width > 40) lines.push([[`    $ ${command(task)}`, DIM]]);
   return lines;
 }
