@@ -44,6 +44,8 @@ export const WORKFLOW_PANES = ["overview", "graph", "source", "runs"] as const;
 export type WorkflowPane = (typeof WORKFLOW_PANES)[number];
 export const RUN_PANES = ["graph", "gantt", "tasks", "log", "outputs", "details"] as const;
 export type RunPane = (typeof RUN_PANES)[number];
+/** Those in which a task can be selected. */
+export const PANES_WITH_TASKS: readonly RunPane[] = ["graph", "gantt", "tasks"];
 
 /** The content of the screen below the tabs. */
 export type Page =

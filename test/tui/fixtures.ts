@@ -302,6 +302,7 @@ export const FANS_DEFINITION: WorkflowDefinition = {
     },
     { ...task("poll", ["list"]), repeat: { every_ms: 60_000, until: "exit_code == 0", max_attempts: 9 } },
     task("check", ["load"]),
+    task("nested", ["list"]),
   ],
 };
 
@@ -318,6 +319,13 @@ export const FANS: RunDetails = {
       items: { total: 5000, by_status: { COMPLETED: 1203, FAILED: 2, RUNNING: 8 } },
     },
     { ...taskRun("poll", "WAITING", 20, null), task_attempt: 3, next_attempt_ms: NOW + 42_000 },
+    {
+      ...{ ...taskRun("nested", "WAITING", 20, null), agent_id: null },
+      child: {
+        ...{ workflow_id: "etl.part", workflow_instance_id: RUN.workflow_instance_id, status: "RUNNING" },
+        ...{ tasks_done: 2, tasks_total: 5 },
+      },
+    },
     {
       ...taskRun("check", "SKIPPED", 0, null),
       started_at_ms: null,

@@ -5,7 +5,7 @@ import { bindingsFor } from "../../src/tui/keys/bindings.ts";
 import { pasteText, pressKey, useMouse } from "../../src/tui/keys/dispatch.ts";
 import { selectFailedTask } from "../../src/tui/lists/list-ids.ts";
 import { workflowRows } from "../../src/tui/lists/workflow-rows.ts";
-import { currentPage } from "../../src/tui/navigation.ts";
+import { currentPage, listState } from "../../src/tui/navigation.ts";
 import { completions } from "../../src/tui/overlays/command.ts";
 import type { Action } from "../../src/tui/overlays/overlay.ts";
 import { RUN_PANES, type State, WORKFLOW_PANES } from "../../src/tui/state.ts";
@@ -403,7 +403,7 @@ describe("outputs", () => {
 
   test("of the selected task come with o; Enter shows a whole value, y copies it", () => {
     const { s, keys, done } = ui({ kind: "run", id, pane: "graph" });
-    keys("G", "k", "k", "o");
+    keys("G", "k", "k", "k", "o");
     expect(currentPage(s)).toMatchObject({ pane: "outputs" });
     expect(s.lists[`outputs:${id}`]?.selected).toBe("poll\tstate");
     keys("g", "ENTER");
@@ -438,5 +438,33 @@ describe("outputs", () => {
     expect(drawn(new Map([[id, { asOf: "", tasks: [], leftOut: false }]]))).toContain(
       "select one among the tasks",
     );
+  });
+});
+
+describe("runs that tasks start", () => {
+  const id = FANS.workflow_instance_id;
+
+  test("Enter goes into the run of the task, Esc comes back; u goes to the run that started it", () => {
+    const { s, keys } = ui({ kind: "run", id, pane: "tasks" });
+    expect(drawScreen(s).toString()).not.toContain("its run");
+    s.lists[`tasks:${id}`] = { ...listState(s, `tasks:${id}`), selected: "nested" };
+    expect(drawScreen(s).toString()).toContain("Enter its run");
+    keys("ENTER");
+    expect(currentPage(s)).toMatchObject({ kind: "run", id: runId });
+    keys("ESCAPE");
+    expect(currentPage(s)).toMatchObject({ kind: "run", id, pane: "tasks" });
+    const parent = { workflow_instance_id: id, task_id: "nested" };
+    s.data.runs = [run(1, "RUNNING", { parent })];
+    keys("ENTER");
+    s.data.runDetails = new Map(s.data.runDetails).set(runId, { ...RUN, parent });
+    expect(drawScreen(s).toString()).toContain("nested of 00000000-0000");
+    keys("u");
+    expect(currentPage(s)).toMatchObject({ kind: "run", id });
+  });
+
+  test("u says nothing where no run was started by another", () => {
+    const { s, keys } = ui({ kind: "run", id: runId, pane: "graph" });
+    keys("u");
+    expect(s.toasts.at(-1)?.text).toBe("u does nothing here; ? lists the keys.");
   });
 });

@@ -387,5 +387,6 @@ function summaryOf(run: RunDetails): RunSummary {
     tasks_total: run.tasks_total ?? run.definition?.tasks.length ?? run.tasks.length,
     tasks_done: run.tasks_done ?? over.length,
     ...(run.allowed_failures === undefined ? {} : { allowed_failures: run.allowed_failures }),
+    ...(run.parent === undefined ? {} : { parent: run.parent }),
   };
 }

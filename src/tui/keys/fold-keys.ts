@@ -3,11 +3,9 @@ import { selectedOf } from "../lists/list-ids.ts";
 import { tasksOf } from "../lists/run-tasks.ts";
 import { isBelow, isFanOut, taskOfRow, taskRows } from "../lists/task-rows.ts";
 import { currentPage, listState, selectRow, showPane } from "../navigation.ts";
-import { fanOutName, type RunPane, type State } from "../state.ts";
+import { fanOutName, PANES_WITH_TASKS, type State } from "../state.ts";
 import { addToast } from "../toast.ts";
 import type { Binding } from "./binding.ts";
-
-const WITH_TASKS: readonly RunPane[] = ["graph", "gantt", "tasks"];
 
 interface Selected {
   readonly runId: string;
@@ -20,7 +18,7 @@ interface Selected {
 /** The selected row of the open run's tasks. */
 function selected(state: State): Selected | null {
   const page = currentPage(state);
-  if (page.kind !== "run" || !WITH_TASKS.includes(page.pane)) return null;
+  if (page.kind !== "run" || !PANES_WITH_TASKS.includes(page.pane)) return null;
   const run = state.data.runDetails.get(page.id);
   const rowId = selectedOf(state, `tasks:${page.id}`);
   if (run === undefined || rowId === null) return null;

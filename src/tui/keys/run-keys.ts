@@ -8,7 +8,7 @@ import { NO_FILTER } from "../logs/log-buffer.ts";
 import { newLogView } from "../logs/log-view.ts";
 import { currentPage, listState, openPage, openRun, showPane } from "../navigation.ts";
 import { askCancel, askRetry, askTrigger, cancelProblem, retryProblem } from "../overlays/ask.ts";
-import type { State } from "../state.ts";
+import { PANES_WITH_TASKS, type State } from "../state.ts";
 import { addToast } from "../toast.ts";
 import type { Binding } from "./binding.ts";
 import { foldKeys } from "./fold-keys.ts";
@@ -70,6 +70,17 @@ const common: readonly Binding[] = [
       }),
   },
   {
+    keys: ["u"],
+    label: "u",
+    help: "the run that has started it",
+    footer: "parent",
+    when: (state) => parentOf(state) !== undefined,
+    run(state) {
+      const parent = parentOf(state);
+      if (parent !== undefined) openRun(state, parent);
+    },
+  },
+  {
     keys: ["y"],
     label: "y",
     help: "copy the run's id",
@@ -98,7 +109,7 @@ export const runListKeys: readonly Binding[] = [
 /** Shows the log of the selected task, or item. */
 function openTaskLog(state: State): void {
   const page = currentPage(state);
-  if (page.kind !== "run" || page.pane === "details" || page.pane === "outputs") return;
+  if (page.kind !== "run" || !PANES_WITH_TASKS.includes(page.pane)) return;
   const selected = selectedOf(state, `tasks:${page.id}`);
   const run = state.data.runDetails.get(page.id);
   if (selected === null || run === undefined) return;
@@ -172,7 +183,36 @@ export const outputKeys: readonly Binding[] = [
   },
 ];
 
+/** The run that the selected task, or item, has started. */
+function selectedChild(state: State): string | undefined {
+  const page = currentPage(state);
+  if (page.kind !== "run" || !PANES_WITH_TASKS.includes(page.pane)) return undefined;
+  const run = state.data.runDetails.get(page.id);
+  const selected = selectedOf(state, `tasks:${page.id}`);
+  const row = run === undefined ? undefined : taskRows(state, run).rows.find(({ id }) => id === selected);
+  if (row === undefined || row.kind === "note") return undefined;
+  return (row.kind === "item" ? row.item : row.task.run)?.child?.workflow_instance_id;
+}
+
+/** The run that has started the one in focus. */
+function parentOf(state: State): string | undefined {
+  const id = runInFocus(state);
+  const run = state.data.runs?.find((one) => one.workflow_instance_id === id);
+  return (run ?? state.data.runDetails.get(id ?? ""))?.parent?.workflow_instance_id;
+}
+
 export const runKeys: readonly Binding[] = [
+  {
+    keys: ["ENTER", "KP_ENTER"],
+    label: "Enter",
+    help: "the run that the selected task has started",
+    footer: "its run",
+    when: (state) => selectedChild(state) !== undefined,
+    run(state) {
+      const child = selectedChild(state);
+      if (child !== undefined) openRun(state, child);
+    },
+  },
   {
     keys: ["ENTER", "KP_ENTER"],
     label: "Enter",

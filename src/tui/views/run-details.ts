@@ -33,6 +33,10 @@ function lines(run: RunDetails, now: number, columns: number): Span[][] {
     ...fact("Run", run.workflow_instance_id),
     ...fact("Workflow", `${run.workflow_id} (${run.workflow_name})`),
     ...fact("Trigger", run.trigger),
+    ...fact(
+      "Started by",
+      run.parent === undefined ? null : `${run.parent.task_id} of ${run.parent.workflow_instance_id}`,
+    ),
     ...fact("Retry of", run.retry_of),
     ...fact(agents.length > 1 ? "Agents" : "Agent", agents.length === 0 ? null : agents.join(", ")),
     ...fact("Scheduled", time(run.scheduled_time_ms)),

@@ -4,7 +4,7 @@ import type { RunSummary } from "../../contract/messages.ts";
 import { agentsWord } from "../../contract/run-agents.ts";
 import { tookMs } from "../../contract/took.ts";
 import { isOpen } from "../feeds/merge-runs.ts";
-import { duration, moment } from "../format.ts";
+import { duration, moment, until } from "../format.ts";
 import { RUN_SORTS, runRows } from "../lists/run-rows.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { DIM, PLAIN } from "../screen/style.ts";
@@ -60,7 +60,7 @@ function columns(now: number, withWorkflow: boolean): Column<RunSummary>[] {
         return ms === null ? [["–", DIM]] : [[duration(ms), PLAIN]];
       },
     },
-    { title: "TASKS", width: 12, cell: progress },
+    { title: "TASKS", width: 12, cell: (run) => progress(run, now) },
     {
       title: "TRY",
       width: 3,
@@ -73,7 +73,9 @@ function columns(now: number, withWorkflow: boolean): Column<RunSummary>[] {
   return all.filter((column) => column !== null);
 }
 
-function progress(run: RunSummary): Span[] {
+function progress(run: RunSummary, now: number): Span[] {
+  if (run.start_at_ms !== undefined)
+    return [[`starts ${until(run.start_at_ms - now)}`, STATUS_LOOK.WAITING.style]];
   const { tasks_total: total, tasks_done: done } = run;
   if (total === undefined || done === undefined || total === 0) return [["–", DIM]];
   const text = `${done}/${total}`;

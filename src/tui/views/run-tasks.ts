@@ -1,6 +1,7 @@
 /** The tasks of a run: as a table, and one of them in detail. */
 
 import { allowedSuffix } from "../../contract/allowed-failures.ts";
+import { childWord } from "../../contract/child-runs.ts";
 import { itemsWord } from "../../contract/item-counts.ts";
 import type { ItemCounts, ItemSummary, RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { isShared } from "../../contract/run-agents.ts";
@@ -142,6 +143,8 @@ function remark(row: TaskRow, now: number): Span[] {
     return [[printable(execution.error ?? ""), DIM]];
   const due = definition === null ? null : dueWord(definition, execution, now);
   if (due !== null) return [[due, YELLOW]];
+  if (execution?.child !== undefined)
+    return [[childWord(execution.child), STATUS_LOOK[execution.child.status].style]];
   if (row.kind === "item") return [];
   if (execution?.items !== undefined && execution.items.total > 0) return itemsBar(execution.items);
   return [[definition === null ? "" : command(definition), DIM]];
@@ -198,7 +201,7 @@ export function dueWord(
   now: number,
 ): string | null {
   if (execution?.status !== "WAITING" || execution.next_attempt_ms == null) return null;
-  const isPause = factsOf(definition.config).waitsFor !== undefined;
+  const isPause = factsOf(definition.config).waitsFor === "time";
   const what = isPause ? "over" : definition.repeat === undefined ? "next attempt" : "asks again";
   return `${what} ${until(execution.next_attempt_ms - now)}, at ${moment(execution.next_attempt_ms, now)}`;
 }
@@ -224,6 +227,8 @@ export function drawTask(region: Region, run: RunDetails, row: TaskRow, now: num
   const ms = execution === undefined ? null : tookMs(execution, now);
   const facts: string[] = [];
   if (ms !== null) facts.push(duration(ms));
+  if (execution?.child !== undefined)
+    facts.push(`run ${childWord(execution.child)} ${execution.child.status}`);
   if (execution?.items !== undefined) facts.push(itemsWord(execution.items));
   if (execution?.exit_code != null) facts.push(`exit ${execution.exit_code}`);
   if (execution?.signal != null) facts.push(execution.signal);

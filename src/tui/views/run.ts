@@ -1,6 +1,7 @@
 /** A run: its graph, Gantt chart, tasks, log and details. */
 
 import { allowedWord } from "../../contract/allowed-failures.ts";
+import { triggerWord } from "../../contract/child-runs.ts";
 import type { RunDetails } from "../../contract/messages.ts";
 import { agentsWord } from "../../contract/run-agents.ts";
 import { presentError, waitLines } from "../../contract/run-waits.ts";
@@ -113,7 +114,7 @@ function headline(run: RunDetails, now: number, columns: number): Span[] {
     [fit(run.workflow_id, Math.max(16, columns - 50)), BOLD],
     [`  ${done.length}/${run.definition?.tasks.length ?? run.tasks.length} tasks`, CYAN],
     [took === null ? "" : `  ${duration(took)}`, PLAIN],
-    [`  ${run.trigger}`, DIM],
+    [`  ${triggerWord(run)}`, DIM],
     [allowed === null ? "" : `  ${allowed}`, YELLOW],
     [agents === null ? "" : `  on ${agents}`, DIM],
     [run.attempt > 1 ? `  attempt ${run.attempt}` : "", DIM],
