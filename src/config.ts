@@ -126,6 +126,43 @@ export const SETTINGS = {
     "a path, or :memory:",
     (values) => join(String(values.CDKTR_APP_DATA_DIRECTORY), "app.db"),
   ),
+  CDKTR_BLOB_URL: setting(
+    "Where the principal keeps the files that travel with runs: a directory, or a bucket as s3://BUCKET/PREFIX",
+    z.string().regex(/^(?!s3:)(?!https?:).|^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/.*)?$/),
+    "a path, or s3://BUCKET/PREFIX",
+    (values) => join(String(values.CDKTR_APP_DATA_DIRECTORY), "blobs"),
+  ),
+  CDKTR_BLOB_LIMIT_GB: setting(
+    "The most that the principal keeps of such files; beyond it no more are taken",
+    positive,
+    "a whole number of GiB, at least 1",
+    50,
+  ),
+  CDKTR_BLOB_CACHE_MB: setting(
+    "How much an agent keeps of such files, for the next run that needs them",
+    positive,
+    "a whole number of MiB, at least 1",
+    2048,
+  ),
+  CDKTR_S3_ENDPOINT: setting(
+    "URL of the S3 server of CDKTR_BLOB_URL; by default that of AWS",
+    z.string().regex(/^$|^https?:\/\//),
+    "a URL",
+    () => "",
+  ),
+  CDKTR_S3_REGION: setting("Region of the bucket", z.string(), "a name", () => ""),
+  CDKTR_S3_ACCESS_KEY_ID: setting(
+    "Id of the access key for the bucket; by default the one in AWS_ACCESS_KEY_ID",
+    z.string(),
+    "a name",
+    () => "",
+  ),
+  CDKTR_S3_SECRET_ACCESS_KEY_FILE: setting(
+    "File with the secret of that key; by default it is in AWS_SECRET_ACCESS_KEY",
+    z.string(),
+    "a path",
+    () => "",
+  ),
   CDKTR_KEY_FILE: setting(
     "Key file used to connect to a secured principal (else agent.key, client.key or admin.key in the keys directory)",
     z.string(),
@@ -200,6 +237,7 @@ const PATH_SETTINGS: readonly SettingName[] = [
   "CDKTR_APP_DATA_DIRECTORY",
   "CDKTR_DB_PATH",
   "CDKTR_KEY_FILE",
+  "CDKTR_S3_SECRET_ACCESS_KEY_FILE",
   "CDKTR_CACHE_DIRECTORY",
 ];
 

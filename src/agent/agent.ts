@@ -24,6 +24,7 @@ import { isDoneWithin, pause } from "../timer.ts";
 import { variablesOf } from "../workflow/secrets.ts";
 import { agentsDirectory, claimIdentity, identityOf, leftBehind } from "./agent-id.ts";
 import { AgentLife, type AgentPhase } from "./agent-phase.ts";
+import { BlobFetcher } from "./blob-fetcher.ts";
 import { Cgroups } from "./cgroups.ts";
 import { AGENT_MARKER, inheritedEnvironment, runVariables, without } from "./environment.ts";
 import { ForeignMounts } from "./foreign-mounts.ts";
@@ -38,6 +39,7 @@ import { OtherInstallationError, PrincipalLink } from "./principal-link.ts";
 import { DEFAULT_GRACE_MS } from "./process-group.ts";
 import { ReportSender } from "./report-sender.ts";
 import { runReport } from "./reports.ts";
+import { RunBundle } from "./run-bundle.ts";
 import { RunDirectories } from "./run-directories.ts";
 import { RunSecrets } from "./secrets/run-secrets.ts";
 import type { SecretPlaces } from "./secrets/sources.ts";
@@ -271,6 +273,13 @@ export class Agent extends BackgroundService<AgentSignals> {
         survivors,
         files: new TaskFiles(join(directory, agentId)),
         directories: new RunDirectories(join(directory, agentId), this.clock),
+        blobs: new BlobFetcher({
+          directory: join(directory, agentId, "blobs"),
+          limitBytes: config.CDKTR_BLOB_CACHE_MB * 1024 * 1024,
+          client,
+          link,
+          agentId,
+        }),
         cgroups: new Cgroups(),
       },
       secrets: {
@@ -517,6 +526,9 @@ export class Agent extends BackgroundService<AgentSignals> {
         assignment,
         variables: runVariables(assignment, parts.outbox.streamId, runDirectory.path),
         runDirectory,
+        ...(assignment.bundle === undefined || parts.context.blobs === undefined
+          ? {}
+          : { bundle: new RunBundle(assignment, assignment.bundle, parts.context.blobs, runDirectory) }),
         ...(assignment.workflow.secrets === undefined
           ? {}
           : { secrets: new RunSecrets(assignment, parts.secrets) }),

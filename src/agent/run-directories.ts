@@ -28,6 +28,25 @@ const KEEP = { ms: 86_400_000, runs: 20, bytes: 1024 * 1024 * 1024, entries: 50_
 /** Ids of runs are such. Anything else must not become part of a path. */
 const RUN_ID = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 
+/** Puts something into a directory. */
+type Fill = (path: string, signal: AbortSignal) => Promise<void>;
+
+/** What is being put into a directory. */
+interface Filling {
+  readonly done: Promise<void>;
+  isDone: boolean;
+  /** Number of those who wait for it; when nobody does any more, it stops. */
+  users: number;
+  readonly stop: AbortController;
+}
+
+/** What {@link RunDirectory} needs of all of them. */
+interface All {
+  make(): void;
+  fill(work: Fill, signal: AbortSignal): Promise<void>;
+  release(end: RunStatus | null): void;
+}
+
 /** What is kept of a run that failed. */
 interface Kept {
   readonly name: string;
@@ -43,6 +62,8 @@ export class RunDirectories {
   readonly #made = new Map<string, number>();
   /** Ids of runs whose slices share one. */
   readonly #shared = new Set<string>();
+  /** What is being put into those that were made, or was. */
+  readonly #filled = new Map<string, Filling>();
   readonly #expiry: Timer;
   #trimming: Promise<void> = Promise.resolve();
 
@@ -79,6 +100,7 @@ export class RunDirectories {
         this.#make(name);
         if (isShared) this.#shared.add(id);
       },
+      fill: (work, signal) => this.#fill(name, work, signal),
       release: (end) => {
         this.#made.set(name, (this.#made.get(name) ?? 1) - 1);
         // Another agent may have other slices of a run: only the principal knows when it is over.
@@ -128,8 +150,49 @@ export class RunDirectories {
     }
   }
 
+  /** Puts something into a directory once, however many ask for it; again if that has failed. */
+  async #fill(name: string, work: Fill, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    let filling = this.#filled.get(name);
+    if (filling === undefined) {
+      const stop = new AbortController();
+      const fresh: Filling = {
+        users: 0,
+        isDone: false,
+        stop,
+        done: work(join(this.#directory, name), stop.signal),
+      };
+      fresh.done.then(
+        () => {
+          fresh.isDone = true;
+        },
+        () => {
+          if (this.#filled.get(name) === fresh) this.#filled.delete(name);
+        },
+      );
+      this.#filled.set(name, fresh);
+      filling = fresh;
+    }
+    filling.users++;
+    const aborted = Promise.withResolvers<never>();
+    const onAbort = () => aborted.reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      await Promise.race([filling.done, aborted.promise]);
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      filling.users--;
+      if (filling.users === 0 && !filling.isDone) {
+        if (this.#filled.get(name) === filling) this.#filled.delete(name);
+        filling.stop.abort();
+      }
+    }
+  }
+
   #over(name: string, hasFailed: boolean): void {
     this.#made.delete(name);
+    this.#filled.get(name)?.stop.abort();
+    this.#filled.delete(name);
     if (!hasFailed) {
       this.#remove(name);
       return;
@@ -231,10 +294,10 @@ export class RunDirectories {
 export class RunDirectory {
   /** Whether or not it exists. */
   readonly path: string;
-  readonly #all: { make(): void; release(end: RunStatus | null): void };
+  readonly #all: All;
   #isUsed = false;
 
-  constructor(path: string, all: { make(): void; release(end: RunStatus | null): void }) {
+  constructor(path: string, all: All) {
     this.path = path;
     this.#all = all;
   }
@@ -250,6 +313,15 @@ export class RunDirectory {
       this.#isUsed = true;
     }
     return this.path;
+  }
+
+  /**
+   * Makes it, and puts something into it, once for all attempts that share it.
+   * @throws CannotStartError when the disk cannot be written; whatever `work` throws; the reason of the signal
+   */
+  async fill(work: Fill, signal: AbortSignal): Promise<void> {
+    this.make();
+    await this.#all.fill(work, signal);
   }
 
   /** The attempt is over on this agent. @param end null if it continues elsewhere */

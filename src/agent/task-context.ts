@@ -1,8 +1,10 @@
 /** What the tasks of an agent share, and why they are stopped. */
 import type { Clock } from "../clock.ts";
 import type { RunAssignment } from "../contract/messages.ts";
+import type { BlobFetcher } from "./blob-fetcher.ts";
 import type { Cgroups } from "./cgroups.ts";
 import type { Outbox } from "./outbox.ts";
+import type { RunBundle } from "./run-bundle.ts";
 import type { RunDirectories, RunDirectory } from "./run-directories.ts";
 import type { RunSecrets } from "./secrets/run-secrets.ts";
 import type { Survivors } from "./survivors.ts";
@@ -38,6 +40,8 @@ export interface AgentContext {
   readonly files: TaskFiles;
   /** The directories that runs have for themselves. */
   readonly directories: RunDirectories;
+  /** Files that travel with runs. */
+  readonly blobs?: BlobFetcher | undefined;
   /** Where the limits of tasks are enforced. */
   readonly cgroups: Cgroups;
   /** The most that tasks of a part of a run may have published that others of it still need, bytes; 128 MiB by default. */
@@ -53,6 +57,8 @@ export interface RunContext extends AgentContext {
   /** Absent if its workflow declares none. */
   readonly secrets?: RunSecrets | undefined;
   readonly runDirectory: RunDirectory;
+  /** The files of its workflow; absent if there are none. */
+  readonly bundle?: RunBundle | undefined;
 }
 
 /**

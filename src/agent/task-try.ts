@@ -124,8 +124,8 @@ export class TaskTry {
     if (limit !== null) this.#limit.in(limit);
     this.#roomUntil = this.#context.clock.monotonic() + NO_ROOM_MS;
     const wanted = this.#wantedSecrets();
-    if (wanted === undefined) this.#begin();
-    else void this.#readSecrets(wanted);
+    if (wanted === undefined && this.#context.bundle === undefined) this.#begin();
+    else void this.#prepare(wanted);
   }
 
   /** Somebody stops the task. @param because the reason in words */
@@ -161,15 +161,16 @@ export class TaskTry {
     return names.length === 0 ? undefined : Object.fromEntries(names.map((name) => [name, name]));
   }
 
-  /** Reads the secrets, then starts. */
-  async #readSecrets(wanted: Readonly<Record<string, string>>): Promise<void> {
-    const { secrets } = this.#context;
+  /** Waits for the files of the workflow and reads the secrets, then starts. */
+  async #prepare(wanted: Readonly<Record<string, string>> | undefined): Promise<void> {
+    const { secrets, bundle } = this.#context;
     const reading = new AbortController();
     this.#reading = reading;
     let values: Record<string, string> | undefined;
     let failure: unknown;
     try {
-      values = await secrets?.read(wanted, reading.signal);
+      await bundle?.unpacked(reading.signal);
+      if (wanted !== undefined) values = await secrets?.read(wanted, reading.signal);
     } catch (error) {
       failure = error;
     }
@@ -196,7 +197,8 @@ export class TaskTry {
   async #perform(performer: Performer<TaskConfig>): Promise<void> {
     const performing = new AbortController();
     this.#performing = performing;
-    const { directory, environment, paths, slots } = this.#context;
+    const { environment, paths, slots, bundle, runDirectory } = this.#context;
+    const directory = bundle === undefined ? this.#context.directory : runDirectory.path;
     let performed: Performed;
     try {
       performed = await performer.perform(this.#task.config, {
@@ -335,7 +337,8 @@ export class TaskTry {
     const { config, id, env_file } = this.#task;
     const { openFiles, runDirectory } = this.#context;
     const files = this.#files;
-    const directory = startsInRunDirectory(config) ? runDirectory.make() : this.#context.directory;
+    const isThere = startsInRunDirectory(config) || this.#context.bundle !== undefined;
+    const directory = isThere ? runDirectory.make() : this.#context.directory;
     const script = scriptOf(config);
     const preload = preloadOf(config);
     let context: ExecutionContext = {

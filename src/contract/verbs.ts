@@ -320,6 +320,17 @@ export const VERBS = {
     changes: { key: "reports" },
     budget: "agents",
   }),
+  FETCHBLOB: verb({
+    about:
+      "A piece of the files of a run that the agent executes, in base64; the next one with `offset: next`",
+    roles: AGENT,
+    request: m.FetchBlob,
+    reply: m.FilePiece,
+    speaksFor: asAgent,
+    changes: "nothing",
+    budget: "agents",
+    since: 3,
+  }),
   AGENTWORKFLOWSTATUS: verb({
     about: "Reports the status of a run, for agents that do not number their reports",
     roles: AGENT,

@@ -9,6 +9,7 @@ import configuration from "./configuration.md" with { type: "text" };
 import { WORKFLOW_EXAMPLES } from "./examples.ts";
 import expressions from "./expressions.md" with { type: "text" };
 import fanOut from "./fan-out.md" with { type: "text" };
+import files from "./files.md" with { type: "text" };
 import gettingStarted from "./getting-started.md" with { type: "text" };
 import hooks from "./hooks.md" with { type: "text" };
 import http from "./http.md" with { type: "text" };
@@ -68,6 +69,7 @@ export const PAGES: readonly Page[] = [
   page("expressions", "Values that are known only when a task starts", expressions),
   page("http", "Tasks that send HTTP requests", http),
   page("fan-out", "A task for each item of a list, or each combination", fanOut),
+  page("files", "Files that travel with a run", files),
   page("waiting", "Tasks that wait for a time, runs that start later", waiting),
   page("child-runs", "Tasks that run other workflows", childRuns),
   page("hooks", "Tasks that run when a run is over, whatever its end", hooks),

@@ -5,7 +5,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import type { ConsolaInstance } from "consola";
 
 /** What cdktr creates in a data directory, besides the history database. Secret keys that are not private are refused, not fixed. */
-const OWN = /^(?:state\.db.*|principal\.pid|restore\.json|listeners|agents)$/;
+const OWN = /^(?:state\.db.*|principal\.pid|restore\.json|listeners|agents|blobs|blob-parts)$/;
 const OTHERS = 0o077;
 const MOST_NAMES = 3;
 

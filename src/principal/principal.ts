@@ -32,6 +32,9 @@ import { AgentKeys } from "./agents/agent-keys.ts";
 import { AgentRegistry } from "./agents/agent-registry.ts";
 import { Api } from "./api/api.ts";
 import { type HandlerServices, handlersOf } from "./api/handlers.ts";
+import { BlobKeeper } from "./blobs/blob-keeper.ts";
+import { blobStoreOf } from "./blobs/blob-store-of.ts";
+import { Bundles } from "./blobs/bundles.ts";
 import { HistoryLink } from "./history/history-link.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { Installation } from "./installation.ts";
@@ -104,6 +107,7 @@ export class Principal extends BackgroundService {
   readonly #access: Access | undefined;
   readonly #log: ConsolaInstance;
   readonly #files: FileHelper;
+  readonly #bundles: Bundles;
   readonly #installation: Installation;
   readonly #api: Api;
   readonly #history: HistoryLink;
@@ -184,7 +188,16 @@ export class Principal extends BackgroundService {
     });
     const queue = new RunQueue();
     const followUps = new FollowUps({ ...base, workflows });
-    const changes = new RunChanges({ ...base, queue, followUps, workflows });
+    const blobs = blobStoreOf(config);
+    const keeper = new BlobKeeper({
+      store,
+      blobs,
+      limitBytes: config.CDKTR_BLOB_LIMIT_GB * 1024 ** 3,
+      clock,
+      log: log("files"),
+    });
+    const bundles = new Bundles({ keeper, blobs, workflows });
+    const changes = new RunChanges({ ...base, queue, followUps, workflows, bundles });
     const dispatcher = new Dispatcher({
       ...base,
       changes,
@@ -212,7 +225,15 @@ export class Principal extends BackgroundService {
     const dues = new DueWatch({ ...base, log: log("dispatcher"), changes });
     const waits = new Waits(definitions, !this.isOpen);
     const waitWatch = new WaitWatch({ ...base, log: log("dispatcher"), waits });
-    const runs = new RunService({ ...base, log: log("workflows"), changes, waits, workflows, old: history });
+    const runs = new RunService({
+      ...base,
+      log: log("workflows"),
+      changes,
+      waits,
+      workflows,
+      old: history,
+      bundles,
+    });
     history.signals.on("state", (state) => {
       if (state === "UP") void runs.historyOpened();
     });
@@ -238,6 +259,7 @@ export class Principal extends BackgroundService {
         listeners,
         secrets,
         followUps,
+        blobs: keeper,
         access,
         now: () => clock.now(),
         principalId,
@@ -284,6 +306,7 @@ export class Principal extends BackgroundService {
     });
 
     this.#files = files;
+    this.#bundles = bundles;
     this.#access = access;
     this.#installation = installation;
     this.#history = history;
@@ -303,6 +326,7 @@ export class Principal extends BackgroundService {
       waitWatch,
       dues,
       housekeeping,
+      keeper,
       api,
       guard,
       metricsServer,
@@ -358,6 +382,7 @@ export class Principal extends BackgroundService {
   protected override async onStop(): Promise<void> {
     this.#history.endReads();
     await stopServices(this.#services);
+    this.#bundles.close();
   }
 
   #info(): ReturnType<HandlerServices["info"]> {

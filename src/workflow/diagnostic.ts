@@ -52,6 +52,7 @@ export const DIAGNOSTIC_CODES = {
   E072: "bad-param-rule",
   E080: "bad-secret",
   E081: "unknown-secret",
+  E090: "bad-files",
   E092: "not-settings",
   E099: "too-many",
   W001: "repeated-dependency",

@@ -10,3 +10,5 @@ export const MAX_EXPRESSION_DEPTH = 32;
 export const MAX_EXPRESSIONS = 64;
 /** How many runs may be nested: one that a task of another has started, one that a task of that has started, and so on. */
 export const MAX_RUN_DEPTH = 10;
+/** The most that the files of a workflow may have together, bytes. */
+export const MAX_BUNDLE_BYTES = 256 * 1024 * 1024;

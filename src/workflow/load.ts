@@ -1,9 +1,11 @@
 /** Reads one workflow file from disk. */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { CdktrError, errorMessage } from "../errors.ts";
+import { matchingFiles } from "../host/matching-files.ts";
 import { type RegularFile, readRegularFile } from "../host/regular-file.ts";
 import { mergeDefaults } from "./defaults.ts";
 import { type Diagnostic, fileDiagnostic, locate } from "./diagnostic.ts";
+import { MAX_BUNDLE_BYTES } from "./limits.ts";
 import type { Defaults } from "./model.ts";
 import { MAX_FILE_BYTES, type ParseResult, parseWorkflow, tooLarge } from "./parse.ts";
 import {
@@ -32,7 +34,29 @@ export interface LoadOptions {
  * read, is too large or is not UTF-8 results in a diagnostic.
  */
 export function loadWorkflowFile(root: string, relativePath: string, options: LoadOptions = {}): LoadResult {
-  return checkWorkflowFile(relativePath, readRegularFile(join(root, relativePath), MAX_FILE_BYTES), options);
+  const path = join(root, relativePath);
+  const result = checkWorkflowFile(relativePath, readRegularFile(path, MAX_FILE_BYTES), options);
+  const problem = result.ok ? problemOfFiles(dirname(path), result.definition.files) : null;
+  if (problem === null) return result;
+  const found = fileDiagnostic(options.displayPath ?? relativePath, "E090", problem.message, problem.help);
+  return { ok: false, diagnostics: [found], source: result.source };
+}
+
+/** Why the files that a workflow names cannot travel with its runs; null if they can. */
+function problemOfFiles(
+  directory: string,
+  globs: readonly string[] | undefined,
+): { message: string; help?: string } | null {
+  if (globs === undefined) return null;
+  try {
+    const { bytes } = matchingFiles(directory, globs);
+    if (bytes <= MAX_BUNDLE_BYTES) return null;
+    const [has, most] = [bytes, MAX_BUNDLE_BYTES].map((size) => `${Math.ceil(size / 1024 / 1024)} MiB`);
+    return { message: `"files" has ${has}; at most ${most}`, help: "name fewer files" };
+  } catch (error) {
+    const help = error instanceof CdktrError ? error.hint : undefined;
+    return { message: `"files": ${errorMessage(error)}`, ...(help === undefined ? {} : { help }) };
+  }
 }
 
 /** Like {@link loadWorkflowFile}, for a file that has already been read. */

@@ -37,6 +37,7 @@ import {
   backoff,
   cron,
   duration,
+  fileGlob,
   filled,
   flag,
   formed,
@@ -537,6 +538,12 @@ export const Workflow = new Block(
     secrets: secretSources(secretNames).describe(
       "Where the secrets of the tasks are, by name: {file: PATH}, {env: VARIABLE}, {command: [PROGRAM, ARGUMENT…]} or {store: NAME}",
     ),
+    files: list(fileGlob(), { min: 1, unique: true })
+
+      .sparse()
+      .describe(
+        "Files that travel with its runs: paths and globs, relative to the workflow file. Every task starts in a directory with them",
+      ),
     outputs: named(IDENTIFIER, outputNames, templated(text(), "string").at("result"))
       .help('such as {rows: "${{ tasks.extract.outputs.rows }}"}')
       .sparse()

@@ -133,7 +133,7 @@ export interface Plan {
  */
 export function planOf(
   workflow: Pick<WorkflowDefinition, "tasks" | "hooks" | "runs_on" | "placement" | "language" | "secrets"> &
-    Partial<Pick<WorkflowDefinition, "params" | "env" | "outputs">>,
+    Partial<Pick<WorkflowDefinition, "params" | "env" | "outputs" | "files">>,
 ): Plan {
   const expressions = workflow.language === undefined ? undefined : expressionsOf(workflow);
   const readAtEnd = Object.values(workflow.outputs ?? {}).flatMap(

@@ -41,9 +41,13 @@ const OF_CONFIGS: Readonly<Record<string, ReadonlySet<string>>> = {
 };
 
 /** The protocol version that an agent must speak to execute this task. */
-export function protocolOf(workflow: Pick<WorkflowDefinition, "language">, task: TaskDefinition): number {
+export function protocolOf(
+  workflow: Pick<WorkflowDefinition, "language" | "files">,
+  task: TaskDefinition,
+): number {
   const isKnown =
     workflow.language === undefined &&
+    workflow.files === undefined &&
     hasOnly(task, OF_TASKS) &&
     hasOnly(task.retry, OF_RETRIES) &&
     isKnownConfig(task.config);

@@ -270,3 +270,17 @@ export const formed = (pattern: RegExp, message: string, help: string) =>
   scalar(z.string(), { type: "string", pattern: pattern.source }, (value, refuse) =>
     pattern.test(value) ? value : refuse("E014", message, help),
   );
+
+/** A path or a glob that stays below the directory of the workflow file. */
+export const fileGlob = () =>
+  scalar(z.string(), { type: "string", minLength: 1, maxLength: 1024 }, (value, refuse) => {
+    if (value.trim() === "") return refuse("E014", "is empty", "write a path or a glob, such as scripts/**");
+    const leaves = value.startsWith("/") || value.split("/").includes("..");
+    if (leaves || value.length > 1024 || value.includes("\0"))
+      return refuse(
+        "E090",
+        `must stay below the directory of the workflow file: "${value.slice(0, 60)}"`,
+        "put the files there; a path starts at the directory of the workflow file",
+      );
+    return value;
+  });

@@ -31,15 +31,17 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   project: ["workflow", "terminal"],
   tui: ["protocol", "workflow", "zmq", "contract", "terminal"],
   // The principal starts the listeners of what workflow files declare, which in turn speak to it only through the API.
-  principal: ["events", "metrics", "protocol", "storage", "workflow", "zmq", "contract", "terminal"],
+  principal: ["events", "metrics", "protocol", "storage", "blobs", "workflow", "zmq", "contract", "terminal"],
   // Log intake, live publishing, DuckDB. It and the principal speak through contract/history.ts, and never import each other.
   history: ["protocol", "storage", "workflow", "zmq", "native", "contract", "terminal"],
-  agent: ["protocol", "workflow", "zmq", "native", "contract"],
+  agent: ["protocol", "blobs", "workflow", "zmq", "native", "contract"],
   events: ["protocol", "workflow", "zmq", "contract"],
   // The pages for scrapers, and who serves them.
   metrics: [],
   sdk: ["events", "protocol", "workflow", "zmq", "contract"],
   storage: ["workflow", "contract"],
+  // Files by hash: those of the principal, on its disk or in a bucket, and those that an agent keeps.
+  blobs: [],
   protocol: ["workflow", "zmq", "contract", "terminal"],
   // What travels: verbs, roles, messages, the form of a frame and of a log line.
   contract: ["workflow"],

@@ -1507,6 +1507,39 @@ const CASES: readonly Case[] = [
     message: '"placement" must be "together" or "spread", not "spred"',
     help: 'did you mean "spread"?',
   },
+  // E090 bad-files
+  {
+    about: "a file beside the directory of the workflow",
+    text: `files: ["ok.sh", "../x"]\n${task("")}`,
+    code: "E090",
+    at: "1:18",
+    message: 'entry 2 of "files" must stay below the directory of the workflow file: "../x"',
+    help: "put the files there; a path starts at the directory of the workflow file",
+  },
+  {
+    about: "an absolute path of a file",
+    text: `files: [/etc/passwd]\n${task("")}`,
+    code: "E090",
+    at: "1:9",
+    message: 'entry 1 of "files" must stay below the directory of the workflow file: "/etc/passwd"',
+    help: /^put the files there/,
+  },
+  {
+    about: "files that are one text",
+    text: `files: scripts/**\n${task("")}`,
+    code: "E012",
+    at: "1:8",
+    message: '"files" must be a list, not "scripts/**"',
+    help: 'write a list: ["scripts/**"]',
+  },
+  {
+    about: "a glob that is empty",
+    text: `files: [""]\n${task("")}`,
+    code: "E014",
+    at: "1:9",
+    message: 'entry 1 of "files" is empty',
+    help: "write a path or a glob, such as scripts/**",
+  },
   // E080 bad-secret, E081 unknown-secret
   {
     about: "a secret in the file itself, which is not quoted",

@@ -10,8 +10,18 @@ const AGENT_ID_RULE = 'is not an agent id: use letters, digits, ".", "_" and "-"
 /** An agent id in a positional field, with a message of its own. */
 const AgentId = z.string().max(256, AGENT_ID_RULE).regex(IDENTIFIER, AGENT_ID_RULE);
 
+/** The name of a blob: sha256 of its content. */
+export const BlobHash = z.string().regex(/^[0-9a-f]{64}$/, "is not the name of a blob");
+/** An archive of files that travels with a run. */
+export const Blob = z.object({ hash: BlobHash, bytes: z.number().int().positive() });
+export type Blob = z.infer<typeof Blob>;
+
 /** An attempt of a slice, as an agent has it. */
-const AttemptName = z.object({ workflow_instance_id: z.string(), slice: Slice, attempt: z.number().int() });
+export const AttemptName = z.object({
+  workflow_instance_id: z.string(),
+  slice: Slice,
+  attempt: z.number().int(),
+});
 export type AttemptName = z.infer<typeof AttemptName>;
 
 /** Which reply of the principal a process has heard last: of a process and a copy of it, one is behind. See the principal's contact-chain.ts. */
@@ -146,6 +156,8 @@ export const RunAssignment = z.object({
    */
   item_results: z.record(z.string(), z.array(ItemResult)).optional(),
   workflow: WorkflowDefinition,
+  /** The files of the workflow, as they were when the run was triggered. */
+  bundle: Blob.optional(),
   /** For hooks: how the other tasks of the run have ended. */
   run: RunOutcome.optional(),
   /** The attempt of the run, of a task that polls: each of its tries is an attempt at the slice. By default `attempt`. */

@@ -5,6 +5,7 @@
 import { closeSync, fdatasyncSync, openSync, readSync, statSync, writeSync } from "node:fs";
 import { resolve } from "node:path";
 import { interpreterOf } from "../interpreter.ts";
+import { packFiles } from "../pack-files.ts";
 import { readRegularFile } from "../regular-file.ts";
 import { makeUndumpable } from "../undumpable.ts";
 import { PlacesWatch } from "./places-watch.ts";
@@ -90,6 +91,8 @@ export class FileHandler {
         return identify((request as FileRequests["identify"]["request"]).path, touching);
       case "copy":
         return copy(request as FileRequests["copy"]["request"], touching);
+      case "pack":
+        return packFiles(request as FileRequests["pack"]["request"], touching);
       case "forget":
         return this.#forget((request as FileRequests["forget"]["request"]).key);
     }

@@ -1,4 +1,6 @@
 /** The protocol of the file helper: one JSON value per line on its standard input and output. */
+import type { Packed } from "../archive.ts";
+import type { PackRequest } from "../pack-files.ts";
 import type { RegularFile } from "../regular-file.ts";
 
 /** A file as it was seen. */
@@ -87,6 +89,18 @@ export interface FileRequests {
    * holds would be gone.
    */
   copy: { readonly request: { readonly from: string; readonly to: string }; readonly reply: null };
+  /**
+   * Packs the files that globs name in a directory into an archive, unless they are as `signature` says. Errors about the files have the code
+   * `FILES`.
+   */
+  pack: {
+    readonly request: PackRequest;
+    readonly reply: {
+      readonly signature: string;
+      /** Null if they are the same. */
+      readonly packed: Packed | null;
+    };
+  };
   /** Stops reporting changes under `key`. */
   forget: { readonly request: { readonly key: string }; readonly reply: null };
 }

@@ -5,6 +5,7 @@ import { NotFoundError, UnprocessableError } from "../../errors.ts";
 import type { Access, Identity } from "../../protocol/doors/access.ts";
 import type { Activity } from "../activity.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
+import type { BlobKeeper } from "../blobs/blob-keeper.ts";
 import type { HistoryAccess } from "../history/history-access.ts";
 import type { ListenerRegistry } from "../listener-registry.ts";
 import type { LongPolls } from "../long-polls.ts";
@@ -32,6 +33,7 @@ export interface HandlerServices {
   readonly listeners: ListenerRegistry;
   readonly secrets: SecretStore;
   readonly followUps: FollowUps;
+  readonly blobs: BlobKeeper;
   readonly now: () => number;
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
@@ -165,6 +167,7 @@ export function handlersOf(s: HandlerServices): Handlers {
       await s.agents.plain.register(agent_id, sender);
       return null;
     },
+    FETCHBLOB: (request) => s.blobs.fetch(request),
     FETCHWORKFLOW: (request, sender) => fetchWorkflow(s, request, sender),
     AGENTHEARTBEAT: (request) => s.agents.heartbeat(request),
     AGENTREPORT: (request) => s.agents.report(request, (runId) => s.runs.isAwaited(runId)),

@@ -1,5 +1,5 @@
 /** Builds assignments: what an agent is sent together with a run or a slice. */
-import type { ItemResult, RunAssignment } from "../../contract/messages.ts";
+import type { Blob, ItemResult, RunAssignment } from "../../contract/messages.ts";
 import { MAX_OUTPUTS_TOGETHER_BYTES, type Outputs } from "../../contract/outputs.ts";
 import { CdktrError } from "../../errors.ts";
 import type {
@@ -89,6 +89,7 @@ export class Assignments {
       params: { ...run.params },
       ...(run.event === null ? {} : { event: run.event }),
       ...part,
+      ...(part.workflow.files === undefined ? {} : { bundle: await bundleOf(tx, run) }),
       ...(left === null ? {} : { time_left_ms: Math.max(0, Math.round(left)) }),
       ...(attempt.lease === "HELD" && !isStopped ? { is_confirmed: true } : {}),
       ...(secret_variables.length === 0 ? {} : { secret_variables: [...secret_variables] }),
@@ -277,6 +278,13 @@ function withoutDecisions(task: TaskDefinition, { isPlaced, readsAgents }: PlanN
   if (isPlaced !== true && readsAgents !== true) return task;
   const { runs_on: _, when, ...rest } = task;
   return readsAgents === true || when === undefined ? rest : { ...rest, when };
+}
+
+/** The files of the workflow of a run. @throws UnassignableError */
+async function bundleOf(tx: OperationalTx, { workflow_instance_id }: RunRecord): Promise<Blob> {
+  const bundle = await tx.referredBlob(workflow_instance_id, "bundle", "");
+  if (bundle === null) throw new UnassignableError("the files of its workflow are not kept (any more)");
+  return bundle;
 }
 
 /** The tasks that are to be executed. */

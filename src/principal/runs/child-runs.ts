@@ -21,6 +21,7 @@ import type { TaskDefinition } from "../../workflow/model.ts";
 import { resolveParams } from "../../workflow/params.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
+import { type Bundles, bundleFor, FilesChangedError, type Packed } from "../blobs/bundles.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { thereIsNoWorkflow } from "../unknown-name.ts";
 import type { Definitions } from "./definitions.ts";
@@ -64,6 +65,7 @@ export interface ChildRunsOptions {
   readonly events: PrincipalEvents;
   readonly definitions: Definitions;
   readonly workflows: Pick<WorkflowSource, "load" | "get" | "ids" | "isAwaited" | "invalidFiles">;
+  readonly bundles?: Pick<Bundles, "pack"> | undefined;
   readonly create: (tx: OperationalTx, run: NewRun) => Promise<RunRecord>;
   readonly cancel: (tx: OperationalTx, run: RunRecord) => Promise<void>;
   /** Ends a task that waits. */
@@ -73,15 +75,20 @@ export interface ChildRunsOptions {
 /** Creates runs for tasks, stops them, and tells the tasks of their ends. Its methods are parts of a unit of work, but for {@link prepare}. */
 export class ChildRuns {
   readonly #o: ChildRunsOptions;
+  /** The files for runs that are about to be created, by their waits. */
+  readonly #packed = new Map<string, Packed>();
 
   constructor(options: ChildRunsOptions) {
     this.#o = options;
   }
 
-  /** Before something is done about a wait: reads the file of its workflow, if that has not been done since the start. */
-  async prepare({ data }: WaitRecord): Promise<void> {
-    const { workflow, child } = JSON.parse(data) as ChildWait;
-    if (child === undefined) await this.#o.workflows.load(workflow);
+  /** Before something is done about a wait: reads the file of its workflow, if that has not been done since the start, and packs its files. */
+  async prepare(wait: WaitRecord): Promise<void> {
+    const { workflow, child } = JSON.parse(wait.data) as ChildWait;
+    if (child !== undefined) return;
+    await this.#o.workflows.load(workflow);
+    const packed = (await this.#o.bundles?.pack(workflow)) ?? null;
+    if (packed !== null) this.#packed.set(keyOf(wait), packed);
   }
 
   /** Something is to be done about the run of a task. */
@@ -135,9 +142,15 @@ export class ChildRuns {
     const child = crypto.randomUUID();
     let fresh: NewRun;
     try {
-      fresh = await this.#newRun(tx, parent, wait.task, told, stored, child);
+      const packed = this.#packed.get(keyOf(wait)) ?? null;
+      tx.afterCommit(() => this.#packed.delete(keyOf(wait)));
+      const bundle = bundleFor(stored.definition, packed);
+      // A retry has the files of the run that it repeats.
+      fresh = { bundle, ...(await this.#newRun(tx, parent, wait.task, told, stored, child)) };
     } catch (error) {
-      if (!(error instanceof InvalidInputError)) throw error;
+      if (error instanceof FilesChangedError) return this.#change(tx, wait, told, at);
+      const isOfFiles = error instanceof UnprocessableError && error === this.#packed.get(keyOf(wait))?.error;
+      if (!(error instanceof InvalidInputError || isOfFiles)) throw error;
       return fail(errorMessage(error));
     }
     // First: it may be over as soon as it is created.
@@ -252,6 +265,10 @@ async function changeWait(
 ): Promise<void> {
   await tx.changeWait({ workflow_instance_id, task, due_ms, data: JSON.stringify(to) });
   if (due_ms !== null) tx.afterCommit(() => events.emit("wait added", due_ms));
+}
+
+function keyOf({ workflow_instance_id, task }: WaitRecord): string {
+  return `${workflow_instance_id} ${task}`;
 }
 
 /** How a task ends whose run is over. */

@@ -1,4 +1,5 @@
 /** What a run is created from. */
+import type { Blob } from "../../contract/messages.ts";
 import type { TaskRunRecord } from "../../storage/operational/store.ts";
 
 /** A run to be created. */
@@ -25,6 +26,8 @@ export interface NewRun {
   /** When it starts, ms since the epoch; at once by default. */
   readonly start_at_ms?: number | null;
   readonly tasks_total: number;
+  /** The files of its workflow, packed; none by default. */
+  readonly bundle?: Blob | null;
   /** Tasks that need not run again; copied from the run that this one retries. */
   readonly carried: readonly TaskRunRecord[];
   /** The run whose items of fan-outs need not run again; none by default. */

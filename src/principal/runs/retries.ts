@@ -62,6 +62,10 @@ export async function retryOf(
     from_start,
     trigger_depth: run.trigger_depth,
     tasks_total: run.tasks_total,
+    bundle:
+      (await definitions.of(tx, run))?.files === undefined
+        ? null
+        : await tx.referredBlob(run.workflow_instance_id, "bundle", ""),
     carried: carried.map((task) => ({
       ...task,
       outputs: task.outputs ?? restored.get(task.task_instance_id) ?? null,

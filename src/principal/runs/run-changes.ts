@@ -46,6 +46,8 @@ export interface RunChangesOptions extends Omit<RunWritingOptions, "childEnded">
   readonly progress: ProgressOfRuns;
   /** The workflows that tasks can run. */
   readonly workflows: ChildRunsOptions["workflows"];
+  /** Packs their files. */
+  readonly bundles?: ChildRunsOptions["bundles"];
 }
 
 /** What became of a run, or of a slice, after its attempt crashed. */
@@ -87,6 +89,7 @@ export class RunChanges {
       items_of = null,
       fan_outs = [],
       item_outputs = new Map(),
+      bundle = null,
       ...fields
     } = fresh;
     const now = this.#o.clock.now();
@@ -133,6 +136,10 @@ export class RunChanges {
         attempt: 0,
       })),
     );
+    if (bundle !== null) {
+      await tx.addBlob(bundle.hash, bundle.bytes, now);
+      await tx.referToBlob(run.workflow_instance_id, "bundle", "", bundle.hash);
+    }
     if (items_of !== null) {
       await tx.carryItems(items_of, run.workflow_instance_id, fan_outs);
       await tx.restoreOutputs(run.workflow_instance_id, item_outputs);

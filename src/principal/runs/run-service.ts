@@ -25,6 +25,7 @@ import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { resolveParams } from "../../workflow/params.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
+import { type Bundles, bundleFor, FilesChangedError, type Packed } from "../blobs/bundles.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { notVisible, thereIsNoWorkflow } from "../unknown-name.ts";
@@ -63,6 +64,7 @@ interface RunServiceOptions {
   readonly polls: LongPolls;
   readonly clock: Clock;
   readonly old: OldRuns;
+  readonly bundles: Pick<Bundles, "pack">;
   readonly log: ConsolaInstance;
 }
 
@@ -100,10 +102,22 @@ export class RunService {
     }
   }
 
-  #trigger(workflowId: string, options: RunTaskOptions): Promise<string> {
+  async #trigger(workflowId: string, options: RunTaskOptions): Promise<string> {
+    for (;;) {
+      try {
+        // What goes wrong with the files matters only if there is no run yet.
+        return await this.#create(workflowId, options, await this.#o.bundles.pack(workflowId));
+      } catch (error) {
+        if (!(error instanceof FilesChangedError)) throw error;
+      }
+    }
+  }
+
+  #create(workflowId: string, options: RunTaskOptions, packed: Packed | null): Promise<string> {
     return once(this.#o, "RUNTASK", workflowId, options.dedupe_key, async (tx, runId) => {
       const stored = this.#o.workflows.get(workflowId);
       if (stored === undefined) throw this.#unknownWorkflow(workflowId);
+      const bundle = bundleFor(stored.definition, packed);
       const firedMs = options.trigger === "cron" ? options.scheduled_time_ms : null;
       const start_at_ms = firedMs === null ? this.#startOf(options) : null;
       // Before the new run, whose status is then the workflow's latest.
@@ -130,6 +144,7 @@ export class RunService {
         trigger_depth: options.trigger_depth,
         start_at_ms,
         tasks_total: allTasks(stored.definition).length,
+        bundle,
         carried: [],
       });
       if (firedMs !== null) await tx.moveSchedule(workflowId, firedMs, this.#o.clock.now());

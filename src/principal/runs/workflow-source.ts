@@ -13,6 +13,8 @@ export interface WorkflowSource {
   /** Reads the file of a workflow if that has not been done since the start, because there are many. */
   load(workflowId: string): Promise<void>;
   get(workflowId: string): StoredDefinition | undefined;
+  /** The directory of its file. */
+  directoryOf(workflowId: string): string | undefined;
   ids(): Iterable<string>;
   /** Whether it was there when the principal ran last, but its file is not visible yet. */
   isAwaited(workflowId: string): boolean;

@@ -2,6 +2,7 @@
  * The loaded workflows: the files of the workflow directory, reloaded when they change. A file that becomes invalid keeps its last valid
  * version in use, even across restarts; a deleted file removes its workflow.
  */
+import { dirname, resolve } from "node:path";
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
@@ -168,6 +169,11 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     this.#ready.set(workflowId, made);
     dropOldest(this.#ready, MOST_READY);
     return made;
+  }
+
+  directoryOf(workflowId: string): string | undefined {
+    const workflow = this.#workflows.get(workflowId);
+    return workflow === undefined ? undefined : resolve(this.#o.root, dirname(workflow.path));
   }
 
   ids(): Iterable<string> {

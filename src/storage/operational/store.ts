@@ -526,8 +526,6 @@ export interface BlobIntentions {
     kind: BlobRefKind,
     task: string,
   ): Promise<{ hash: string; bytes: number } | null>;
-  /** A run refers from now on to the bundle of another one, if that has one. */
-  carryBundle(runId: string, toRunId: string): Promise<void>;
   /** Keeps what a task run has left. */
   putArtifacts(artifacts: ArtifactsRecord): Promise<void>;
   /** What the tasks of a run have left that are carried from another one has to be carried, too. */

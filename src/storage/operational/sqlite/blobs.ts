@@ -39,15 +39,6 @@ export function blobIntentions(db: Statements): BlobIntentions {
       );
     },
 
-    async carryBundle(runId, toRunId) {
-      db.run(
-        `INSERT INTO blob_refs (workflow_instance_id, kind, task, path, hash)
-         SELECT ?, kind, task, path, hash FROM blob_refs WHERE workflow_instance_id = ? AND kind = 'bundle'`,
-        toRunId,
-        runId,
-      );
-    },
-
     async putArtifacts(artifacts) {
       db.insert("artifacts", artifacts, "ON CONFLICT DO NOTHING");
     },

@@ -1,0 +1,52 @@
+/** The files of a workflow in the directory of a run. */
+import type { AttemptName, Blob } from "../contract/messages.ts";
+import { errorMessage } from "../errors.ts";
+import { ArchiveError, unpacking } from "../host/archive.ts";
+import { turn } from "../timer.ts";
+import type { BlobFetcher } from "./blob-fetcher.ts";
+import { CannotStartError } from "./executors/index.ts";
+import type { RunDirectory } from "./run-directories.ts";
+import { cannotWrite } from "./task-files.ts";
+
+export class RunBundle {
+  readonly #attempt: AttemptName;
+  readonly #blob: Blob;
+  readonly #blobs: BlobFetcher;
+  readonly #directory: RunDirectory;
+
+  constructor(attempt: AttemptName, blob: Blob, blobs: BlobFetcher, directory: RunDirectory) {
+    this.#attempt = attempt;
+    this.#blob = blob;
+    this.#blobs = blobs;
+    this.#directory = directory;
+  }
+
+  /**
+   * Resolves when the files are in the directory of the run, where the tasks may change them: they are put there once.
+   * @throws CannotStartError; the reason of the signal
+   */
+  unpacked(signal: AbortSignal): Promise<void> {
+    return this.#directory.fill(
+      (path, stopped) =>
+        this.#blobs.use(this.#attempt, this.#blob, stopped, (archive) => unpack(archive, path, stopped)),
+      signal,
+    );
+  }
+}
+
+/**
+ * Unpacks an archive.
+ * @throws CannotStartError; the reason of the signal
+ */
+async function unpack(archive: string, into: string, signal: AbortSignal): Promise<void> {
+  try {
+    for (const _ of unpacking(archive, into)) {
+      await turn();
+      signal.throwIfAborted();
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof ArchiveError) throw new CannotStartError(`Cannot start: ${errorMessage(error)}.`);
+    throw cannotWrite(`The files that it needs cannot be written to ${into}`, into, error);
+  }
+}

@@ -1,0 +1,105 @@
+import { expect, test } from "bun:test";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { BlobStore } from "../../src/blobs/blob-store.ts";
+import { DiskPlace } from "../../src/blobs/disk-place.ts";
+import { BlobKeeper } from "../../src/principal/blobs/blob-keeper.ts";
+import { Bundles } from "../../src/principal/blobs/bundles.ts";
+import { pendingRun, silent, TestStores } from "../storage/operational-support.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+
+const HOUR = 3_600_000;
+const hashOf = (content: string) => new Bun.CryptoHasher("sha256").update(content).digest("hex");
+
+async function open(stores: TestStores, limitBytes = 1_000_000) {
+  const clock = new ManualClock();
+  const store = await stores.open("data", clock);
+  const place = new DiskPlace(join(stores.directory, "blobs"));
+  const blobs = new BlobStore(place, join(stores.directory, "parts"));
+  const keeper = new BlobKeeper({ store, blobs, limitBytes, clock, log: silent });
+  const add = async (content: string) => {
+    const file = blobs.newFile();
+    writeFileSync(file, content);
+    const blob = { hash: hashOf(content), bytes: content.length };
+    await keeper.add(blob, file);
+    return blob;
+  };
+  const kept = async () => (await Array.fromAsync(place.list())).map(({ hash }) => hash).sort();
+  return { clock, store, place, keeper, blobs, add, kept };
+}
+
+test("what no run refers to is removed after an hour, what one refers to is not", async () => {
+  await using stores = new TestStores();
+  const { clock, store, keeper, add, kept } = await open(stores);
+  const [used, unused] = [await add("used"), await add("unused")];
+  await store.transact(async (tx) => {
+    await tx.createRun(pendingRun("r1"), "{}", []);
+    await tx.referToBlob("r1", "bundle", "", used.hash);
+  });
+  await keeper.tidy();
+  expect(await kept()).toEqual([used.hash, unused.hash].sort());
+  clock.advance(HOUR + 1);
+  // Somebody is about to refer to it.
+  expect(await keeper.has(unused)).toBe(true);
+  await keeper.tidy();
+  expect(await kept()).toHaveLength(2);
+  clock.advance(HOUR + 1);
+  await keeper.tidy();
+  expect(await kept()).toEqual([used.hash]);
+  expect(await keeper.has(unused)).toBe(false);
+  expect(await keeper.count()).toEqual({ blobs: 1, bytes: 4 });
+});
+
+test("what the state does not know, as after a restore, is removed", async () => {
+  await using stores = new TestStores();
+  const { clock, keeper, blobs, add, kept } = await open(stores);
+  const known = await add("known");
+  const stranger = blobs.newFile();
+  writeFileSync(stranger, "stranger");
+  await blobs.add(hashOf("stranger"), 8, stranger);
+  await keeper.tidy();
+  expect(await kept()).toHaveLength(2);
+  // The place has the time of the disk.
+  clock.advance(Date.now() + 25 * HOUR);
+  expect(await keeper.has(known)).toBe(true);
+  await keeper.tidy();
+  expect(await kept()).toEqual([known.hash]);
+});
+
+test("no more is taken than there may be", async () => {
+  await using stores = new TestStores();
+  const { add, kept } = await open(stores, 10);
+  await add("12345");
+  await expect(add("123456")).rejects.toThrow("there is no room for 1 MiB");
+  await add("67890");
+  expect(await kept()).toHaveLength(2);
+});
+
+test("files that have not changed are not packed again, unless what was packed is gone", async () => {
+  await using stores = new TestStores();
+  const { keeper, blobs, place, kept } = await open(stores);
+  const bundles = new Bundles({
+    keeper,
+    blobs,
+    workflows: { get: () => undefined, directoryOf: () => undefined },
+  });
+  try {
+    const directory = join(stores.directory, "workflow");
+    mkdirSync(directory);
+    writeFileSync(join(directory, "x.sql"), "select 1");
+    const pack = () => bundles.of("etl", directory, ["*.sql"]);
+    const first = await pack();
+    expect(await pack()).toEqual(first);
+    await place.remove(first.hash);
+    expect(await pack()).toEqual(first);
+    expect(await kept()).toEqual([first.hash]);
+    writeFileSync(join(directory, "x.sql"), "select 22");
+    expect((await pack()).hash).not.toBe(first.hash);
+    expect(readdirSync(join(stores.directory, "parts"))).toEqual([]);
+    await expect(bundles.of("etl", directory, ["*.py"])).rejects.toThrow(
+      'The files of etl cannot be packed: no file matches "*.py".',
+    );
+  } finally {
+    bundles.close();
+  }
+});
