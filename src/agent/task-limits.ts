@@ -4,6 +4,7 @@ import { log } from "../log.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { formatSize } from "../workflow/size.ts";
 import type { Cgroups, TaskGroup } from "./cgroups.ts";
+import { CannotStartError } from "./executors/index.ts";
 
 type Limits = NonNullable<TaskDefinition["limits"]>;
 
@@ -25,6 +26,8 @@ export class TaskLimits {
   readonly confinement: Confinement;
   readonly #memory: string | undefined;
   readonly #group: TaskGroup | undefined;
+  /** Why memory is not limited by a group. */
+  readonly #lack: string;
 
   /** @param name of the try, unique */
   constructor(limits: Limits, name: string, cgroups: Cgroups) {
@@ -74,7 +77,9 @@ export class TaskLimits {
     }
     const byGroup = this.#group === undefined ? [] : able.map(({ what }) => `${what} by cgroup`);
     const others = this.#group === undefined ? wanted : wanted.filter(({ lack }) => lack !== undefined);
-    const hasData = others.some(({ controller }) => controller === "memory");
+    const memoryByProcess = others.find(({ controller }) => controller === "memory");
+    const hasData = memoryByProcess !== undefined;
+    this.#lack = failure ?? memoryByProcess?.lack ?? "";
     const byProcess = hasData ? [`memory ${this.#memory} by RLIMIT_DATA, for each process`] : [];
     const not = others.filter(({ controller }) => controller !== "memory");
     const reason = failure ?? not[0]?.lack ?? "";
@@ -84,6 +89,20 @@ export class TaskLimits {
         : [`${not.map(({ what }) => what).join(" and ")} cannot be limited here: ${reason}`];
     this.remark = `limits: ${[[...byGroup, ...byProcess].join(", "), ...impossible].filter(Boolean).join("; ")}.`;
     this.confinement = { group: this.#group?.path, data: hasData ? memory : undefined };
+  }
+
+  /**
+   * Refuses a limit for each process under which the runtime of the task does not even start.
+   * @param bytes the least that it needs
+   * @throws CannotStartError
+   */
+  checkLeast(bytes: number, kind: string): void {
+    const { data = Number.POSITIVE_INFINITY } = this.confinement;
+    if (data >= bytes) return;
+    throw new CannotStartError(
+      `Cannot start: ${kind} needs limits.memory of at least ${formatSize(bytes)} here, not ${formatSize(data)}, because ${this.#lack}.`,
+      { hint: "Raise the limit. With a cgroup only the memory counts that is really used." },
+    );
   }
 
   /**

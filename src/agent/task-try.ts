@@ -13,6 +13,7 @@ import {
   type Command,
   commandFor,
   type ExecutionContext,
+  leastMemoryOf,
   type Performed,
   type Performer,
   performerOf,
@@ -360,6 +361,7 @@ export class TaskTry {
     }
     this.#mount = barrier?.point;
     const limits = this.#limitsOf();
+    limits?.checkLeast(leastMemoryOf(config), `!${config.type}`);
     if (barrier === undefined && limits === undefined) return commandFor(config, context);
     const { script: file, preload: before } = context;
     const instructions: Instructions = {

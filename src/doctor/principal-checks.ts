@@ -94,7 +94,9 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
         warning(
           "workflows",
           `A file is invalid and was not loaded: ${invalidFileText(file)}`,
-          "It is not scheduled and cannot be run; if it was valid before, its last valid version stays in use.",
+          file.waiting === undefined
+            ? "It is not scheduled and cannot be run; if it was valid before, its last valid version stays in use."
+            : `${file.waiting} ${file.waiting === 1 ? "workflow" : "workflows"} below it cannot be run until it is valid.`,
           `On the principal's host: cdktr workflow validate ${file.path} in the workflow directory`,
         ),
       ),

@@ -9,14 +9,18 @@ export function thereIsNo(what: string, name: string, known: Iterable<string>): 
 }
 
 /**
- * The same for a workflow; if there is an invalid file for it that was not loaded, the message says so instead.
+ * The same for a workflow; if there is an invalid file for it that was not loaded, or the settings of its directory are invalid, the message
+ * says so instead.
  * @param invalid invalid files, relative to the workflow directory
  */
 export function thereIsNoWorkflow(
   id: string,
   known: Iterable<string>,
-  invalid: readonly { readonly path: string }[],
+  invalid: readonly { readonly path: string; readonly waiting?: readonly string[] | undefined }[],
 ): string {
+  const settings = invalid.find(({ waiting = [] }) => waiting.includes(id));
+  if (settings !== undefined)
+    return `The workflow ${quote(id)} is not loaded, because the settings of its directory, ${settings.path}, are invalid ('cdktr workflow validate' there shows what is wrong).`;
   const path = invalid.find((file) => file.path.replace(/\.ya?ml$/, "").replaceAll("/", ".") === id)?.path;
   if (path === undefined) return thereIsNo("workflow", id, known);
   return `There is no workflow ${quote(id)}: ${path} is invalid and was not loaded ('cdktr workflow validate' there shows what is wrong).`;

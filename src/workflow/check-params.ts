@@ -97,9 +97,11 @@ export function checkRequired(root: Located): Finding[] {
 /**
  * Puts JSON text in the place of the defaults of parameters of type json, which are written as YAML. As in YAML 1.2, an unquoted `5`, `true`
  * or `null` is a number, a truth value or nothing, and everything else is a string.
+ * @returns warnings of strings that were meant otherwise
  */
-export function readJsonDefaults(root: Located): void {
-  for (const { node } of nodeAt(root, ["params"])?.children.values() ?? []) {
+export function readJsonDefaults(root: Located): Finding[] {
+  const findings: Finding[] = [];
+  for (const [name, { node }] of nodeAt(root, ["params"])?.children ?? []) {
     const value = node.children.get("default")?.node;
     const isTemplate = typeof value?.value === "string" && hasExpressions(value.value);
     if (
@@ -110,7 +112,16 @@ export function readJsonDefaults(root: Located): void {
     )
       continue;
     (node.value as Record<string, unknown>).default = jsonOf(value);
+    if (value.isQuoted !== true || typeof value.value !== "string" || !/^\s*[[{]/.test(value.value)) continue;
+    findings.push({
+      code: "W015",
+      message: `the default of parameter "${name}" is a string, because it is in quotes: ${quoted(value.value)}`,
+      help: "remove the quotes for a list or a mapping",
+      start: value.start,
+      end: value.end,
+    });
   }
+  return findings;
 }
 
 /** The same for the lists and mappings that tasks pass on to other workflows. One with an expression in it stays: it would not be JSON. */

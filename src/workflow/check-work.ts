@@ -105,8 +105,9 @@ function isSaidOtherwise({ children }: Located, place: WordPlace, missing: reado
   });
 }
 
-const OPENING = "${{";
-const EXPRESSION = /\$\{\{.{0,60}?\}\}/;
+/** Of an expression: `$${{` is the text `${{`. */
+const OPENING = /(?<!\$)\$\{\{/;
+const EXPRESSION = /(?<!\$)\$\{\{.{0,60}?\}\}/;
 /** As other tools write it: secrets are in no expression here. */
 const SECRET = /^\$\{\{\s*secrets\.(\w+)\s*\}\}$/;
 
@@ -127,13 +128,13 @@ function inScript(
     const help = `write ${key}: | and the script on the next line, indented: nothing in it is special to YAML then`;
     return [{ code: "E021", message, help, start, end: start + 1 }];
   }
-  if (!script.includes(OPENING)) return [];
-  const expression = EXPRESSION.exec(script)?.[0] ?? `${OPENING} … }}`;
+  if (!OPENING.test(script)) return [];
+  const expression = EXPRESSION.exec(script)?.[0] ?? "${{ … }}";
   const secret = SECRET.exec(expression)?.[1];
   // The value may be written in another way than it reads: in quotes, or in lines that are indented.
-  const start = text.indexOf(OPENING, node.start);
-  const isThere = start >= 0 && start < node.end;
-  const length = text.startsWith(expression, start) ? expression.length : OPENING.length;
+  const start = node.start + (OPENING.exec(text.slice(node.start, node.end))?.index ?? Number.NaN);
+  const isThere = !Number.isNaN(start);
+  const length = text.startsWith(expression, start) ? expression.length : "${{".length;
   return [
     {
       code: "E060",

@@ -65,8 +65,10 @@ export const DIAGNOSTIC_CODES = {
   W009: "unreachable-task",
   W010: "never-true",
   W011: "unread-output",
+  W012: "template-of-another-tool",
   W013: "child-params",
   W014: "open-secret",
+  W015: "quoted-json",
 } as const;
 
 /** The code of a kind of problem, `E…` for errors and `W…` for warnings. */

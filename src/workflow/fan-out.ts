@@ -170,6 +170,11 @@ function hasAll(combination: Combination, some: Combination): boolean {
   );
 }
 
+/** An item that has no key yet. `index` and the default of `key` count alike. */
+function itemAt(index: number): string {
+  return `item ${index}${index === 0 ? "" : " (the first is 0)"}`;
+}
+
 const CONTROL = /[\x00-\x1f\x7f]/;
 
 function keyed(list: readonly unknown[], key: string | undefined, values: Values): ItemValue[] {
@@ -181,9 +186,9 @@ function keyed(list: readonly unknown[], key: string | undefined, values: Values
     bytes += own;
     if (own > MAX_ITEM_BYTES)
       throw new ExpansionError(
-        `item ${index + 1} has ${own} bytes; an item has at most ${MAX_ITEM_BYTES}: pass large data on as files`,
+        `${itemAt(index)} has ${own} bytes; an item has at most ${MAX_ITEM_BYTES}: pass large data on as files`,
       );
-    if (text.includes("\0")) throw new ExpansionError(`item ${index + 1} contains a NUL character`);
+    if (text.includes("\0")) throw new ExpansionError(`${itemAt(index)} contains a NUL character`);
     if (bytes > MAX_BYTES)
       throw new ExpansionError(
         `the items have more than ${MAX_BYTES / 1024 / 1024} MiB together: pass large data on as files`,
@@ -200,13 +205,13 @@ function keyed(list: readonly unknown[], key: string | undefined, values: Values
 
 function keyOf(key: string, value: unknown, index: number, values: Values): string {
   const { expressions, task, results, facts } = values;
-  const where = `key of item ${index + 1}`;
+  const where = `key of ${itemAt(index)}`;
   const item = { key: "", index, value };
   const name = told(
     where,
     () => expressions?.compile(key, "item", task).text({ facts, results, item }) ?? key,
   );
-  if (name.trim() === "") throw new ExpansionError(`key: it is empty for item ${index + 1}`);
+  if (name.trim() === "") throw new ExpansionError(`key: it is empty for ${itemAt(index)}`);
   if (CONTROL.test(name))
     throw new ExpansionError(`${where}: it contains a control character or a line break`);
   if (Buffer.byteLength(name) > MAX_ITEM_KEY_BYTES)

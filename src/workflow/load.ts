@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { matchingFiles } from "../host/matching-files.ts";
 import { type RegularFile, readRegularFile } from "../host/regular-file.ts";
+import { whyUnreadable } from "../host/unreadable.ts";
 import { mergeDefaults } from "./defaults.ts";
 import { type Diagnostic, fileDiagnostic, locate } from "./diagnostic.ts";
 import { MAX_BUNDLE_BYTES } from "./limits.ts";
@@ -110,6 +111,14 @@ export class SettingsFiles {
     return defaults;
   }
 
+  /** The settings that apply to a file below `root` and are invalid: the path below `root` of each, and what is wrong. */
+  invalidAbove(root: string, relativePath: string): [path: string, diagnostics: readonly Diagnostic[]][] {
+    return directoriesOf(relativePath).flatMap((directory) => {
+      const [path, result] = this.#inForce(root, directory) ?? [];
+      return path === undefined || result === undefined || result.ok ? [] : [[path, result.diagnostics]];
+    });
+  }
+
   #inForce(root: string, directory: string): [path: string, result: SettingsResult] | undefined {
     for (const name of SETTINGS_NAMES) {
       const path = directory === "" ? name : `${directory}/${name}`;
@@ -143,7 +152,7 @@ function textOfFile(path: string, file: RegularFile): string | Diagnostic {
     case "too large":
       return fileDiagnostic(path, "E005", tooLarge().message, tooLarge().help);
     case "failed":
-      return fileDiagnostic(path, "E008", `cannot be read: ${readFailure(file)}`);
+      return fileDiagnostic(path, "E008", `cannot be read: ${whyUnreadable(file)}`);
   }
 }
 
@@ -173,17 +182,3 @@ function firstInvalid(text: string, bytes: Uint8Array): { start: number; offset:
 }
 
 const REPLACEMENT = Buffer.from("\ufffd");
-
-function readFailure({ code, message }: { readonly code: string; readonly message: string }): string {
-  switch (code) {
-    case "ENOENT":
-      return "it does not exist";
-    case "EACCES":
-    case "EPERM":
-      return "permission denied";
-    case "ELOOP":
-      return "its symbolic links form a loop";
-    default:
-      return message;
-  }
-}

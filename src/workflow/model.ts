@@ -46,6 +46,7 @@ import {
   name,
   paramType,
   processors,
+  script,
   text,
   timestamp,
   timezone,
@@ -267,7 +268,7 @@ const Task = new Block({ ...WHO, config: config(), ...HOW });
 
 /** A task as a file has it: `run: TEXT` is short for `config: !Shell {script: TEXT}`. */
 const WORK = {
-  run: filled()
+  run: script()
     .help("such as run: echo hello; a script of several lines goes below run: |")
     .optional()
     .describe("A script, short for config: !Shell with this script"),

@@ -9,6 +9,7 @@ import { checkPlacement } from "./check-placement.ts";
 import { checkRetries } from "./check-retries.ts";
 import { checkSecrets, unusedSecrets } from "./check-secrets.ts";
 import { checkReachable, checkTasks } from "./check-tasks.ts";
+import { checkTemplatesOfOthers } from "./check-templates-of-others.ts";
 import { checkOfferedParams, checkTriggers } from "./check-triggers.ts";
 import { checkWork } from "./check-work.ts";
 import { withDefaults } from "./defaults.ts";
@@ -117,7 +118,7 @@ function checkValues(
   text: string,
   { id, defaults }: ParseSource,
 ): CheckedValues<WorkflowDefinition> {
-  readJsonDefaults(root);
+  const quotedJson = readJsonDefaults(root);
   readJsonParams(root);
   const expressions = hasExpressions(text)
     ? checkExpressions(root, text, Object.keys(defaults?.env ?? {}))
@@ -130,6 +131,8 @@ function checkValues(
     ...checkHooks(root),
     ...checkTriggers(root, id),
     ...checkRequired(root),
+    ...checkTemplatesOfOthers(text, root),
+    ...quotedJson,
     ...(expressions?.findings ?? []),
   ];
   const checked = Workflow.file.safeParse(root.value);

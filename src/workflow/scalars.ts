@@ -36,6 +36,14 @@ export const filled = () =>
     return value.includes("\0") ? refuse("E015", "contains a NUL character") : value;
   });
 
+/** A script, in which expressions are refused: `$${{` is the text `${{`, as elsewhere. */
+export const script = () =>
+  scalar(z.string(), { ...ANY_SCALAR, minLength: 1 }, (value, refuse) => {
+    if (value.trim() === "") return refuse("E015", "is empty");
+    if (value.includes("\0")) return refuse("E015", "contains a NUL character");
+    return value.replaceAll("$${{", () => "${{");
+  });
+
 /** A display name: one line, because it is part of log lines, whose fields a control character would break. */
 export const name = () =>
   scalar(z.string(), { ...ANY_SCALAR, minLength: 1, maxLength: LONGEST_NAME }, (value, refuse) => {

@@ -57,7 +57,105 @@ const ROWS: readonly Row[] = [
     means: "hooks",
     help: 'it belongs to "hooks": hooks: {on_success: …, on_failure: …, on_cancel: …, on_exit: …}',
   },
-  { places: ["workflow"], words: ["max_active_runs", "concurrency_policy"], means: "concurrency" },
+  {
+    places: ["workflow"],
+    words: [
+      "max_active_runs",
+      "max_active_tasks",
+      "max_active_steps",
+      "concurrency_policy",
+      "multiple_executions",
+      "resource_group",
+      "synchronization",
+      "concurrency",
+    ],
+    means: "concurrency",
+  },
+  {
+    places: ["workflow"],
+    words: [
+      "max_active_runs",
+      "concurrency_policy",
+      "multiple_executions",
+      "resource_group",
+      "synchronization",
+      "concurrency",
+    ],
+    help: "runs of one workflow are not kept apart here: several may run at once",
+  },
+  {
+    places: ["workflow"],
+    words: ["max_active_tasks", "max_active_steps", "parallelism"],
+    help: "an agent runs as many tasks at once as its CDKTR_AGENT_MAX_TASKS says; the items of a fan-out have max_parallel",
+  },
+  {
+    places: ["workflow"],
+    words: ["start_date", "not_before", "starts_at", "start_at"],
+    means: "start_time",
+    help: 'it is called "start_time" here: start_time: 2025-01-20T02:00:00Z',
+  },
+  {
+    places: ["workflow"],
+    words: ["default_args", "task_defaults"],
+    means: "defaults",
+    help: 'it is called "defaults" here: defaults: {retry: {max_attempts: 3}, timeout: 1h}',
+  },
+  {
+    places: ["workflow"],
+    words: ["options"],
+    means: "params",
+    help: 'it is called "params" here: params: {day: today}',
+  },
+  {
+    places: ["workflow"],
+    words: ["handler_on", "notification", "on_failure_callback", "on_success_callback", "after_script"],
+    means: "hooks",
+    help: 'it belongs to "hooks": hooks: {on_success: …, on_failure: …, on_cancel: …, on_exit: …}',
+  },
+  {
+    places: ["workflow"],
+    words: ["entrypoint", "templates", "sequence", "task_groups", "commands"],
+    means: "tasks",
+    help: 'it is called "tasks" here: a mapping with an id for each task, and depends says their order',
+  },
+  {
+    places: ["workflow"],
+    words: ["time_zone", "tz", "schedule_timezone"],
+    means: "timezone",
+    help: (value) => named("timezone", scalarText(value) ?? "Europe/London"),
+  },
+  {
+    places: ["workflow"],
+    words: ["title", "display_name", "workflow_name"],
+    means: "name",
+  },
+  {
+    places: ["workflow"],
+    words: ["doc", "doc_md", "summary", "comment"],
+    means: "description",
+  },
+  {
+    places: ["workflow"],
+    words: ["permissions", "access", "access_control", "service_account_name"],
+    help: "there are no permissions in workflow files: keys of clients have roles, see cdktr docs security",
+  },
+  {
+    places: ["workflow"],
+    words: ["api_version", "metadata", "spec", "kind", "version", "namespace", "uuid"],
+    help: "remove it: a workflow file is nothing but name, cron, params, tasks and the like",
+  },
+  {
+    places: ["workflow"],
+    words: [
+      "enabled",
+      "disabled",
+      "is_paused_upon_creation",
+      "schedule_enabled",
+      "execution_enabled",
+      "suspend",
+    ],
+    help: "remove cron and on, and it runs only when somebody triggers it",
+  },
   {
     places: ["workflow"],
     words: ["id", "dag_id", "workflow_id"],
@@ -118,7 +216,132 @@ const ROWS: readonly Row[] = [
     words: ["with_items", "with_param", "with_sequence", "loop", "for_each", "each", "items", "expand"],
     means: "foreach",
   },
-  { places: ["task"], words: ["strategy"], means: "matrix" },
+  {
+    places: ["task"],
+    words: ["strategy"],
+    means: "matrix",
+    help: 'it is called "matrix" here: matrix: {os: [debian, ubuntu]}, with fail_fast and max_parallel beside it',
+  },
+  {
+    places: ["task"],
+    words: ["trigger_rule", "trigger_rules", "run_if"],
+    means: "depends",
+    help: (value) => afterRule(value),
+  },
+  {
+    places: ["task"],
+    words: ["depends_on_past", "wait_for_downstream"],
+    help: "a task waits for tasks of its own run only",
+  },
+  {
+    places: ["task"],
+    words: ["rules", "only", "except"],
+    means: "when",
+    help: 'it is called "when" here: when: ${{ params.region == "eu" }}',
+  },
+  {
+    places: ["task"],
+    words: ["python_callable", "python", "python_code", "code"],
+    means: "config",
+    help: "such as config: !UvPython {script: …}, or run: with shell: python3",
+  },
+  {
+    places: ["task"],
+    words: ["output", "publishes", "do_xcom_push", "register", "results"],
+    means: "outputs",
+    help: 'it is called "outputs" here: outputs: [rows], and the task writes rows=… to the file named in CDKTR_OUTPUT',
+  },
+  {
+    places: ["task"],
+    words: ["repeat_policy", "poll", "poke_interval", "until", "wait_until"],
+    means: "repeat",
+    help: 'it is called "repeat" here: repeat: {every: 30s, until: "${{ exit_code == 0 }}"}',
+  },
+  {
+    places: ["task"],
+    words: ["dotenv", "env_files", "envfile"],
+    means: "env_file",
+    help: (value) => named("env_file", scalarText(value) ?? ".env"),
+  },
+  {
+    places: ["task"],
+    words: ["script_interpreter", "interpreter"],
+    means: "shell",
+    help: (value) => named("shell", scalarText(value) ?? "python3"),
+  },
+  {
+    places: ["task"],
+    words: ["input", "std_in"],
+    means: "stdin",
+  },
+  {
+    places: ["task"],
+    words: [
+      "kill_timeout",
+      "stop_timeout",
+      "grace_period",
+      "termination_grace_period_seconds",
+      "max_clean_up_time_sec",
+    ],
+    means: "grace",
+    help: (value) => named("grace", `${wholeNumber(value) ?? 30}s`),
+  },
+  {
+    places: ["task"],
+    words: ["resources", "memory", "cpu", "mem_limit", "ulimits"],
+    means: "limits",
+    help: 'it is called "limits" here: limits: {memory: 2GiB, cpu: 1.5}',
+  },
+  {
+    places: ["task"],
+    words: ["title", "display_name", "label", "task_name"],
+    means: "name",
+  },
+  {
+    places: ["task"],
+    words: ["doc", "doc_md", "summary", "comment"],
+    means: "description",
+  },
+  {
+    places: ["task"],
+    words: [
+      "on_failure",
+      "on_success",
+      "on_failure_callback",
+      "on_success_callback",
+      "error_handler",
+      "errorhandler",
+    ],
+    means: "depends",
+    help: "write a task that depends on it: depends: {ID: failed}, or hooks of the workflow",
+  },
+  {
+    places: ["task"],
+    words: ["before_script", "pre_exec", "setup"],
+    means: "depends",
+    help: "put it at the start of run, or write a task before it and depends",
+  },
+  {
+    places: ["task"],
+    words: ["after_script", "post_exec", "teardown"],
+    means: "depends",
+    help: "write a task that depends on it: depends: {ID: ended}",
+  },
+  {
+    places: ["task"],
+    words: ["email_on_failure", "email_on_retry", "mail_on", "mail_on_error", "sla"],
+    help: "write hooks of the workflow: hooks: {on_failure: {run: mail …}}",
+  },
+  {
+    places: ["task"],
+    words: ["services", "volumes", "image_pull_policy"],
+    help: "there are no containers here: run docker as the program of the task",
+  },
+  {
+    places: ["task"],
+    words: ["jobref", "sub_dag", "sub_workflow"],
+    help: "write an on: {workflow: {id: …}} in the other workflow, or run: cdktr run ID --wait",
+  },
   {
     places: ["task"],
     words: ["parallelism", "parallel", "max_concurrency", "max_active_tis_per_dag"],
@@ -284,7 +507,16 @@ const ROWS: readonly Row[] = [
     words: ["cron", "schedule"],
     help: 'a schedule is "cron", beside "on"',
   },
-  { places: ["on"], words: ["http", "hook", "request", "push"], means: "webhook" },
+  {
+    places: ["on"],
+    words: ["workflow_dispatch", "manual", "dispatch", "workflow_call"],
+    help: "remove it: anybody who may can run any workflow, with cdktr run ID",
+  },
+  {
+    places: ["on"],
+    words: ["http", "hook", "request", "push", "pull_request", "repository_dispatch"],
+    means: "webhook",
+  },
   { places: ["on"], words: ["files", "watch", "path", "paths"], means: "file" },
   { places: ["on"], words: ["workflows", "workflow_run", "after", "upstream"], means: "workflow" },
 ];
@@ -361,6 +593,27 @@ export function meaningOf(
   const { means = null, help } = found.row;
   const text = typeof help === "function" ? help(value) : help;
   return { key: means, help: text ?? named(means ?? "") };
+}
+
+/** The conditions of Airflow's rules. */
+const RULES: Readonly<Record<string, string>> = {
+  all_done: "ended",
+  all_done_setup_success: "ended",
+  always: "ended",
+  all_failed: "failed",
+  one_failed: "failed",
+  all_skipped: "skipped",
+  none_failed: "[completed, skipped]",
+  none_failed_min_one_success: "[completed, skipped]",
+  none_failed_or_skipped: "[completed, skipped]",
+};
+
+function afterRule(value: unknown): string {
+  const rule = typeof value === "string" ? value : "";
+  if (rule === "all_success" || rule === "none_skipped")
+    return "remove it: a task runs when each task in its depends COMPLETED";
+  const condition = Object.hasOwn(RULES, rule) ? RULES[rule] : "ended";
+  return `say it for each task in depends: depends: {ID: ${condition}}`;
 }
 
 function named(key: string, value?: string): string {

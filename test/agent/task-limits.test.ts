@@ -84,6 +84,25 @@ describe("without a control group", () => {
     expect(limited?.last("a")).toMatchObject({ status: "FAILED", exit_code: 3 });
   });
 
+  test("a runtime that would not even start says so, instead of breaking down", async () => {
+    using directory = new TemporaryDirectory();
+    pretended(directory);
+    using bench = new Bench({ cgroups: without(directory) });
+    const config = {
+      type: "Bun",
+      script_path: null,
+      code: "1",
+      args: [] as string[],
+      working_directory: null,
+    } as const;
+    const outcome = await bench.run({ a: { config, limits: { memory_bytes: 64 * MIB } } });
+    expect(outcome.last("a")).toMatchObject({
+      status: "FAILED",
+      exit_code: null,
+      error: `Cannot start: !Bun needs limits.memory of at least 384MiB here, not 64MiB, because ${NO_GROUP}.`,
+    });
+  });
+
   test("a host without cgroup v2", () => {
     using directory = new TemporaryDirectory();
     for (const self of ["0::/unit\n", "9:memory:/\n", ""]) {

@@ -155,6 +155,11 @@ describe("workflow validate", () => {
           "",
         ].join("\n"),
       );
+      // A workflow is named alone: that it is not loaded is said all the same.
+      const alone = await workflow(["validate", "settings/etl/w.yml"]);
+      expect(alone.code).toBe(4);
+      expect(alone.stdout).toContain('settings/etl/_cdktr.yml:1:1: error[E010]: unknown key "default"');
+      expect(alone.stderr).toContain("2 files, 1 invalid");
       const { stdout: json } = await workflow(["validate", "--json", "settings/_cdktr.yml"]);
       expect(JSON.parse(json).results).toEqual([
         { path: "settings/_cdktr.yml", workflow_id: null, valid: true, diagnostics: [] },

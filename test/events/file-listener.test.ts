@@ -115,6 +115,29 @@ test("several globs of a workflow are watched, each by itself", async () => {
   watched.write("b/four.txt");
   await watched.startListener(2);
   expect((await watched.events(3)).at(-1)).toBe("created four.txt");
+  await watched.stopListener();
+
+  // In another order, with one more, and then alone: what happened meanwhile is found.
+  const declared = (patterns: readonly string[]) => {
+    const globs = patterns.map((pattern) => `    - {glob: '${join(watched.inbox, pattern)}', settle: 20ms}`);
+    const text = `params:\n  file:\n  event:\non:\n  file:\n${globs.join("\n")}`;
+    watched.cluster.write("both.yml", workflowText({ top: text }));
+  };
+  const changed = () => watched.cluster.book.count(/Workflow both changed/);
+  const redeclare = async (patterns: readonly string[]) => {
+    const before = changed();
+    declared(patterns);
+    await watched.cluster.book.waitFor(/Workflow both changed/, before + 1);
+  };
+  await redeclare(["c/*", "b/*.txt", "a/*.csv"]);
+  watched.write("a/five.csv");
+  await watched.startListener(3);
+  expect((await watched.events(4)).at(-1)).toBe("created five.csv");
+  await watched.stopListener();
+  await redeclare(["b/*.txt"]);
+  watched.write("b/six.txt");
+  await watched.startListener(1);
+  expect((await watched.events(5)).at(-1)).toBe("created six.txt");
 });
 
 test("with catchup none, and for a new glob, existing files count as seen", async () => {

@@ -25,6 +25,152 @@ interface Case {
 }
 
 const CASES: readonly Case[] = [
+  // Words of Airflow, Dagu, Rundeck, GitHub and others
+  ...(
+    [
+      ["max_active_runs: 3", "runs of one workflow are not kept apart here: several may run at once"],
+      ["concurrency: {group: x}", "runs of one workflow are not kept apart here: several may run at once"],
+      [
+        "maxActiveSteps: 3",
+        "an agent runs as many tasks at once as its CDKTR_AGENT_MAX_TASKS says; the items of a fan-out have max_parallel",
+      ],
+      ["start_date: 2025-01-01", 'it is called "start_time" here: start_time: 2025-01-20T02:00:00Z'],
+      [
+        "default_args: {retries: 3}",
+        'it is called "defaults" here: defaults: {retry: {max_attempts: 3}, timeout: 1h}',
+      ],
+      ["options: {day: x}", 'it is called "params" here: params: {day: today}'],
+      [
+        "handlerOn: {failure: {command: x}}",
+        'it belongs to "hooks": hooks: {on_success: …, on_failure: …, on_cancel: …, on_exit: …}',
+      ],
+      ["tz: Europe/London", 'it is called "timezone" here: timezone: Europe/London'],
+      [
+        "permissions: {contents: read}",
+        "there are no permissions in workflow files: keys of clients have roles, see cdktr docs security",
+      ],
+      [
+        "apiVersion: argoproj.io/v1alpha1",
+        "remove it: a workflow file is nothing but name, cron, params, tasks and the like",
+      ],
+      ["enabled: false", "remove cron and on, and it runs only when somebody triggers it"],
+    ] as const
+  ).map(
+    ([line, help]): Case => ({
+      about: `a workflow with ${line}`,
+      text: `${line}\n${task("")}`,
+      code: "E010",
+      at: "1:1",
+      message: `unknown key "${line.slice(0, line.indexOf(":"))}"`,
+      help,
+    }),
+  ),
+  ...(
+    [
+      ["trigger_rule: all_done", "say it for each task in depends: depends: {ID: ended}"],
+      ["trigger_rule: one_failed", "say it for each task in depends: depends: {ID: failed}"],
+      ["trigger_rule: none_failed", "say it for each task in depends: depends: {ID: [completed, skipped]}"],
+      ["trigger_rule: all_success", "remove it: a task runs when each task in its depends COMPLETED"],
+      ["depends_on_past: true", "a task waits for tasks of its own run only"],
+      [
+        "strategy: {matrix: {os: [a]}}",
+        'it is called "matrix" here: matrix: {os: [debian, ubuntu]}, with fail_fast and max_parallel beside it',
+      ],
+      ["rules: [x]", 'it is called "when" here: when: ${{ params.region == "eu" }}'],
+      ["python_callable: f", "such as config: !UvPython {script: …}, or run: with shell: python3"],
+      [
+        "output: ROWS",
+        'it is called "outputs" here: outputs: [rows], and the task writes rows=… to the file named in CDKTR_OUTPUT',
+      ],
+      [
+        "repeatPolicy: {repeat: true}",
+        'it is called "repeat" here: repeat: {every: 30s, until: "${{ exit_code == 0 }}"}',
+      ],
+      ["dotenv: .env.x", 'it is called "env_file" here: env_file: .env.x'],
+      ["scriptInterpreter: python3", 'it is called "shell" here: shell: python3'],
+      ["maxCleanUpTimeSec: 60", 'it is called "grace" here: grace: 60s'],
+      ["resources: {memory: 2Gi}", 'it is called "limits" here: limits: {memory: 2GiB, cpu: 1.5}'],
+      [
+        "errorhandler: {exec: x}",
+        "write a task that depends on it: depends: {ID: failed}, or hooks of the workflow",
+      ],
+      ["before_script: [x]", "put it at the start of run, or write a task before it and depends"],
+      ["after_script: [x]", "write a task that depends on it: depends: {ID: ended}"],
+      ["email_on_failure: true", "write hooks of the workflow: hooks: {on_failure: {run: mail …}}"],
+      ["services: {db: {image: x}}", "there are no containers here: run docker as the program of the task"],
+      ["doc_md: x", 'it is called "description" here'],
+    ] as const
+  ).map(
+    ([line, help]): Case => ({
+      about: `a task with ${line}`,
+      text: task(`    ${line}\n`),
+      code: "E010",
+      at: "6:5",
+      message: `unknown key "${line.slice(0, line.indexOf(":"))}" in task "a"`,
+      help,
+    }),
+  ),
+  ...(
+    [
+      ["workflow_dispatch: {}", "remove it: anybody who may can run any workflow, with cdktr run ID"],
+      ["pull_request: {}", 'it is called "webhook" here'],
+    ] as const
+  ).map(
+    ([line, help]): Case => ({
+      about: `the event ${line}`,
+      text: `on:\n  ${line}\n${task("")}`,
+      code: "E010",
+      at: "2:3",
+      message: `unknown key "${line.slice(0, line.indexOf(":"))}" in on`,
+      help,
+    }),
+  ),
+  // W012 template-of-another-tool
+  ...(
+    [
+      ["{{ ds }}", '${{ date(run.scheduled_time, "%Y-%m-%d") }}'],
+      ["{{ds_nodash}}", '${{ date(run.scheduled_time, "%Y%m%d") }}'],
+      ["{{ ti.xcom_pull(task_ids='x') }}", "${{ tasks.ID.outputs.NAME }}"],
+      ["{{ params.day }}", "${{ params.day }}"],
+      ["{{inputs.parameters.day}}", "${{ params.day }}"],
+      ["{{steps.load.outputs.result}}", "${{ tasks.load.outputs.NAME }}"],
+      ["{{ var.value.bucket }}", "${{ params.bucket }}"],
+    ] as const
+  ).map(
+    ([template, meant]): Case => ({
+      about: `the template ${template}`,
+      text: `params: {day: x}\n${task(`    env: {D: "day ${template}"}\n`)}`,
+      code: "W012",
+      at: "7:19",
+      message: `${template} is text here: expressions are written \${{ … }}`,
+      help: `write ${meant}, in a script under env: and then as a variable`,
+    }),
+  ),
+  {
+    about: "a connection of Airflow",
+    text: task('    env: {D: "{{ conn.db.password }}"}\n'),
+    code: "W012",
+    at: "6:15",
+    message: "{{ conn.db.password }} is text here: expressions are written ${{ … }}",
+    help: "write secrets: [NAME] at the task",
+  },
+  // W015 quoted-json
+  {
+    about: "a list in quotes as the default of JSON",
+    text: `params: {j: {type: json, default: '["a"]'}}\n${task("")}`,
+    code: "W015",
+    at: "1:35",
+    message: 'the default of parameter "j" is a string, because it is in quotes: "[\\"a\\"]"',
+    help: "remove the quotes for a list or a mapping",
+  },
+  {
+    about: "something that is no JSON, in quotes",
+    text: `params: {j: {type: json, default: '{bad'}}\n${task("")}`,
+    code: "W015",
+    at: "1:35",
+    message: 'the default of parameter "j" is a string, because it is in quotes: "{bad"',
+    help: "remove the quotes for a list or a mapping",
+  },
   // E001 yaml-syntax
   {
     about: "a bracket that is not closed",
@@ -432,6 +578,14 @@ const CASES: readonly Case[] = [
     help: /memory/,
   },
   // E060 expression-in-script
+  {
+    about: "an expression behind a literal ${{",
+    text: "tasks:\n  a:\n    run: |\n      echo $${{ x }} ${{ params.day }}\n",
+    code: "E060",
+    at: "4:22",
+    message: 'an expression inside "run" would become part of the script',
+    help: 'put it under env: (NAME: ${{ params.day }}) and write "$NAME"',
+  },
   {
     about: "an expression in a script of one line",
     text: "tasks:\n  a:\n    run: echo ${{ params.day }}\n",
@@ -2266,7 +2420,6 @@ const TASK_WORDS: readonly [line: string, help: string][] = [
   ["withParam: x", 'it is called "foreach" here'],
   ["loop: [a]", 'it is called "foreach" here'],
   ["for_each: [a]", 'it is called "foreach" here'],
-  ["strategy: {}", 'it is called "matrix" here'],
   ["cwd: /tmp", 'it is called "working_directory" here: working_directory: /tmp'],
   ["workdir: src", 'it is called "working_directory" here: working_directory: src'],
 ];
@@ -2307,7 +2460,7 @@ describe("words of other tools", () => {
 
   test("only point at keys that exist", () => {
     // Other tools' words for what comes with later keys.
-    for (const line of ["max_active_runs: 1"]) {
+    for (const line of ["priority: 1", "auto_pause: {}"]) {
       expect(diagnosticsOf(task(`${line}\n`))[0]?.help).toMatch(/^the keys allowed here are/);
     }
   });
@@ -2327,7 +2480,8 @@ describe("each mistake", () => {
       else expect(match.message).toMatch(message);
       if (typeof help === "string") expect(match.help).toBe(help);
       else if (help !== undefined) expect(match.help ?? "").toMatch(help);
-      expect(match).toMatchObject({ severity: "error", kind: DIAGNOSTIC_CODES[code], path: "test.yml" });
+      const severity = code.startsWith("W") ? "warning" : "error";
+      expect(match).toMatchObject({ severity, kind: DIAGNOSTIC_CODES[code], path: "test.yml" });
     });
   }
 

@@ -68,12 +68,12 @@ describe("foreach", () => {
     expect(keyed("${{ item }}", ["a", "b", "a"])).toBe(
       'foreach: two items have the key "a"; key names each item, such as key: ${{ item.id }}',
     );
-    expect(keyed("${{ item }}", ["a", " "])).toBe("key: it is empty for item 2");
+    expect(keyed("${{ item }}", ["a", " "])).toBe("key: it is empty for item 1 (the first is 0)");
     expect(keyed("${{ item }}", ["a\nb"])).toBe(
-      "key of item 1: it contains a control character or a line break",
+      "key of item 0: it contains a control character or a line break",
     );
-    expect(keyed("${{ item }}", ["é".repeat(101)])).toBe("key of item 1: it has more than 200 bytes");
-    expect(keyed("${{ item.id }}", [{}])).toBe('key of item 1: item.id has no value: item has no "id"');
+    expect(keyed("${{ item }}", ["é".repeat(101)])).toBe("key of item 0: it has more than 200 bytes");
+    expect(keyed("${{ item.id }}", [{}])).toBe('key of item 0: item.id has no value: item has no "id"');
     expect(keyed("${{ item.constructor }}", [{}])).toContain("has no value");
   });
 
@@ -81,12 +81,12 @@ describe("foreach", () => {
     const of = (list: unknown[]) => told("    foreach: ${{ tasks.before.outputs.list }}\n", {}, { list });
     expect(of(new Array(50_001).fill(0))).toBe("foreach: 50001 items; at most 50000");
     expect(of(["x".repeat(122_881)])).toBe(
-      "item 1 has 122881 bytes; an item has at most 122880: pass large data on as files",
+      "item 0 has 122881 bytes; an item has at most 122880: pass large data on as files",
     );
     expect(of(new Array(100).fill("x".repeat(100_000)))).toBe(
       "the items have more than 8 MiB together: pass large data on as files",
     );
-    expect(of(["a\0b"])).toBe("item 1 contains a NUL character");
+    expect(of(["a\0b"])).toBe("item 0 contains a NUL character");
   });
 });
 

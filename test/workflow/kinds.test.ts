@@ -55,6 +55,20 @@ test("editors are told of every tag", () => {
   expect(JSON.parse(CUSTOM_TAGS)).toEqual(TASK_TAGS.map((tag) => `!${tag} mapping`));
 });
 
+describe("a script", () => {
+  test("has braces as they are, where $${{ stands for ${{", () => {
+    const text = 'tasks:\n  a:\n    run: |\n      echo "$${{ a }}" {{.Names}} $$\n';
+    expect(definitionOf(text).tasks[0]?.config).toMatchObject({
+      script: 'echo "${{ a }}" {{.Names}} $$\n',
+    });
+    for (const kind of ["Shell {script", "Bun {code", "UvPython {script"]) {
+      const [tag = "", key = ""] = kind.split(" {");
+      const config = definitionOf(`tasks: {a: {config: !${tag} {${key}: "f'$\${{x}}'"}}}`).tasks[0]?.config;
+      expect(config).toMatchObject({ [key]: "f'${{x}}'" });
+    }
+  });
+});
+
 describe("run", () => {
   const tasksOf = (text: string) => definitionOf(text).tasks;
 

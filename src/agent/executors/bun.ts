@@ -28,6 +28,7 @@ const OPTIONS = ["--no-install", "--no-env-file", "--config=/dev/null"];
 export const bun: Executor<BunConfig> = {
   script: ({ code }) => (code === null ? null : { text: code, ending: ".ts", isAmongFiles: true }),
   preload: PRELOAD,
+  leastMemory: 384 * 1024 * 1024,
   startsInRunDirectory: () => true,
   touches(config, context) {
     const cwd = workingDirectory(config.working_directory, context);

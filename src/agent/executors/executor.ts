@@ -42,6 +42,8 @@ export interface Executor<Config> {
   script?(config: Config): Script | null;
   /** What the runtime executes before the task, which becomes a private file too. */
   readonly preload?: string;
+  /** The least private memory of its process that the runtime starts with, bytes: it reserves more than it uses. */
+  readonly leastMemory?: number;
   /** Whether the task starts in the run's own directory; by default tasks start in the agent's working directory. */
   startsInRunDirectory?(config: Config): boolean;
   /** What starting the command touches: first the working directory, then paths and names to look up in PATH. */

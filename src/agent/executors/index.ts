@@ -70,6 +70,11 @@ export function preloadOf<C extends TaskConfig>(config: C): string | undefined {
   return executorOf(config)?.preload;
 }
 
+/** The least private memory of the process of a task, see {@link Executor.leastMemory}. */
+export function leastMemoryOf<C extends TaskConfig>(config: C): number {
+  return executorOf(config)?.leastMemory ?? 0;
+}
+
 /** Whether a task starts in the run's own directory, see {@link Executor.startsInRunDirectory}. */
 export function startsInRunDirectory<C extends TaskConfig>(config: C): boolean {
   return executorOf(config)?.startsInRunDirectory?.(config) ?? false;

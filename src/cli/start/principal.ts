@@ -197,11 +197,13 @@ async function announce(config: Config, { ports, ownKeys, isOpen }: Principal): 
   const client = connect(config, { keys: ownKeys }, { port: ports.api });
   try {
     const info = await client.info();
-    const invalid = info.invalid_workflow_files.length;
+    const files = info.invalid_workflow_files;
+    const invalid = files.length;
+    const waiting = files.reduce((sum, file) => sum + (file.waiting ?? 0), 0);
     log.success(
       [
         `Principal ready at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, ports.api)}, log intake on port ${ports.logsListening}, live log on ${ports.logsPublishing}`,
-        `  ${plural(info.workflows, "workflow")} in ${config.CDKTR_WORKFLOW_DIR}${invalid === 0 ? "" : `, ${plural(invalid, "invalid file")} not loaded`}`,
+        `  ${plural(info.workflows, "workflow")} in ${config.CDKTR_WORKFLOW_DIR}${invalid === 0 ? "" : `, ${plural(invalid, "invalid file")} not loaded`}${waiting === 0 ? "" : `, ${plural(waiting, "workflow")} below invalid settings not loaded`}`,
         ownKeys === undefined
           ? isOpen
             ? "  not secured: anyone who can reach these ports can run programs on the agents ('cdktr keys init')"

@@ -37,7 +37,10 @@ export default command({
     }
     if (invalid.length === 0) return;
     say(`${plural(invalid.length, "file")} in the workflow directory cannot be used:`);
-    for (const { path } of invalid) say(`  ${plainText(path)}`);
+    for (const { path, waiting = 0 } of invalid) {
+      const wait = waiting === 0 ? "" : ` (${plural(waiting, "workflow")} below it not loaded)`;
+      say(`  ${plainText(path)}${wait}`);
+    }
     say("'cdktr workflow validate' on the principal's host shows what is wrong.");
   },
 });

@@ -161,7 +161,9 @@ const MOST_SLICES = 8;
 /** Which tasks go to which agents; nothing when one agent gets them all. */
 function placementFact(definition: WorkflowDefinition): string | null {
   if (definition.placement === "spread") return "spread: each ready task goes to the agent with most room";
-  const plan = planOf(definition);
+  // Where hooks run is said with them: they come last, and not all of them run.
+  const { hooks: _, ...tasks } = definition;
+  const plan = planOf(tasks);
   if (plan.isWhole) return null;
   const slices = expectedSlices(plan);
   const shown = slices.slice(0, MOST_SLICES).map(sliceText);

@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { NotFoundError } from "../../errors.ts";
 import { listTree, type TreeListing } from "../../host/file-helper/tree.ts";
+import { whyUnreadable } from "../../host/unreadable.ts";
 import { callsOf, checkCalls, locateCallProblems } from "../../workflow/check-calls.ts";
 import { checkChains, locateChainProblem } from "../../workflow/check-triggers.ts";
 import {
@@ -112,7 +113,10 @@ async function findFiles(given: readonly string[], workflowDirectory: string): P
   };
   for (const path of given) {
     const absolute = resolve(path);
-    const info = await stat(absolute).catch(() => null);
+    const info = await stat(absolute).catch((error: unknown) => {
+      if (isMissing(error) || WORKFLOW_FILE.test(path)) return null;
+      throw new NotFoundError(`${path} cannot be read: ${whyUnreadable(error)}.`);
+    });
     if (info === null && !WORKFLOW_FILE.test(path)) {
       throw new NotFoundError(`There is no file or directory ${path}.`, {
         hint: "Give workflow files or directories; without any, CDKTR_WORKFLOW_DIR is searched.",
@@ -181,6 +185,7 @@ async function checkFiles(
   const settings = new SettingsFiles();
   const loaded = [];
   const checked: Checked[] = [];
+  const told = new Set(files.map(({ root, relativePath }) => join(root, relativePath)));
   for (const file of files) {
     const { root, relativePath, shown } = file;
     if (isSettingsFile(relativePath)) {
@@ -188,6 +193,15 @@ async function checkFiles(
       const diagnostics = result.ok ? result.warnings : result.diagnostics;
       checked.push({ path: shown, workflow_id: null, valid: result.ok, diagnostics });
       continue;
+    }
+    for (const [path, diagnostics] of settings.invalidAbove(root, relativePath)) {
+      const absolute = join(root, path);
+      if (told.has(absolute)) continue;
+      told.add(absolute);
+      // None of the files that were named, but without it this one is not loaded.
+      const above = relative(process.cwd(), absolute) || absolute;
+      const placed = diagnostics.map((each) => ({ ...each, path: above }));
+      checked.push({ path: above, workflow_id: null, valid: false, diagnostics: placed });
     }
     const defaults = settings.defaultsOf(root, relativePath);
     const result = loadWorkflowFile(root, relativePath, { displayPath: shown, defaults });
@@ -231,4 +245,9 @@ async function checkFiles(
 
 function isWarning(diagnostic: Diagnostic): boolean {
   return diagnostic.severity === "warning";
+}
+
+function isMissing(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" || code === "ENOTDIR";
 }

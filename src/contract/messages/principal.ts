@@ -17,7 +17,14 @@ export const PrincipalInfo = z.object({
   logs_listening_port: z.number(),
   logs_publishing_port: z.number(),
   workflows: z.number(),
-  invalid_workflow_files: z.array(z.object({ path: z.string(), error: z.string() })),
+  invalid_workflow_files: z.array(
+    z.object({
+      path: z.string(),
+      error: z.string(),
+      /** Of settings of a directory: number of workflows that are not loaded because of them. */
+      waiting: z.number().optional(),
+    }),
+  ),
   runs: z.object({ pending: z.number(), running: z.number() }),
   history: z.object({ available: z.boolean(), error: z.string().nullable() }),
   /** Why the state cannot be read: `runs`, and the positions of schedules, are then those that were read last. Null if it can. */

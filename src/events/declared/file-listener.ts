@@ -34,7 +34,7 @@ type WatchedGlob = NonNullable<NonNullable<DeclaredWorkflow["on"]>["file"]>;
 
 /** What is to be watched for a workflow. */
 interface WantedWatch {
-  /** The workflow's id; with a number for the second one of a workflow, and so on. */
+  /** The workflow's id if it is the only one of its workflow; else with the glob, so that the place in the list does not matter. */
   readonly id: string;
   readonly workflow: DeclaredWorkflow;
   readonly file: WatchedGlob;
@@ -52,11 +52,14 @@ interface Watch {
 }
 
 function watchesOf(workflow: DeclaredWorkflow): WantedWatch[] {
-  return filesOf(workflow.on).map((file, n) => ({
-    id: n === 0 ? workflow.id : `${workflow.id}#${n + 1}`,
-    workflow,
-    file,
-  }));
+  const files = filesOf(workflow.on);
+  const counts = new Map<string, number>();
+  return files.map((file) => {
+    const count = (counts.get(file.glob) ?? 0) + 1;
+    counts.set(file.glob, count);
+    const several = `${workflow.id}#${file.glob}${count === 1 ? "" : `#${count}`}`;
+    return { id: files.length === 1 ? workflow.id : several, workflow, file };
+  });
 }
 
 /** What it needs. */
@@ -114,6 +117,8 @@ export class FileListener extends DeclaredListener {
       if (now !== undefined && JSON.stringify(now.file) === watch.key) watch.workflow = now.workflow;
       else this.#end(id);
     }
+    for (const { id, workflow, file } of wanted.values())
+      this.#seen?.adopt({ id, workflowId: workflow.id, glob: file.glob }, new Set(wanted.keys()));
     this.#seen?.keep(new Set(wanted.keys()), this.#clock.now());
     for (const watch of wanted.values()) if (!this.#watches.has(watch.id)) this.#begin(watch);
   }
@@ -171,10 +176,10 @@ export class FileListener extends DeclaredListener {
         const events = await changes.see(look, this.#clock.monotonic());
         await this.#save(id, changes, signal);
         if (signal.aborted) return;
-        if (told) this.log.success(`Files of workflow ${id} are accessible again`);
-        if (isFirst) this.log.info(`Watching ${file.glob} for workflow ${id}`);
+        if (told) this.log.success(`Files of workflow ${watch.workflow.id} are accessible again`);
+        if (isFirst) this.log.info(`Watching ${file.glob} for workflow ${watch.workflow.id}`);
         isFirst = false;
-        isHiddenTold = this.#tellHidden(id, file, changes.hidden, isHiddenTold);
+        isHiddenTold = this.#tellHidden(watch, changes.hidden, isHiddenTold);
         for (let i = 0; i < events.length && !signal.aborted; i += AT_ONCE) {
           await this.#happened(watch, changes, events.slice(i, i + AT_ONCE), signal);
         }
@@ -184,7 +189,8 @@ export class FileListener extends DeclaredListener {
         waitMs = Math.min(longest, changes.nextMs(this.#clock.monotonic()) ?? longest);
       } catch (error) {
         if (signal.aborted) return;
-        if (!told) this.log.error(`Files of workflow ${id} (${file.glob}): ${errorMessage(error)}`);
+        if (!told)
+          this.log.error(`Files of workflow ${watch.workflow.id} (${file.glob}): ${errorMessage(error)}`);
         told = true;
         waitMs = DEAF_MS;
       }
@@ -211,7 +217,11 @@ export class FileListener extends DeclaredListener {
   }
 
   /** Logs when files begin or cease to be hidden. Returns whether they are. */
-  #tellHidden(id: string, { glob }: WatchedGlob, hidden: HiddenFiles | undefined, isTold: boolean): boolean {
+  #tellHidden(
+    { workflow: { id }, file: { glob } }: Watch,
+    hidden: HiddenFiles | undefined,
+    isTold: boolean,
+  ): boolean {
     if (hidden !== undefined && !isTold) {
       const { count, directory } = hidden;
       this.log.warn(

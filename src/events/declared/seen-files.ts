@@ -57,6 +57,37 @@ export class SeenFiles {
     this.#db = openListenerFile(directory, "files.db", SEEN_FILES_MIGRATIONS);
   }
 
+  /**
+   * Takes over what was handled for a glob of a workflow under an id that is not used any more: those of several globs of a workflow follow
+   * from other things than that of a single one, and did so otherwise in older versions.
+   * @param used the ids that are in use
+   */
+  adopt(
+    { id, workflowId, glob }: { readonly id: string; readonly workflowId: string; readonly glob: string },
+    used: ReadonlySet<string>,
+  ): void {
+    const watches = this.#db
+      .query<{ workflow_id: string }, [string]>("SELECT workflow_id FROM watches WHERE glob = ?")
+      .all(glob);
+    if (watches.some((watch) => watch.workflow_id === id)) return;
+    const former = watches.find(
+      (watch) =>
+        !used.has(watch.workflow_id) &&
+        (watch.workflow_id === workflowId || watch.workflow_id.startsWith(`${workflowId}#`)),
+    );
+    if (former === undefined) return;
+    this.#db
+      .transaction(() => {
+        for (const table of ["watches", "files"]) {
+          this.#db.query(`DELETE FROM ${table} WHERE workflow_id = ?`).run(id);
+          this.#db
+            .query(`UPDATE ${table} SET workflow_id = ? WHERE workflow_id = ?`)
+            .run(id, former.workflow_id);
+        }
+      })
+      .immediate();
+  }
+
   /** What was handled for a workflow and a glob; undefined before the first look. */
   async load(workflowId: string, glob: string, nowMs: number): Promise<SeenState | undefined> {
     const watch = this.#db

@@ -10,6 +10,7 @@ import {
 } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { errorMessage } from "../../errors.ts";
+import { whyUnreadable } from "../unreadable.ts";
 
 /** The content of a directory tree. */
 export interface TreeListing {
@@ -92,7 +93,7 @@ export function listTree(root: string, options: TreeOptions): TreeListing {
       }
       // It may be a directory, so it must not count as missing.
       if (counts(name)) files.set(path, errorMessage(error));
-      else unreadable.set(path, errorMessage(error));
+      else unreadable.set(path, whyUnreadable(error));
       return;
     }
     if (seen.has(real)) return;
@@ -100,7 +101,7 @@ export function listTree(root: string, options: TreeOptions): TreeListing {
     try {
       visit(path, info);
     } catch (error) {
-      if (!isMissing(error)) unreadable.set(path, errorMessage(error));
+      if (!isMissing(error)) unreadable.set(path, whyUnreadable(error));
     }
   };
   const visit = (directory: string, info: BigIntStats) => {

@@ -72,7 +72,9 @@ export function handlersOf(s: HandlerServices): Handlers {
         ...s.info(),
         now_ms: s.now(),
         workflows: s.workflows.size,
-        invalid_workflow_files: [...s.workflows.invalidFiles],
+        invalid_workflow_files: s.workflows.invalidFiles.map(({ waiting, ...file }) =>
+          waiting === undefined ? file : { ...file, waiting: waiting.length },
+        ),
         runs: { pending, running },
         history: { available, error },
         state_error,

@@ -19,7 +19,10 @@ export interface WorkflowSource {
   /** Whether it was there when the principal ran last, but its file is not visible yet. */
   isAwaited(workflowId: string): boolean;
   /** Files that are currently invalid. */
-  readonly invalidFiles: readonly { readonly path: string }[];
+  readonly invalidFiles: readonly {
+    readonly path: string;
+    readonly waiting?: readonly string[] | undefined;
+  }[];
   /** Called when a firing was refused. Nobody may see the reply, because no user sent the request. */
   refused(workflowId: string, trigger: string, message: string): void;
   /** Called when a firing became a run. */

@@ -28,6 +28,8 @@ interface Decision {
   readonly workflows: Map<string, LoadedWorkflow>;
   /** The error of each invalid file. */
   readonly invalid: Map<string, string>;
+  /** The ids of the workflows that are not in use because the settings at this path are invalid. */
+  readonly waiting: Map<string, string[]>;
   /** Workflows that are used although their file is missing. */
   readonly away: Map<string, number>;
   /** Those of them that stay for long, because a volume may have been unmounted. */
@@ -40,6 +42,7 @@ interface Decision {
 export function decide({ listing, duplicates, now }: Scan, known: Known): Decision {
   const workflows = new Map<string, LoadedWorkflow>();
   const invalid = new Map<string, string>();
+  const waiting = new Map<string, string[]>();
   let isUnsettled = false;
   const lastValid = (id: string) => known.workflows.get(id) ?? known.stored.get(id);
 
@@ -55,6 +58,8 @@ export function decide({ listing, duplicates, now }: Scan, known: Known): Decisi
       continue;
     }
     const kept = file.id === null ? undefined : lastValid(file.id);
+    if (file.waitsFor !== undefined && file.id !== null && kept === undefined)
+      waiting.set(file.waitsFor, [...(waiting.get(file.waitsFor) ?? []), file.id]);
     const isSettled = known.isSettled(file.since);
     if (!isSettled) isUnsettled = true;
     else if (file.error !== null) invalid.set(path, file.error);
@@ -89,7 +94,7 @@ export function decide({ listing, duplicates, now }: Scan, known: Known): Decisi
     if (isSettled) doubted.push(id);
     else isUnsettled = true;
   }
-  return { workflows, invalid, away, doubted, isUnsettled };
+  return { workflows, invalid, waiting, away, doubted, isUnsettled };
 }
 
 /** The workflow of a valid file, with what is known of the one in use if it is the same. */

@@ -24,6 +24,8 @@ export interface KnownFile {
   /** The workflow, if the file is valid. */
   readonly read: LoadedWorkflow | null;
   readonly error: string | null;
+  /** The settings that are invalid, so that the file is not read; absent if it is. */
+  readonly waitsFor?: string;
   /** Since when it has been in this state (monotonic). */
   readonly since: number;
 }
@@ -140,7 +142,7 @@ export class KnownFiles {
 
   readonly #defaultsOf = (path: string): Defaults | undefined => {
     const settings = this.#settings.of(path);
-    return "error" in settings ? undefined : settings.defaults;
+    return "unknown" in settings ? undefined : settings.defaults;
   };
 
   /** Takes over the files that are as they were, and returns the others. */
@@ -150,13 +152,13 @@ export class KnownFiles {
     for (const [path, fingerprint] of listing.files) {
       const settings = this.#settings.of(path);
       // The file counts as changed when its defaults have changed.
-      const prefix = "error" in settings ? "?" : settings.hash;
+      const prefix = "unknown" in settings ? "?" : settings.hash;
       const signature = prefix === "" ? fingerprint : `${prefix} ${fingerprint}`;
       if (this.#files.get(path)?.signature === signature) continue;
       const id = workflowIdOrNull(path);
-      if ("error" in settings) {
-        const error = `${path}: ${settings.error}`;
-        this.#files.set(path, { signature, certain: "", id, read: null, error, since: now });
+      if ("unknown" in settings) {
+        const waitsFor = settings.unknown;
+        this.#files.set(path, { signature, certain: "", id, read: null, error: null, waitsFor, since: now });
         continue;
       }
       const device = deviceOf(path, listing);

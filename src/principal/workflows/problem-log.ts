@@ -35,9 +35,14 @@ export class ProblemLog {
     return this.#said.delete(path);
   }
 
-  /** Logs the problems of all files. @param workflows those that are in use */
+  /**
+   * Logs the problems of all files.
+   * @param waiting the workflows that wait for invalid settings, by the path of those
+   * @param workflows those that are in use
+   */
   tell(
     invalid: ReadonlyMap<string, string>,
+    waiting: ReadonlyMap<string, readonly string[]>,
     files: ReadonlyMap<string, KnownFile>,
     workflows: ReadonlyMap<string, LoadedWorkflow>,
   ): void {
@@ -45,7 +50,7 @@ export class ProblemLog {
       const id = files.get(path)?.id ?? "";
       const isKept = workflows.get(id)?.path === path;
       const effect = isSettingsFile(path)
-        ? "The last valid settings of the directory stay in use."
+        ? effectOfSettings(waiting.get(path) ?? [])
         : isKept
           ? `The last valid version of ${id} stays in use.`
           : "The file is not loaded.";
@@ -74,6 +79,12 @@ export class ProblemLog {
     this.#saidRepeated = new Set(warnings.map(keyOf));
     if (isNew) this.#log.warn(renderDiagnostics(mergeRepeated(warnings)));
   }
+}
+
+function effectOfSettings(waiting: readonly string[]): string {
+  if (waiting.length === 0) return "The last valid settings of the directory stay in use.";
+  const wait = waiting.length === 1 ? "waits for it and is" : "wait for it and are";
+  return `${counted(waiting.length, "workflow")} below it ${wait} not loaded: ${namesOf(waiting)}.`;
 }
 
 export function counted(count: number, what: string): string {

@@ -29,8 +29,8 @@ export type EffectiveSettings =
       /** Another one if the defaults are others; empty without any. */
       readonly hash: string;
     }
-  /** They are not known: why. */
-  | { readonly error: string };
+  /** They are not known: this file is invalid, and was not valid since the start. */
+  | { readonly unknown: string };
 
 /** A settings file as it was last read. */
 interface KnownSettings {
@@ -105,10 +105,7 @@ export class SettingsOfDirectories {
       const inForce = this.#inForce(directory);
       if (inForce === undefined) continue;
       const [settingsPath, { valid }] = inForce;
-      if (valid === null)
-        return {
-          error: `${settingsPath} is invalid, so the defaults of this workflow are not known`,
-        };
+      if (valid === null) return { unknown: settingsPath };
       defaults = mergeDefaults(defaults, valid.defaults);
     }
     if (defaults === undefined || Object.values(defaults).every((value) => value == null)) return NONE;

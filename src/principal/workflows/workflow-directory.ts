@@ -62,6 +62,14 @@ const SLICE_MS = 15_000;
 /** Number of definitions that are kept ready to be used. */
 const MOST_READY = 100;
 
+/** A file that is invalid. */
+interface InvalidFile {
+  readonly path: string;
+  readonly error: string;
+  /** Of settings: the ids of the workflows that are not loaded because of them. */
+  readonly waiting?: readonly string[];
+}
+
 /** Loads and watches the workflows. */
 export class WorkflowDirectory extends BackgroundService implements WorkflowSource {
   readonly name = "workflow directory";
@@ -84,7 +92,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   #isLoaded = false;
   /** Whether files were put into use before the others of their scan. */
   #isEarly = false;
-  #invalid: { path: string; error: string }[] = [];
+  #invalid: InvalidFile[] = [];
   #revision = 0;
   readonly #refresh = this.timer(() => void this.scan());
   readonly #settle = this.timer(() => void this.scan());
@@ -216,7 +224,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   }
 
   /** Files that are currently invalid. */
-  get invalidFiles(): readonly { path: string; error: string }[] {
+  get invalidFiles(): readonly InvalidFile[] {
     return this.#invalid;
   }
 
@@ -314,8 +322,14 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     findTriggerProblems(workflows, this.#files.all);
     await this.#putInForce(workflows);
     this.#files.areInUse();
-    this.#setInvalid([...invalid].map(([path, error]) => ({ path, error })));
-    this.#problems.tell(invalid, this.#files.all, this.#workflows);
+    const { waiting } = decision;
+    this.#setInvalid(
+      [...invalid].map(([path, error]) => {
+        const ids = waiting.get(path);
+        return ids === undefined ? { path, error } : { path, error, waiting: ids };
+      }),
+    );
+    this.#problems.tell(invalid, waiting, this.#files.all, this.#workflows);
     if (decision.isUnsettled || this.#settings.isUnsettled) this.#settle.in(this.#settleMs);
     else this.#settle.cancel();
   }
@@ -421,7 +435,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     if (changed || this.#revision === 0) this.#changed();
   }
 
-  #setInvalid(invalid: { path: string; error: string }[]): void {
+  #setInvalid(invalid: InvalidFile[]): void {
     const isSame = JSON.stringify(invalid) === JSON.stringify(this.#invalid);
     this.#invalid = invalid;
     if (!isSame) this.#changed();

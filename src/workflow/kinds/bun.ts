@@ -1,5 +1,5 @@
 import { templated, type ValueOf } from "../field.ts";
-import { filled } from "../scalars.ts";
+import { filled, script } from "../scalars.ts";
 import { args, Kind, workingDirectory } from "./kind.ts";
 import { JAVASCRIPT } from "./shell.ts";
 
@@ -9,7 +9,7 @@ export const BunProgram = new Kind(
   "runs TypeScript or JavaScript, with cdktr itself as the runtime",
   {
     script_path: templated(filled(), "string").optional().describe("The program: a file; this or code"),
-    code: filled().optional().describe("The program itself, TypeScript or JavaScript; this or script_path"),
+    code: script().optional().describe("The program itself, TypeScript or JavaScript; this or script_path"),
     args: args(),
     working_directory: workingDirectory("a relative one starts at the run's own directory"),
   },

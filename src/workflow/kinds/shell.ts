@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { scalar, type ValueOf } from "../field.ts";
-import { filled } from "../scalars.ts";
+import { script } from "../scalars.ts";
 import { Kind, workingDirectory } from "./kind.ts";
 
 /** What is known of the language of a script. */
@@ -88,7 +88,7 @@ export const Shell = new Kind(
   "Shell",
   "runs a script",
   {
-    script: filled().describe("The script; an interpreter gets it as a private file"),
+    script: script().describe("The script; an interpreter gets it as a private file"),
     shell: shell(),
     working_directory: workingDirectory("a relative one starts at the run's own directory"),
   },

@@ -1,5 +1,5 @@
 import { list, templated, type ValueOf } from "../field.ts";
-import { filled, flag } from "../scalars.ts";
+import { filled, flag, script } from "../scalars.ts";
 import { args, Kind, workingDirectory } from "./kind.ts";
 import { PYTHON } from "./shell.ts";
 
@@ -15,7 +15,7 @@ export const UvPython = new Kind(
     script_path: templated(filled(), "string")
       .orElse(NO_PATH)
       .describe("The Python script: a file; this or script"),
-    script: filled().sparse().describe("The Python script itself; this or script_path"),
+    script: script().sparse().describe("The Python script itself; this or script_path"),
     args: args(),
     packages: list(filled()).default([]).describe('Requirements, such as "pandas>=2.3.1"'),
     is_uv_project: flag()
