@@ -24,6 +24,7 @@ export const root: Command = command({
     task: lazy("Trigger workflows", () => import("./cli/task.ts")),
     workflow: lazy("Look at workflow definitions and check them", () => import("./cli/workflow.ts")),
     runs: lazy("List, inspect, explain, cancel and retry runs", () => import("./cli/runs.ts")),
+    approvals: lazy("List what waits for a person, approve and reject", () => import("./cli/approvals.ts")),
     logs: lazy("Search the log history and follow it live", () => import("./cli/logs.ts")),
     agents: lazy("List agents and drain them", () => import("./cli/agents.ts")),
     listeners: lazy("List the listeners that trigger workflows", () => import("./cli/listeners.ts")),

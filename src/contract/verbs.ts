@@ -146,6 +146,25 @@ export const VERBS = {
     waits: "wait_ms",
   }),
 
+  // ------------------------------------------------------------ approvals
+  LSAPPROVALS: verb({
+    about: "The tasks that wait for a person, oldest first",
+    roles: CLIENT,
+    request: m.ListApprovals,
+    reply: z.array(m.ApprovalSummary),
+    changes: "nothing",
+    since: 3,
+  }),
+  ANSWERAPPROVAL: verb({
+    about: "Approves or rejects what a task waits for; each task is answered once",
+    roles: CLIENT,
+    request: m.AnswerApproval,
+    reply: m.ApprovalAnswered,
+    answers: "OK",
+    changes: { key: "dedupe_key" },
+    since: 3,
+  }),
+
   // ------------------------------------------------------------ logs and history
   QUERYLOGS: verb({
     about: "Lines of the history as text; each field may be empty",

@@ -5,6 +5,7 @@ import apiPoll from "./examples/api-poll.yml" with { type: "text" };
 import backupDirectory from "./examples/backup-directory.yml" with { type: "text" };
 import backupPostgres from "./examples/backup-postgres.yml" with { type: "text" };
 import buildMatrix from "./examples/build-matrix.yml" with { type: "text" };
+import canaryRelease from "./examples/canary-release.yml" with { type: "text" };
 import certificateRenewal from "./examples/certificate-renewal.yml" with { type: "text" };
 import dataQuality from "./examples/data-quality.yml" with { type: "text" };
 import databaseMigration from "./examples/database-migration.yml" with { type: "text" };
@@ -51,6 +52,7 @@ const FILES: Readonly<Record<string, string>> = {
   "backup-directory": backupDirectory,
   "backup-postgres": backupPostgres,
   "build-matrix": buildMatrix,
+  "canary-release": canaryRelease,
   "certificate-renewal": certificateRenewal,
   "data-quality": dataQuality,
   "database-migration": databaseMigration,

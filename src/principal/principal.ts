@@ -44,6 +44,7 @@ import { Metrics } from "./metrics/metrics.ts";
 import { principalPages } from "./metrics/pages.ts";
 import type { PrincipalEvents } from "./principal-events.ts";
 import { Rehearsal } from "./rehearsal.ts";
+import { Approvals } from "./runs/approvals.ts";
 import { Definitions } from "./runs/definitions.ts";
 import { Dispatcher } from "./runs/dispatcher.ts";
 import { DueWatch } from "./runs/due-watch.ts";
@@ -234,6 +235,7 @@ export class Principal extends BackgroundService {
       old: history,
       bundles,
     });
+    const approvals = new Approvals({ ...base, changes });
     history.signals.on("state", (state) => {
       if (state === "UP") void runs.historyOpened();
     });
@@ -249,6 +251,7 @@ export class Principal extends BackgroundService {
       locals,
       handlers: handlersOf({
         runs,
+        approvals,
         changes,
         dispatcher,
         agents,

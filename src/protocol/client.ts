@@ -214,6 +214,15 @@ export class PrincipalClient {
     return this.call("RETRYRUN", retry, options);
   }
 
+  /** The tasks that wait for a person, oldest first. @throws VerbUnknownError by principals that do not know approvals */
+  listApprovals(request: RequestFor<"LSAPPROVALS">, options?: RequestOptions) {
+    return this.call("LSAPPROVALS", request, options);
+  }
+
+  answerApproval(answer: RequestFor<"ANSWERAPPROVAL">, options?: RequestOptions) {
+    return this.call("ANSWERAPPROVAL", answer, options);
+  }
+
   /** Lines of the history as text. */
   queryLogs(
     filter: { endMs?: number; startMs?: number; workflowId?: string; runId?: string; verbose?: boolean },

@@ -69,14 +69,27 @@ export function checkedParam<P extends FileParam>(param: P, report: Report): P {
   return { ...param, ...spelled };
 }
 
+/** The parameters of a file, and the fields of its forms, which are written as parameters are. */
+function* paramsIn(
+  root: Located,
+): Iterable<{ path: IssuePath; name: string | number; node: Located; noun: string }> {
+  const within = function* (path: IssuePath, noun: string) {
+    for (const [name, { node }] of nodeAt(root, path)?.children ?? [])
+      yield { path: [...path, name], name, node, noun };
+  };
+  yield* within(["params"], "parameter");
+  for (const id of nodeAt(root, ["tasks"])?.children.keys() ?? [])
+    yield* within(["tasks", id, "config", "form"], "field");
+}
+
 /** Whether `required` agrees with the default. It is not stored: a parameter without a default is required. */
 export function checkRequired(root: Located): Finding[] {
   const findings: Finding[] = [];
-  for (const [name, { node }] of nodeAt(root, ["params"])?.children ?? []) {
+  for (const { path: parameter, name, node, noun } of paramsIn(root)) {
     const required = node.children.get("required")?.node.value;
     const hasDefault = (node.children.get("default")?.node.value ?? null) !== null;
-    const path: IssuePath = ["params", name, "required"];
-    const subject = `"required" of parameter "${name}"`;
+    const path: IssuePath = [...parameter, "required"];
+    const subject = `"required" of ${noun} "${name}"`;
     if (required === "true" && hasDefault) {
       const help = "remove one of them: whoever gives no value gets the default";
       findings.push({
@@ -86,7 +99,7 @@ export function checkRequired(root: Located): Finding[] {
         ...placeOf(root, path),
       });
     } else if (required === "false" && !hasDefault) {
-      const message = `${subject} is false, but the parameter has no default`;
+      const message = `${subject} is false, but the ${noun} has no default`;
       const help = 'give it one, such as default: ""';
       findings.push({ code: "E072", message, help, ...placeOf(root, path) });
     }
@@ -101,7 +114,7 @@ export function checkRequired(root: Located): Finding[] {
  */
 export function readJsonDefaults(root: Located): Finding[] {
   const findings: Finding[] = [];
-  for (const [name, { node }] of nodeAt(root, ["params"])?.children ?? []) {
+  for (const { name, node, noun } of paramsIn(root)) {
     const value = node.children.get("default")?.node;
     const isTemplate = typeof value?.value === "string" && hasExpressions(value.value);
     if (
@@ -115,7 +128,7 @@ export function readJsonDefaults(root: Located): Finding[] {
     if (value.isQuoted !== true || typeof value.value !== "string" || !/^\s*[[{]/.test(value.value)) continue;
     findings.push({
       code: "W015",
-      message: `the default of parameter "${name}" is a string, because it is in quotes: ${quoted(value.value)}`,
+      message: `the default of ${noun} "${name}" is a string, because it is in quotes: ${quoted(value.value)}`,
       help: "remove the quotes for a list or a mapping",
       start: value.start,
       end: value.end,

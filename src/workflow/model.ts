@@ -5,7 +5,6 @@
 import { z } from "zod";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { allowFailure } from "./allow-failure.ts";
-import { checkedParam } from "./check-params.ts";
 import { dependencies } from "./conditions.ts";
 import { exitCodes } from "./exit-codes.ts";
 import {
@@ -25,13 +24,13 @@ import {
   VARIABLE_NAME,
   type ValueOf,
 } from "./field.ts";
-import { hasExpressions } from "./has-expressions.ts";
 import { foreach, itemKey, matrix } from "./item-values.ts";
 import { type TaskConfig, taskConfig } from "./kinds/index.ts";
 import { workingDirectory } from "./kinds/kind.ts";
 import { shell } from "./kinds/shell.ts";
 import { outputName, problemOfOutputName } from "./output-name.ts";
-import { isOwnVariable, isReservedVariable, paramVariable } from "./own-variables.ts";
+import { isOwnVariable, isReservedVariable } from "./own-variables.ts";
+import { Params } from "./param-fields.ts";
 import {
   anyText,
   backoff,
@@ -44,7 +43,6 @@ import {
   fraction,
   labelValue,
   name,
-  paramType,
   processors,
   script,
   text,
@@ -84,21 +82,6 @@ const secretNames = (): NameCheck => (secret) => {
     ? `${secret} is set by cdktr itself`
     : `${quote(secret)} is not a valid name for a secret`;
   return { code: "E053", message, help: isName ? "choose another name" : VARIABLE_HELP };
-};
-
-const paramNames = (): NameCheck => {
-  const variables = new Map<string, string>();
-  return (param) => {
-    if (!VARIABLE_NAME.test(param)) {
-      const message = `${quote(param)} is not a valid parameter name`;
-      return { code: "E054", message, help: VARIABLE_HELP };
-    }
-    const other = variables.get(param.toUpperCase());
-    variables.set(param.toUpperCase(), param);
-    if (other === undefined) return null;
-    const message = `the parameters "${other}" and "${param}" differ only in case`;
-    return { code: "E054", message, help: `tasks see both as ${paramVariable(param)}; rename one` };
-  };
 };
 
 const outputNames = (): NameCheck => problemOfOutputName;
@@ -396,47 +379,6 @@ const Hooks = new Block(
   },
   "Tasks that run when all others are over; they do not change the status of the run",
 );
-
-/** A parameter; without a default it must be given with each trigger. */
-const Param = new Block({
-  description: text().optional().describe("For people, and in the form of the terminal UI"),
-  type: paramType().sparse().describe("What a value is; string by default"),
-  enum: list(text(), { min: 1, unique: true }).sparse().describe("The only values that are allowed"),
-  pattern: text()
-    .sparse()
-    .describe("A regular expression in the syntax of RE2 that the whole text must match, of a string"),
-  min: text().sparse().describe("The smallest value, of an int, a number or a date"),
-  max: text().sparse().describe("The largest value, of an int, a number or a date"),
-  required: notStored(flag()).describe("true is the same as no default"),
-  default: templated(text(), "string")
-    .at("default")
-    .help("for a list or a mapping, write type: json")
-    .optional()
-    .describe("Without one, the parameter must be given at each trigger"),
-  default_template: derived(z.string()),
-});
-const CheckedParam = Param.file.transform((param, ctx) =>
-  checkedParam(param, (path, problem) =>
-    ctx.addIssue({ code: "custom", message: problem.message, path, params: { problem } }),
-  ),
-);
-/** A default that has expressions is evaluated at the trigger; an older reader takes the parameter for one without a default. */
-function withTemplate(param: ValueOf<typeof Param>): ValueOf<typeof Param> {
-  if (param.default === null || !hasExpressions(param.default)) return param;
-  return { ...param, default: null, default_template: param.default };
-}
-const ShortParam = new Field(
-  z
-    .union([text().file, z.null(), CheckedParam])
-    .transform((param) =>
-      withTemplate(
-        param === null || typeof param === "string" ? { description: null, default: param } : param,
-      ),
-    ),
-  Param.stored,
-  Param.traits,
-);
-const Params = named(VARIABLE_NAME, paramNames, ShortParam).default({});
 
 const Webhook = new Block(
   {

@@ -117,7 +117,7 @@ export function readParam(rules: ParamRules, text: string): ParamValue {
 }
 
 /** The value of a spelling as plain JSON: an int beyond 2^53 stays text. */
-function jsonOfParam(rules: ParamRules, text: string): unknown {
+export function jsonOfParam(rules: ParamRules, text: string): unknown {
   switch (rules.type) {
     case "int":
       return Number.isSafeInteger(Number(text)) ? Number(text) : text;

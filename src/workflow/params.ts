@@ -3,7 +3,7 @@ import { errorMessage, InvalidInputError } from "../errors.ts";
 import { nearest } from "../terminal/did-you-mean.ts";
 import { expressionsOf } from "./expressions.ts";
 import type { WorkflowDefinition } from "./model.ts";
-import { type ParamProblem, readParam } from "./param-types.ts";
+import { type ParamProblem, type ParamRules, readParam } from "./param-types.ts";
 import { factsOf, type RunWithFacts } from "./run-facts.ts";
 
 type Param = WorkflowDefinition["params"][string];
@@ -24,7 +24,41 @@ export function resolveParams(
   given: Readonly<Record<string, string>>,
   run?: Omit<RunWithFacts, "params">,
 ): Record<string, string> {
-  const declared = new Map(Object.entries(definition.params));
+  const words = { noun: "parameter", subject: `workflow "${definition.id}"`, of: "this workflow" };
+  return resolve(words, definition.params, given, (param, template, params) =>
+    computedDefault(definition, param, template, { ...run, params }),
+  );
+}
+
+/**
+ * The values of a form, as {@link resolveParams} has those of a run.
+ * @param of whose form it is, as `the approval "go"`
+ * @throws InvalidInputError naming everything that is wrong
+ */
+export function resolveForm(
+  of: string,
+  form: Readonly<Record<string, FormField>>,
+  given: Readonly<Record<string, string>>,
+): Record<string, string> {
+  return resolve({ noun: "field", subject: of, of }, form, given);
+}
+
+type FormField = Pick<Param, "default"> & ParamRules & { readonly default_template?: string | undefined };
+
+/** How the values are called in messages: `parameter`; whose they are, at the start of the message, and in `… has no parameters`. */
+interface Words {
+  readonly noun: string;
+  readonly subject: string;
+  readonly of: string;
+}
+
+function resolve<P extends FormField>(
+  { noun, subject, of }: Words,
+  params: Readonly<Record<string, P>>,
+  given: Readonly<Record<string, string>>,
+  compute?: (param: P, template: string, params: Readonly<Record<string, string>>) => Computed,
+): Record<string, string> {
+  const declared = new Map(Object.entries(params));
   const problems: string[] = [];
   const hints: string[] = [];
 
@@ -32,18 +66,18 @@ export function resolveParams(
     const param = declared.get(name);
     if (param === undefined) {
       const near = nearest(name, declared.keys());
-      problems.push(`unknown parameter "${name}"${near === undefined ? "" : ` (did you mean "${near}"?)`}`);
+      problems.push(`unknown ${noun} "${name}"${near === undefined ? "" : ` (did you mean "${near}"?)`}`);
     } else if (value.includes("\0")) {
-      problems.push(`parameter "${name}" contains a NUL character, which no environment variable can hold`);
+      problems.push(`${noun} "${name}" contains a NUL character, which no environment variable can hold`);
     } else {
       const read = readParam(param, value);
-      if (!read.ok) problems.push(refusal(name, value, read.problem));
+      if (!read.ok) problems.push(refusal(noun, name, value, read.problem));
     }
   }
   const missing = [...declared].filter(([name, param]) => isRequired(param) && !Object.hasOwn(given, name));
   if (missing.length > 0) {
     const names = missing.map(([name]) => `"${name}"`).join(", ");
-    problems.push(`missing ${missing.length === 1 ? "parameter" : "parameters"} ${names}`);
+    problems.push(`missing ${missing.length === 1 ? noun : `${noun}s`} ${names}`);
     hints.push(`give ${missing.map(([name]) => `-P ${name}=VALUE`).join(" ")}`);
   }
   const resolved: Record<string, string> = {};
@@ -54,29 +88,27 @@ export function resolveParams(
       const read = readParam(param, value);
       resolved[name] = read.ok ? read.text : value;
     } else if (param.default_template !== undefined) {
-      const computed = computedDefault(definition, param, param.default_template, {
-        ...run,
-        params: resolved,
-      });
-      if (computed.ok) resolved[name] = computed.text;
-      else problems.push(`the default of parameter "${name}" ${computed.problem}`);
+      const computed = compute?.(param, param.default_template, resolved);
+      if (computed?.ok === true) resolved[name] = computed.text;
+      else if (computed !== undefined) problems.push(`the default of ${noun} "${name}" ${computed.problem}`);
     }
   }
   if (problems.length > 0) {
     if (hints.length === 0) {
       hints.push(
-        declared.size === 0
-          ? "this workflow has no parameters"
-          : `its parameters are ${[...declared.keys()].join(", ")}`,
+        declared.size === 0 ? `${of} has no ${noun}s` : `its ${noun}s are ${[...declared.keys()].join(", ")}`,
       );
     }
-    throw new InvalidInputError(`workflow "${definition.id}": ${problems.join("; ")}`, {
-      hint: hints.join("; "),
-    });
+    throw new InvalidInputError(`${subject}: ${problems.join("; ")}`, { hint: hints.join("; ") });
   }
 
   return resolved;
 }
+
+/** The text of a default, or what is wrong with it. */
+type Computed =
+  | { readonly ok: true; readonly text: string }
+  | { readonly ok: false; readonly problem: string };
 
 /** The value of a default with expressions; they may read the parameters before it. */
 function computedDefault(
@@ -84,7 +116,7 @@ function computedDefault(
   param: Param,
   template: string,
   run: Partial<RunWithFacts> & Pick<RunWithFacts, "params">,
-): { readonly ok: true; readonly text: string } | { readonly ok: false; readonly problem: string } {
+): Computed {
   const facts = factsOf(
     {
       workflow_instance_id: "",
@@ -121,6 +153,6 @@ function quoted(value: string): string {
   return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
 }
 
-function refusal(name: string, value: string, { must, help }: ParamProblem): string {
-  return `parameter "${name}" must ${must}, not ${quoted(value)}${help === undefined ? "" : ` (${help})`}`;
+function refusal(noun: string, name: string, value: string, { must, help }: ParamProblem): string {
+  return `${noun} "${name}" must ${must}, not ${quoted(value)}${help === undefined ? "" : ` (${help})`}`;
 }

@@ -37,3 +37,40 @@ test("keys about execution have no effect", () => {
     ["timeout", "retry", "runs_on"].map((key) => ["W002", `"${key}" has no effect on !Wait`, "remove it"]),
   );
 });
+
+test("an approval is in no slice; its form is stored as params are, its defaults as they are written", () => {
+  const workflow = definitionOf(`tasks:
+  a: {config: !Subprocess {cmd: ls}}
+  go:
+    depends: [a]
+    config: !Approval
+      message: Go on?
+      form: {n: {type: int, default: "\${{ tasks.a.outputs.n }}"}, why: , list: {type: json, default: [1, x]}}
+`);
+  expect(workflow.tasks[1]?.config).toEqual({
+    type: "Approval",
+    message: "Go on?",
+    form: {
+      n: { description: null, type: "int", default: "${{ tasks.a.outputs.n }}" },
+      why: { description: null, default: null },
+      list: { description: null, type: "json", default: '[1,"x"]' },
+    },
+    on_timeout: "reject",
+  });
+  const plan = planOf(workflow);
+  expect([plan.isWhole, plan.node("go")?.waits, [...(plan.node("go")?.reads ?? [])]]).toEqual([
+    false,
+    "person",
+    ["a"],
+  ]);
+});
+
+test("keys about execution have no effect on an approval either", () => {
+  const found = diagnosticsOf(
+    "tasks: {a: {timeout: 5m, config: !Approval {message: Go?, on_timeout: approve}}}\n",
+  );
+  expect(found.map(({ code, message, help }) => [code, message, help])).toEqual([
+    ["W002", '"timeout" has no effect on !Approval', "remove it"],
+    ["W002", '"on_timeout" has no effect without timeout', "add a timeout, or remove it"],
+  ]);
+});

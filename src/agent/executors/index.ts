@@ -25,7 +25,7 @@ export {
 } from "./executor.ts";
 
 /** The kinds of tasks that no agent executes. */
-type OfPrincipal = "Wait" | "Workflow";
+type OfPrincipal = "Wait" | "Workflow" | "Approval";
 
 /** Executors by task type; a new type needs one file and one row here. */
 const EXECUTORS: {

@@ -2,6 +2,7 @@ import { allowedWord } from "../../contract/allowed-failures.ts";
 import { itemsWord } from "../../contract/item-counts.ts";
 import type { ItemSummary, RunAttempt, RunDetails } from "../../contract/messages.ts";
 import { agentsOf, isSplit } from "../../contract/run-agents.ts";
+import { answerCommands, nameOfApproval } from "../../contract/run-approvals.ts";
 import { presentError, waitLines } from "../../contract/run-waits.ts";
 import { tookMs } from "../../contract/took.ts";
 import { NotFoundError, UsageError } from "../../errors.ts";
@@ -154,6 +155,7 @@ async function printRun(run: RunDetails, failed: readonly ItemSummary[], now: nu
   const error = presentError(run);
   await fact("Error", error === null ? null : style.red(plainText(error)));
   await fact("Trigger", plainText(run.trigger));
+  await fact("By", run.actor === undefined ? null : plainText(run.actor));
   const { parent } = run;
   await fact(
     "Parent",
@@ -170,6 +172,10 @@ async function printRun(run: RunDetails, failed: readonly ItemSummary[], now: nu
   const agents = agentsOf(run).map(plainText);
   await fact(agents.length > 1 ? "Agents" : "Agent", agents.length === 0 ? null : agents.join(", "));
   for (const line of waitLines(run)) await fact("Waits", style.yellow(plainText(line)));
+  for (const approval of run.approvals ?? []) {
+    const asks = `${nameOfApproval(approval)}: ${approval.message} (${answerCommands(approval).approve})`;
+    await fact("Asks", style.yellow(plainText(asks)));
+  }
 
   const section = async (title: string, lines: readonly string[]) => {
     if (lines.length === 0) return;

@@ -13,6 +13,7 @@ interface Example {
 export type Completed =
   | "workflow"
   | "run"
+  | "approval"
   | "agent"
   | "key"
   | "token"

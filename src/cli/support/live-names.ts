@@ -1,4 +1,5 @@
 /** Names for shell completion that only a running principal knows. On any error there are none: nobody expects a message here. */
+import { nameOfApproval } from "../../contract/run-approvals.ts";
 import { PAGES } from "../../docs/index.ts";
 import type { PrincipalClient } from "../../protocol/client.ts";
 import { connect } from "../../protocol/connect.ts";
@@ -63,7 +64,10 @@ const ON_THIS_HOST: Record<"access" | "key" | "token", () => Promise<Candidate[]
   },
 };
 
-const ASK: Record<"workflow" | "run" | "agent", (client: PrincipalClient) => Promise<Candidate[]>> = {
+const ASK: Record<
+  "workflow" | "run" | "approval" | "agent",
+  (client: PrincipalClient) => Promise<Candidate[]>
+> = {
   async workflow(client) {
     const workflows = Object.values(await client.listWorkflows());
     return workflows
@@ -75,6 +79,13 @@ const ASK: Record<"workflow" | "run" | "agent", (client: PrincipalClient) => Pro
     return (await client.listRuns({ limit: MOST_RUNS })).map((run) => ({
       value: run.workflow_instance_id,
       about: `${run.workflow_id} ${run.status} ${formatRelative(run.created_at_ms, now)}`,
+    }));
+  },
+  async approval(client) {
+    const waiting = Map.groupBy(await client.listApprovals({}), (each) => each.workflow_instance_id);
+    return [...waiting].map(([value, asked]) => ({
+      value,
+      about: asked.map((each) => `${nameOfApproval(each)}: ${each.message}`).join("; "),
     }));
   },
   async agent(client) {

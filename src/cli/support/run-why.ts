@@ -1,5 +1,13 @@
 /** Why a run waits, or why it failed, for people and programs. */
-import type { ChildRun, RunAttempt, RunDetails, SliceWait, TaskRunSummary } from "../../contract/messages.ts";
+import type {
+  ApprovalSummary,
+  ChildRun,
+  RunAttempt,
+  RunDetails,
+  SliceWait,
+  TaskRunSummary,
+} from "../../contract/messages.ts";
+import { answerCommands, formLines, nameOfApproval } from "../../contract/run-approvals.ts";
 import { waitGroups } from "../../contract/run-waits.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { acceptedBy } from "../../workflow/conditions.ts";
@@ -57,6 +65,8 @@ export interface RunExplanation {
   readonly children: readonly { readonly task_id: string; readonly child: ChildRun | null }[];
   /** Tasks that wait for a time, without an agent. */
   readonly pausing: readonly { readonly task_id: string; readonly until_ms: number | null }[];
+  /** Tasks, and items of fan-outs, that wait for a person: at most 100. */
+  readonly approvals: readonly ApprovalSummary[];
   readonly running: readonly Pick<TaskRunSummary, "task_id" | "agent_id" | "started_at_ms">[];
   /** Tasks that wait for others, which are not over. */
   readonly blocked: readonly { readonly task_id: string; readonly waits_for: readonly string[] }[];
@@ -140,6 +150,7 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
     pausing: waiting
       .filter(isFor("time"))
       .map(({ task_id, next_attempt_ms = null }) => ({ task_id, until_ms: next_attempt_ms })),
+    approvals: run.approvals ?? [],
     running: inState("RUNNING").map(({ task_id, agent_id, started_at_ms }) => ({
       task_id,
       agent_id,
@@ -246,6 +257,21 @@ export function explanationLines(run: RunDetails, why: RunExplanation, now: numb
         ? "for a time"
         : `until ${formatInstant(until_ms)} (${formatRelative(until_ms, now)})`;
     add(`Task ${plainText(task_id)} waits ${until}; no agent is held.`);
+  }
+  for (const approval of why.approvals) {
+    const { since_ms, due_ms, on_timeout, message, form, roles, four_eyes, triggered_by } = approval;
+    const fields = formLines(form);
+    const { approve, reject } = answerCommands(approval);
+    const end = on_timeout === "approve" ? "approved" : "rejected";
+    add(
+      `Task ${plainText(nameOfApproval(approval))} has waited for a person for ${since(since_ms)}: ${plainText(message)}`,
+      ...(fields.length === 0 ? [] : ["To be filled in:", ...fields.map((field) => `  ${plainText(field)}`)]),
+      due_ms === null ? null : `If nobody answers, it is ${end} ${formatRelative(due_ms, now)}.`,
+      roles === undefined ? null : `It is answered with a key that has the role ${roles.join(" or ")}.`,
+      four_eyes && triggered_by !== null ? `Not by ${plainText(triggered_by)}, who triggered the run.` : null,
+      plainText(approve),
+      plainText(reject),
+    );
   }
   if (why.running.length > 0) {
     add(

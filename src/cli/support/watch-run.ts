@@ -1,6 +1,7 @@
 /** Watches a run after its trigger: not at all, until its end (`--wait`), or printing its log live (`--follow`). */
 import type { ArgsDef } from "citty";
 import type { RunDetails } from "../../contract/messages.ts";
+import { answerCommands, nameOfApproval } from "../../contract/run-approvals.ts";
 import { CdktrError, errorMessage, PrincipalUnreachableError } from "../../errors.ts";
 import { LogFollower } from "../../protocol/log-follower.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
@@ -242,12 +243,16 @@ function exitStatus(run: RunDetails): number {
   return run.status === "COMPLETED" ? 0 : 1;
 }
 
-/** Says which runs the tasks of a run have started, and how to look at them: their lines are not among those of the run. */
+/**
+ * Says which runs the tasks of a run have started, and how to look at them: their lines are not among those of the run. And says what waits
+ * for a person.
+ */
 function newsOf({ json, follow }: WatchOptions["options"]): (run: RunDetails) => void {
   const told = new Set<string>();
-  return ({ tasks }) => {
+  return (run) => {
     if (json) return;
-    for (const { task_id, child, status } of tasks) {
+    tellApprovals(run, told);
+    for (const { task_id, child, status } of run.tasks) {
       if (child === undefined || status !== "WAITING" || told.has(child.workflow_instance_id)) continue;
       told.add(child.workflow_instance_id);
       const id = child.workflow_instance_id.slice(0, 13);
@@ -257,6 +262,20 @@ function newsOf({ json, follow }: WatchOptions["options"]): (run: RunDetails) =>
       );
     }
   };
+}
+
+/** Says what waits for a person, unless that is told. */
+function tellApprovals({ approvals = [] }: RunDetails, told: Set<string>): void {
+  for (const approval of approvals) {
+    if (told.has(approval.task_instance_id)) continue;
+    told.add(approval.task_instance_id);
+    const { approve, reject } = answerCommands(approval);
+    say(
+      `${styleFor("stderr").yellow("Waits for a person:")} task ${plainText(nameOfApproval(approval))}: ${plainText(approval.message)}`,
+    );
+    say(`  ${plainText(approve)}`);
+    say(`  ${plainText(reject)}`);
+  }
 }
 
 /**

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { WorkflowDefinition } from "../../workflow/model.ts";
 import { Outputs } from "../outputs.ts";
 import { SHORTEST_PREFIX } from "../run-id.ts";
+import { ApprovalSummary } from "./approvals.ts";
 import { Instant, Name, Slice, Status, WaitMs } from "./common.ts";
 
 /** What caused a run. */
@@ -229,6 +230,8 @@ export const RunDetails = RunSummary.extend({
   error: z.string().nullable(),
   /** The run that this one retries. */
   retry_of: z.string().nullable(),
+  /** Who triggered it: the name of a key, or without keys that of the user; absent for nobody, as for a schedule. */
+  actor: z.string().optional(),
   /** The outputs of its workflow, once it has COMPLETED; absent for none. */
   outputs: Outputs.optional(),
   attempts: z.array(RunAttempt),
@@ -238,6 +241,8 @@ export const RunDetails = RunSummary.extend({
   waits: z.array(SliceWait).optional(),
   /** Number of slices that wait; older principals say so only if it is more than `waits` has. */
   waiting_slices: z.number().int().optional(),
+  /** Its tasks, and items of fan-outs, that wait for a person: at most 100, oldest first; absent for none. */
+  approvals: z.array(ApprovalSummary).optional(),
   /**
    * True if outputs were asked for, but have more than 8 MiB together, or are partly in the history alone while that is not available, so
    * that no task has any here. The history has them, in the column `outputs` of `task_runs`.

@@ -269,13 +269,13 @@ export class Api extends BackgroundService {
 
   async #answer(body: readonly Uint8Array[], message: Message, peer: string): Promise<Uint8Array> {
     const userId = this.#keys === undefined ? undefined : message.userId;
-    const traits = {
-      isPlain: message.peer?.socketType === "REQ",
-      isNameless: message.peer?.hasIdentity === false,
-    };
     let verb = "";
     try {
-      this.#locals?.check(message);
+      const traits = {
+        isPlain: message.peer?.socketType === "REQ",
+        isNameless: message.peer?.hasIdentity === false,
+        user: this.#locals?.check(message),
+      };
       if (body.length > 1) {
         throw new InvalidInputError(`The message has ${body.length} frames; a message is one frame.`);
       }

@@ -2,18 +2,19 @@
 import type { PrincipalInfo } from "../../contract/messages.ts";
 import type { ReplyOf, RequestOf, Verb } from "../../contract/verbs.ts";
 import { NotFoundError, UnprocessableError } from "../../errors.ts";
-import type { Access, Identity } from "../../protocol/doors/access.ts";
+import { type Access, type Identity, OWN_NAME } from "../../protocol/doors/access.ts";
 import type { Activity } from "../activity.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
 import type { BlobKeeper } from "../blobs/blob-keeper.ts";
 import type { HistoryAccess } from "../history/history-access.ts";
 import type { ListenerRegistry } from "../listener-registry.ts";
 import type { LongPolls } from "../long-polls.ts";
+import type { Approvals, Asker } from "../runs/approvals.ts";
 import type { Dispatcher } from "../runs/dispatcher.ts";
 import type { FollowUps } from "../runs/follow-ups.ts";
 import type { Outcome } from "../runs/hearing.ts";
 import type { RunChanges } from "../runs/run-changes.ts";
-import type { RunService } from "../runs/run-service.ts";
+import { isFiring, type RunService } from "../runs/run-service.ts";
 import type { SecretStore } from "../secrets/secret-store.ts";
 import { thereIsNoWorkflow } from "../unknown-name.ts";
 import type { WorkflowDirectory } from "../workflows/workflow-directory.ts";
@@ -23,6 +24,7 @@ import { originalDag, type PeerTraits } from "./original-clients.ts";
 /** The services that the handlers call. */
 export interface HandlerServices {
   readonly runs: RunService;
+  readonly approvals: Approvals;
   readonly changes: RunChanges;
   readonly dispatcher: Dispatcher;
   readonly agents: AgentRegistry;
@@ -100,16 +102,24 @@ export function handlersOf(s: HandlerServices): Handlers {
       return { revision: prefix + (await s.workflows.watch(known, wait_ms)) };
     },
 
-    RUNTASK: async ({ workflow_id, options }) => ({
-      workflow_instance_id: await s.runs.trigger(workflow_id, options),
+    RUNTASK: async ({ workflow_id, options }, sender, { user }) => ({
+      workflow_instance_id: await s.runs.trigger(
+        workflow_id,
+        options,
+        actorOf(sender, user, options.trigger),
+      ),
     }),
     LSRUNS: (request) => s.runs.list(request),
     GETRUN: ({ workflow_instance_id: id, outputs }) => s.runs.get(id, outputs),
     LSITEMS: (request) => s.runs.items(request),
     WAITRUN: ({ workflow_instance_id: id, wait_ms }) => s.runs.wait(id, wait_ms),
     CANCELRUN: ({ workflow_instance_id: id, hooks }) => s.runs.cancel(id, hooks),
-    RETRYRUN: async (request) => ({ workflow_instance_id: await s.runs.retry(request) }),
+    RETRYRUN: async (request, sender, { user }) => ({
+      workflow_instance_id: await s.runs.retry(request, actorOf(sender, user)),
+    }),
     GETRECENTSTATUSES: () => s.runs.recentStatuses(10),
+    LSAPPROVALS: (request, sender, { user }) => s.approvals.list(request, askerOf(sender, user)),
+    ANSWERAPPROVAL: (request, sender, { user }) => s.approvals.answer(request, askerOf(sender, user)),
     LSFOLLOWUPS: (request) => s.followUps.list(request),
 
     QUERYLOGS: async ({ end_ms, start_ms, workflow_id, workflow_instance_id, verbose }) => {
@@ -218,6 +228,20 @@ export function handlersOf(s: HandlerServices): Handlers {
       );
     },
   };
+}
+
+/** Whoever sends a request: the name of the key, or of the user if there are no keys. */
+function askerOf(sender: Identity | undefined, user: string | undefined): Asker {
+  return { name: sender?.name ?? user ?? null, role: sender?.role ?? null };
+}
+
+/**
+ * Who triggers a run; null for nobody. The principal triggers those of its schedules itself. Where there are keys it can be told from
+ * others by its key; without, there is only one user.
+ */
+function actorOf(sender: Identity | undefined, user: string | undefined, trigger?: string): string | null {
+  if (sender !== undefined) return sender.name === OWN_NAME ? null : sender.name;
+  return trigger !== undefined && isFiring(trigger) ? null : (user ?? null);
 }
 
 async function fetchWorkflow(

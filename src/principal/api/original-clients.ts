@@ -12,6 +12,8 @@ export interface PeerTraits {
   readonly isPlain: boolean;
   /** It did not say whether it has a name: the original's ZeroMQ library does not, libzmq always does. */
   readonly isNameless: boolean;
+  /** The user whose process it is, where there are no keys; undefined where that is not known. */
+  readonly user?: string | undefined;
 }
 
 /**

@@ -176,6 +176,8 @@ export class ChildRuns {
       parent_run: parent.workflow_instance_id,
       parent_task: task,
       depth: parent.depth + 1,
+      // Whoever has triggered the parent has triggered this.
+      actor: parent.actor,
       trigger: "workflow",
       trigger_depth: parent.trigger_depth,
     };

@@ -18,6 +18,8 @@ export interface NewRun {
   readonly retry_of: string | null;
   /** Whether it retries that run from its beginning; by default not. */
   readonly from_start?: boolean;
+  /** Who triggers it: the name of a key, or of a user; nobody by default. */
+  readonly actor?: string | null;
   readonly trigger_depth: number;
   /** The run, and the node of its task, that starts it, and how many runs it is nested in then; by default none. */
   readonly parent_run?: string;

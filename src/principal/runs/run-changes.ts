@@ -21,7 +21,7 @@ import type { Plan } from "../../workflow/plan.ts";
 import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
-import { ChildRuns, type ChildRunsOptions } from "./child-runs.ts";
+import { ChildRuns, type ChildRunsOptions, type WaitEnd } from "./child-runs.ts";
 import { disturbedTasks } from "./disturbed.ts";
 import {
   type Heard,
@@ -103,6 +103,7 @@ export class RunChanges {
       parent_run: fresh.parent_run ?? null,
       parent_task: fresh.parent_task ?? null,
       depth: fresh.depth ?? 0,
+      actor: fresh.actor ?? null,
       start_at_ms,
       created_at_ms: now,
       status: "PENDING",
@@ -180,6 +181,11 @@ export class RunChanges {
     const started = await tx.startRun(run, place, this.#o.clock.now());
     this.#writing.queued(tx);
     if (!place.queued) await this.#split.created(tx, started);
+  }
+
+  /** What a task waited for has come, and the task is over. */
+  async answered(tx: OperationalTx, run: RunRecord, wait: WaitRecord, end: WaitEnd): Promise<void> {
+    await this.#split.waited(tx, run, wait.task, end);
   }
 
   /** How a run waits for agents. One whose definition is damaged ends when an agent gets it. */

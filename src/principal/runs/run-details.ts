@@ -21,11 +21,14 @@ import type {
 import { aggregate } from "../../workflow/fan-out.ts";
 import { allTasks, isHook } from "../../workflow/hooks.ts";
 import { nodeId } from "../../workflow/item-id.ts";
+import { factsOf } from "../../workflow/kinds/index.ts";
 import type { RetryPolicy, WorkflowDefinition } from "../../workflow/model.ts";
 import { retryDelayMs } from "../../workflow/retry.ts";
-import type { RunStatus } from "../../workflow/status.ts";
+import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
+import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
+import { approvalsOf } from "./questions.ts";
 import type { OldRuns } from "./run-finder.ts";
 import { isBeforeStart, isForAgent, named, type Waits } from "./waits.ts";
 
@@ -44,6 +47,7 @@ export async function detailsOf(
   const waits = (await found.of(tx, run)).filter(isForAgent);
   const summaryOfTask = summarizer(leases, definition, items);
   const childOf = await childrenOf(tx, run.workflow_instance_id, definition, tasks);
+  const approvals = asksPeople(run, definition) ? await approvalsOf(tx, run) : [];
   return {
     ...summaryOf(run),
     workflow_name: run.workflow_name,
@@ -51,6 +55,7 @@ export async function detailsOf(
     params: { ...run.params },
     error: run.error,
     retry_of: run.retry_of,
+    ...(run.actor === null ? {} : { actor: run.actor }),
     ...(run.outputs === null ? {} : { outputs: JSON.parse(run.outputs) }),
     attempts: attemptsOf(run, attempts),
     tasks: tasksOf(run, slices, tasks).map((task) => ({ ...summaryOfTask(task), ...childOf(task) })),
@@ -60,8 +65,15 @@ export async function detailsOf(
           waits: named(waits).map((wait) => ({ ...wait, tasks: [...wait.tasks] })),
           waiting_slices: waits.length,
         }),
+    ...(approvals.length === 0 ? {} : { approvals }),
     definition,
   };
+}
+
+/** Whether a task of a run may wait for a person. */
+function asksPeople({ status }: RunRecord, definition: WorkflowDefinition | null): boolean {
+  if (isTerminal(RUN_TRANSITIONS, status)) return false;
+  return definition?.tasks.some(({ config }) => factsOf(config).waitsFor === "person") === true;
 }
 
 /** How long a run or a task run took; null until it has ended. */

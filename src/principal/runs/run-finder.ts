@@ -105,7 +105,7 @@ export class RunFinder {
 
   /** A run of which everything is known. @param done what is to be done with it */
   async find(runId: string, done: string): Promise<RunRecord> {
-    const run = await this.#store.read((tx) => this.lookUp(tx, runId));
+    const run = await this.#store.read((tx) => lookUpRun(tx, runId));
     if (run !== null) return run;
     const { workflow_instance_id: id, workflow_id, status } = await this.fromHistory(runId, false);
     throw new UnprocessableError(
@@ -115,13 +115,16 @@ export class RunFinder {
       },
     );
   }
+}
 
-  /** Finds a run by its id, or by a prefix that is long enough. */
-  async lookUp(tx: OperationalTx, runId: string): Promise<RunRecord | null> {
-    const exact = await tx.getRun(runId);
-    if (exact !== null || runId.length < SHORTEST_PREFIX) return exact;
-    return onlyOne(runId, await tx.findRuns(runId.toLowerCase(), 2)) ?? null;
-  }
+/**
+ * Finds a run of the operational state by its id, or by a prefix that is long enough. Part of a unit of work.
+ * @throws InvalidInputError when several begin with it
+ */
+export async function lookUpRun(tx: OperationalTx, runId: string): Promise<RunRecord | null> {
+  const exact = await tx.getRun(runId);
+  if (exact !== null || runId.length < SHORTEST_PREFIX) return exact;
+  return onlyOne(runId, await tx.findRuns(runId.toLowerCase(), 2)) ?? null;
 }
 
 /** The run that was found by the beginning of its id. @throws InvalidInputError when there are several */

@@ -1,10 +1,11 @@
 /** The kinds of tasks that the principal carries out itself: what they wait for. A new one needs a row here. */
-import { errorMessage } from "../../errors.ts";
+import { errorMessage, InvalidInputError } from "../../errors.ts";
 import type { OperationalTx, RunRecord, WaitRecord } from "../../storage/operational/store.ts";
+import { answered, lateAnswer, type Question, questionOf } from "../../workflow/answers.ts";
 import { expressionsOf, type TaskResult } from "../../workflow/expressions.ts";
 import type { TaskConfig, TaskDefinition } from "../../workflow/model.ts";
 import { factsOf } from "../../workflow/run-facts.ts";
-import { beginChildRun } from "./child-runs.ts";
+import { beginChildRun, type WaitEnd } from "./child-runs.ts";
 import type { RunProgress } from "./progress-of-runs.ts";
 
 /** What a task waits for. */
@@ -12,7 +13,11 @@ export type RunWait = Pick<WaitRecord, "kind" | "due_ms" | "data">;
 
 /** A kind of task. */
 interface RunKind<Config> {
-  /** The task begins to wait. @param at ms since the epoch */
+  /**
+   * The task begins to wait.
+   * @param at ms since the epoch
+   * @throws InvalidInputError if it cannot: it is FAILED
+   */
   begin(config: Config, at: number, task: TaskDefinition): RunWait;
 }
 
@@ -27,25 +32,64 @@ const KINDS: { readonly [T in TaskConfig["type"]]?: RunKind<Extract<TaskConfig, 
   Workflow: {
     begin: (config, at, task) => ({ kind: "run", due_ms: at, data: beginChildRun(config, task) }),
   },
+  Approval: {
+    begin: (config, at) => ({
+      kind: "person",
+      due_ms: config.timeout_ms === undefined ? null : at + config.timeout_ms,
+      data: JSON.stringify(questionOf(config)),
+    }),
+  },
+};
+
+/** How a task ends whose time has come. */
+const WHEN_DUE: { readonly [K in WaitRecord["kind"]]?: (wait: WaitRecord) => WaitEnd } = {
+  time: () => ({ status: "COMPLETED", error: null }),
+  person: ({ task, data }) => {
+    const question: Question = JSON.parse(data);
+    return answered(task, question, lateAnswer(question));
+  },
 };
 
 /**
  * What a task waits for that begins at this time.
  * @param at ms since the epoch
- * @throws Error for a kind that agents execute
+ * @throws InvalidInputError if the task cannot begin, Error for a kind that agents execute
  */
-export function beginWait(task: TaskDefinition, at: number): RunWait {
+function beginWait(task: TaskDefinition, at: number): RunWait {
   const { config } = task;
   const kind = (KINDS as Partial<Record<string, unknown>>)[config.type] as RunKind<TaskConfig> | undefined;
   if (kind === undefined) throw new Error(`the principal does not carry out tasks of kind !${config.type}`);
   return kind.begin(config, at, task);
 }
 
+/** How a task ends whose time has come; null for a wait that ends in another way. */
+export function endWhenDue(wait: WaitRecord): WaitEnd | null {
+  return WHEN_DUE[wait.kind]?.(wait) ?? null;
+}
+
+/** What a task waits for that begins now, or why it cannot begin. Part of a unit of work. @param id of its node */
+export async function waitOf(
+  tx: OperationalTx,
+  run: RunRecord,
+  of: RunProgress,
+  id: string,
+  at: number,
+): Promise<RunWait | { readonly error: string }> {
+  const found = await waitingTask(tx, run, of, id);
+  if ("error" in found) return found;
+  try {
+    return beginWait(found.task, at);
+  } catch (error) {
+    if (error instanceof InvalidInputError) return { error: error.message };
+    throw error;
+  }
+}
+
 /**
  * A task that begins to wait, with the values of its expressions; or why one has no value. Part of a unit of work.
  * @param id of its node
  */
-export async function waitingTask(
+async function waitingTask(
   tx: OperationalTx,
   run: RunRecord,
   { definition, progress, items }: RunProgress,

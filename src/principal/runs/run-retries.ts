@@ -31,14 +31,15 @@ export class RunRetries {
 
   /**
    * Retries a finished run, from the tasks that did not complete or from the beginning.
+   * @param actor who asks for it; null for nobody
    * @throws UnprocessableError when it is not over, or needs outputs that cannot be read from the history
    */
-  async retry(retry: RetryRun): Promise<string> {
+  async retry(retry: RetryRun, actor: string | null): Promise<string> {
     const { workflow_instance_id: id } = await this.#o.finder.find(retry.workflow_instance_id, "retried");
     const restored = new Map<string, string>();
     for (;;) {
       try {
-        return await this.#retry(id, retry, restored);
+        return await this.#retry(id, retry, restored, actor);
       } catch (error) {
         if (!(error instanceof OutputsMovedError)) throw error;
         for (const [task, outputs] of await this.#restoreOutputs(id, error.taskInstanceIds))
@@ -51,7 +52,12 @@ export class RunRetries {
    * @param restored outputs from the history, by task instance
    * @throws OutputsMovedError when more are needed
    */
-  #retry(id: string, retry: RetryRun, restored: ReadonlyMap<string, string>): Promise<string> {
+  #retry(
+    id: string,
+    retry: RetryRun,
+    restored: ReadonlyMap<string, string>,
+    actor: string | null,
+  ): Promise<string> {
     return once(this.#o, "RETRYRUN", id, retry.dedupe_key, async (tx, runId) => {
       const run = await tx.getRun(id);
       if (run === null) throw unknownRun(id);
@@ -72,7 +78,7 @@ export class RunRetries {
       }
       const again = await retryOf(tx, this.#o.definitions, run, retry, runId, restored);
       if (again === null) throw unknownRun(id);
-      await this.#o.changes.create(tx, again);
+      await this.#o.changes.create(tx, { ...again, actor });
     });
   }
 

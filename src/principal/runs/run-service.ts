@@ -41,7 +41,7 @@ import {
   withMovedOutputs,
   withOutputs,
 } from "./run-details.ts";
-import { type OldRuns, RunFinder, unknownRun } from "./run-finder.ts";
+import { lookUpRun, type OldRuns, RunFinder, unknownRun } from "./run-finder.ts";
 import { RunRetries } from "./run-retries.ts";
 import type { Waits } from "./waits.ts";
 import type { WorkflowSource } from "./workflow-source.ts";
@@ -88,12 +88,13 @@ export class RunService {
   /**
    * Triggers a workflow; resolves when the run is on disk. The same `dedupe_key` gives the same run.
    * @throws NotFoundError when there is no such workflow, UnprocessableError while its file is awaited
+   * @param actor who triggers it; null for nobody
    * @throws InvalidInputError for parameters that do not fit it
    */
-  async trigger(workflowId: string, options: RunTaskOptions): Promise<string> {
+  async trigger(workflowId: string, options: RunTaskOptions, actor: string | null = null): Promise<string> {
     try {
       await this.#o.workflows.load(workflowId);
-      return await this.#trigger(workflowId, options);
+      return await this.#trigger(workflowId, options, actor);
     } catch (error) {
       if (error instanceof InvalidInputError && isFiring(options.trigger)) {
         this.#o.workflows.refused(workflowId, options.trigger, error.message);
@@ -102,18 +103,23 @@ export class RunService {
     }
   }
 
-  async #trigger(workflowId: string, options: RunTaskOptions): Promise<string> {
+  async #trigger(workflowId: string, options: RunTaskOptions, actor: string | null): Promise<string> {
     for (;;) {
       try {
         // What goes wrong with the files matters only if there is no run yet.
-        return await this.#create(workflowId, options, await this.#o.bundles.pack(workflowId));
+        return await this.#create(workflowId, options, actor, await this.#o.bundles.pack(workflowId));
       } catch (error) {
         if (!(error instanceof FilesChangedError)) throw error;
       }
     }
   }
 
-  #create(workflowId: string, options: RunTaskOptions, packed: Packed | null): Promise<string> {
+  #create(
+    workflowId: string,
+    options: RunTaskOptions,
+    actor: string | null,
+    packed: Packed | null,
+  ): Promise<string> {
     return once(this.#o, "RUNTASK", workflowId, options.dedupe_key, async (tx, runId) => {
       const stored = this.#o.workflows.get(workflowId);
       if (stored === undefined) throw this.#unknownWorkflow(workflowId);
@@ -141,6 +147,7 @@ export class RunService {
         trigger: options.trigger,
         scheduled_time_ms: start_at_ms ?? options.scheduled_time_ms,
         retry_of: null,
+        actor,
         trigger_depth: options.trigger_depth,
         start_at_ms,
         tasks_total: allTasks(stored.definition).length,
@@ -160,8 +167,8 @@ export class RunService {
   }
 
   /** See {@link RunRetries.retry}. */
-  retry(retry: RetryRun): Promise<string> {
-    return this.#retries.retry(retry);
+  retry(retry: RetryRun, actor: string | null = null): Promise<string> {
+    return this.#retries.retry(retry, actor);
   }
 
   /** See {@link RunFinder.historyOpened}. */
@@ -195,7 +202,7 @@ export class RunService {
    */
   async get(runId: string, outputs: boolean): Promise<RunDetails> {
     const found = await this.#o.store.read(async (tx) => {
-      const run = await this.#finder.lookUp(tx, runId);
+      const run = await lookUpRun(tx, runId);
       if (run === null) return null;
       const details = await detailsOf(tx, run, this.#o);
       if (!outputs) return { details, moved: [] };
@@ -211,7 +218,7 @@ export class RunService {
   /** The run when it is over, or its state after `waitMs`. */
   async wait(runId: string, waitMs: number): Promise<RunDetails> {
     const deadline = this.#o.clock.monotonic() + waitMs;
-    const present = await this.#o.store.read((tx) => this.#finder.lookUp(tx, runId));
+    const present = await this.#o.store.read((tx) => lookUpRun(tx, runId));
     const id = present?.workflow_instance_id ?? runId;
     for (;;) {
       const ticket = this.#o.polls.ticket(topicOf(id));
@@ -341,7 +348,7 @@ export class RunService {
 }
 
 /** Whether a run is triggered by an event, not by a user who reads the reply. */
-function isFiring(trigger: string): boolean {
+export function isFiring(trigger: string): boolean {
   return trigger === "cron" || trigger === "workflow" || trigger.startsWith("listener:");
 }
 

@@ -40,7 +40,7 @@ import { type CancelDecision, FanOuts } from "./fan-outs.ts";
 import { needsOfSlice } from "./needs.ts";
 import { placed } from "./placing.ts";
 import { isTold, keepWithin, type ProgressOfRuns, type RunProgress } from "./progress-of-runs.ts";
-import { beginWait, waitingTask } from "./run-kinds.ts";
+import { endWhenDue, waitOf } from "./run-kinds.ts";
 import { limited, newNodeRun, type RunWriting } from "./run-writing.ts";
 import { stopOf } from "./stopped.ts";
 
@@ -599,16 +599,15 @@ export class SplitRuns {
     const begun = run.status === "PENDING" ? await this.#begun(tx, run, at) : run;
     const fresh = newNodeRun(begun, taskId, node, { slice: 0, attempt: begun.attempt }, at);
     const task = { ...fresh, started_at_ms: at };
-    const found = await waitingTask(tx, begun, of, taskId);
-    if ("error" in found) {
-      const { error } = found;
+    const wait = await waitOf(tx, begun, of, taskId, at);
+    if ("error" in wait) {
+      const { error } = wait;
       const isAllowed = node?.allowsFailure === true;
       const end = { status: "FAILED", error, allowed: isAllowed ? 1 : 0 } as const;
       await this.#o.writing.setTask(tx, begun, null, fresh, null, at, end);
       decisions.push(...progress.ended(taskId, { status: "FAILED", error, isAllowed, isUnstarted: true }));
       return begun;
     }
-    const wait = beginWait(found.task, at);
     const { due_ms } = wait;
     // What is due of a child run is not the end of the task.
     const until = wait.kind === "run" ? null : due_ms;
@@ -645,11 +644,9 @@ export class SplitRuns {
 
   /** The time for which a task waits has come: it is over, or its next try is due. */
   async due(tx: OperationalTx, run: RunRecord, wait: WaitRecord): Promise<void> {
-    const { task } = wait;
-    const at = this.#o.clock.now();
-    if (wait.kind === "poll") return this.#wake(tx, run, wait, at);
-    if (!(await this.#endWait(tx, run, task, at, { status: "COMPLETED", error: null }))) return;
-    await this.#advance(tx, run, at, (progress) => progress.ended(task, { status: "COMPLETED" }));
+    if (wait.kind === "poll") return this.#wake(tx, run, wait, this.#o.clock.now());
+    const end = endWhenDue(wait);
+    if (end !== null) await this.waited(tx, run, wait.task, end);
   }
 
   /** What a task waits for is over, and so is the task. */

@@ -18,6 +18,9 @@ import type { KeyStore, ServerKeys } from "./key-store.ts";
 /** Polling interval for the key files, in case file events do not arrive, ms. */
 const RELOAD_MS = 5000;
 
+/** The name of the principal's own key, which no other key can have. */
+export const OWN_NAME = "principal";
+
 /** The owner of a key. */
 export interface Identity {
   readonly name: string;
@@ -120,7 +123,7 @@ export class Access extends BackgroundService<AccessSignals> {
   /** The owner of a key; undefined for an unknown key. */
   identify(publicKey: string | undefined): Identity | undefined {
     if (publicKey === this.#own.publicKey)
-      return { name: "principal", role: "admin", publicKey, revoked: false };
+      return { name: OWN_NAME, role: "admin", publicKey, revoked: false };
     return publicKey === undefined ? undefined : this.#known.get(publicKey);
   }
 

@@ -32,6 +32,7 @@ export class LocalPeers extends BackgroundService {
   readonly #accepted = new Map<number, Accepted>();
   /** The owners of connections to the API, by the token that their messages carry. */
   readonly #owners = new Map<string, number | undefined>();
+  readonly #names = new Map<number, string>();
   readonly #told = new Set<string>();
   readonly #ends: (() => void)[] = [];
   #now = 0;
@@ -64,15 +65,20 @@ export class LocalPeers extends BackgroundService {
 
   /**
    * Refuses a request to the API that came from another user.
+   * @returns the name of the user
    * @throws ForbiddenError
    */
-  check({ userId = "", descriptor = -1 }: Pick<Message, "userId" | "descriptor">): void {
+  check({ userId = "", descriptor = -1 }: Pick<Message, "userId" | "descriptor">): string {
     if (!this.#owners.has(userId)) {
       if (this.#owners.size >= REMEMBERED) this.#owners.clear();
       this.#owners.set(userId, this.#ownerAt(descriptor, Number(userId)));
     }
     const uid = this.#owners.get(userId);
-    if (this.#isAdmitted(uid)) return;
+    if (uid !== undefined && this.#isAdmitted(uid)) {
+      const name = this.#names.get(uid) ?? nameOf(uid);
+      this.#names.set(uid, name);
+      return name;
+    }
     throw new ForbiddenError(
       `This principal has no keys, so it serves only processes of the user ${nameOf(this.#own)}${this.#own === ROOT ? "" : " and of root"}; this one belongs to ${uid === undefined ? "an unknown user" : `user id ${uid}`}.`,
       {

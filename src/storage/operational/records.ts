@@ -29,6 +29,8 @@ export interface ListedRun {
   readonly scheduled_time_ms: number | null;
   /** The run that this one retries. */
   readonly retry_of: string | null;
+  /** Who triggered it: the name of a key, or of a user; null for nobody, as for a schedule. */
+  readonly actor: string | null;
   /** Number of runs before it in a chain of `on: workflow`. */
   readonly trigger_depth: number;
   /** The run, and the node of its task, that has started this one; null for a run that no other has started. */
@@ -137,10 +139,10 @@ export interface WaitRecord {
   readonly task_instance_id: string | null;
   /**
    * `start`: the time at which the run starts. `time`: a time at which a task is over. `poll`: the time of the next try of a task. `run`: the
-   * end of a child run; its time is the one at which something is to be done about that run.
+   * end of a child run; its time is the one at which something is to be done about that run. `person`: an answer.
    */
-  readonly kind: "start" | "time" | "poll" | "run";
-  /** When it is over, ms since the epoch. */
+  readonly kind: "start" | "time" | "poll" | "run" | "person";
+  /** When it is over, ms since the epoch; null for what has no such time. */
   readonly due_ms: number | null;
   /** JSON object: what else is to be known. */
   readonly data: string;

@@ -237,6 +237,8 @@ export interface WaitIntentions {
   changeWait(wait: Pick<WaitRecord, "workflow_instance_id" | "task" | "due_ms" | "data">): Promise<void>;
   /** Waits for child runs that are over, or not known any more. */
   waitsForEndedRuns(): Promise<WaitRecord[]>;
+  /** Those of a kind, of all runs, oldest first. @param workflowId only those of runs of this workflow */
+  waitsOfKind(kind: WaitRecord["kind"], limit: number, workflowId?: string): Promise<WaitRecord[]>;
   /** It is over, or does not matter any more. */
   endWait(runId: string, task: string): Promise<void>;
   /** Those that are over at this time, ms since the epoch, oldest first. */

@@ -72,7 +72,7 @@ class Checker {
 
   #text(node: Located, text: string, field: AnyField, path: IssuePath): void {
     const { template, place = isShortParam(path) ? "default" : "start" } = field.traits;
-    if (template === undefined && !isShortParam(path)) {
+    if (template === undefined && !isShortParam(path) && !isShortField(path)) {
       if (PROSE.has(String(path.at(-1)))) return;
       const key = path.findLast((part) => typeof part === "string");
       const message = `expressions are not allowed in "${key}"`;
@@ -137,6 +137,11 @@ function isShortParam(path: IssuePath): boolean {
   return path.length === 2 && path[0] === "params";
 }
 
+/** The same of a field of a form. */
+function isShortField(path: IssuePath): boolean {
+  return path.length === 5 && path[0] === "tasks" && path[2] === "config" && path[3] === "form";
+}
+
 /** Where an expression is evaluated: outside tasks, those for a task are in what belongs to the workflow, or in a hook. */
 function placeIn([first]: IssuePath, place: Place): Place {
   if ((place !== "start" && place !== "placement") || first === "tasks") return place;
@@ -194,10 +199,17 @@ function shapeOfFile(root: Located, inherited: readonly string[]): Shape {
   const shapeOfTask = (task: Located): ShapeOfTask => {
     const depends = child(task, "depends");
     const outputs = child(task, "outputs")?.value;
+    const config = child(task, "config");
+    const published = checksOf(config?.tag?.name)?.publishes;
     return {
       // A list of ids, or conditions by id.
       depends: Array.isArray(depends?.value) ? depends.value.map(String) : entries(depends).map(([id]) => id),
-      outputs: Array.isArray(outputs) ? outputs.map(String) : null,
+      outputs:
+        published !== undefined
+          ? [...published.own, ...entries(child(config, published.keysOf)).map(([name]) => name)]
+          : Array.isArray(outputs)
+            ? outputs.map(String)
+            : null,
       isFanOut: child(task, "foreach") !== undefined || child(task, "matrix") !== undefined,
     };
   };

@@ -1,5 +1,6 @@
 /** The expressions of a workflow: compiled once, evaluated for each run, task and item. See ../expressions.ts for how to get here. */
 import type { Place } from "../field.ts";
+import { factsOf as kindOf } from "../kinds/index.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../model.ts";
 import { type Compiled, compileTemplate } from "./compiled.ts";
 import { resolveEnv, resolveRunsOn, resolveTask, templatesOf, templatesOfWorkflow } from "./resolve.ts";
@@ -158,12 +159,12 @@ function shapeOf({ params = {}, env = {}, tasks }: WorkflowWithExpressions): Sha
     env: new Set(Object.keys(env)),
     tasks: new Map(
       tasks.map((task) => {
-        const { outputs, foreach, matrix } = task as Readonly<Record<string, unknown>>;
+        const { foreach, matrix } = task as Readonly<Record<string, unknown>>;
         return [
           task.id,
           {
             depends: task.depends,
-            outputs: Array.isArray(outputs) ? outputs.map(String) : null,
+            outputs: outputsOf(task),
             isFanOut: foreach !== undefined || matrix !== undefined,
           },
         ];
@@ -172,6 +173,14 @@ function shapeOf({ params = {}, env = {}, tasks }: WorkflowWithExpressions): Sha
     // Whether a task may read another one was checked when its file was loaded.
     isPart: true,
   };
+}
+
+/** The names of what a task publishes; null if they are not known. */
+function outputsOf(task: WorkflowWithExpressions["tasks"][number]): readonly string[] | null {
+  const { publishes } = kindOf(task.config);
+  if (publishes === undefined) return Array.isArray(task.outputs) ? task.outputs.map(String) : null;
+  const named = (task.config as Readonly<Record<string, unknown>>)[publishes.keysOf];
+  return [...publishes.own, ...Object.keys(Object(named))];
 }
 
 /** The type of a parameter; text unless it says another. */

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { Field, type ValueOf } from "../field.ts";
 import { TAG_KEY } from "../yaml-tree.ts";
+import { Approval } from "./approval.ts";
 import { BunProgram } from "./bun.ts";
 import { Http } from "./http.ts";
 import type { KindFacts } from "./kind.ts";
@@ -11,7 +12,16 @@ import { UvPython } from "./uv-python.ts";
 import { Wait } from "./wait.ts";
 import { ChildWorkflow } from "./workflow.ts";
 
-const KINDS = { Subprocess, UvPython, Shell, Bun: BunProgram, Http, Wait, Workflow: ChildWorkflow } as const;
+const KINDS = {
+  Subprocess,
+  UvPython,
+  Shell,
+  Bun: BunProgram,
+  Http,
+  Wait,
+  Workflow: ChildWorkflow,
+  Approval,
+} as const;
 type Tag = keyof typeof KINDS;
 
 /** The possible tags of a task's config. */
@@ -43,7 +53,7 @@ export function factsOf(config: TaskConfig): KindFacts<TaskConfig> {
 /** What is to be checked in a config with this tag, see {@link KindFacts}. */
 export function checksOf(
   tag: string | undefined,
-): Pick<KindFacts<TaskConfig>, "scripts" | "eitherOf"> | undefined {
+): Pick<KindFacts<TaskConfig>, "scripts" | "eitherOf" | "publishes"> | undefined {
   return tag !== undefined && Object.hasOwn(KINDS, tag) ? KINDS[tag as Tag].facts : undefined;
 }
 

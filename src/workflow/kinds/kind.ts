@@ -27,7 +27,9 @@ export interface KindFacts<Config> {
   /** Says what is wrong with a config as a whole, as the end of a sentence, and what to do. */
   readonly demands?: (config: Config) => { message: string; help: string } | null;
   /** What a task of this kind waits for: the principal carries it out, and no agent is held. */
-  readonly waitsFor?: "time" | "run";
+  readonly waitsFor?: "time" | "run" | "person";
+  /** The outputs of a task of this kind, if they are known: these, and the names under one of its keys. */
+  readonly publishes?: { readonly own: readonly string[]; readonly keysOf: string };
 }
 
 type Tagged<Tag extends string, K> = K & { [TAG_KEY]: Field<Tag, "type"> };

@@ -42,6 +42,8 @@ interface Expected {
   readonly status?: string;
   readonly tasks?: Readonly<Record<string, string>>;
   readonly outputs?: Readonly<Record<string, unknown>>;
+  /** What is filled in when it asks a person. */
+  readonly approve?: Readonly<Record<string, string>>;
 }
 
 /** What the example that asks a service asks. */
@@ -52,6 +54,11 @@ const service = Bun.serve({
 });
 
 const ENDS: Readonly<Record<string, Expected>> = {
+  "canary-release": {
+    params: { version: "v1.4.0" },
+    approve: { share: "50" },
+    tasks: { back: "SKIPPED" },
+  },
   "data-quality": { tasks: { "plausible-total": "FAILED", on_failure: "SKIPPED" } },
   "database-migration": { status: "FAILED", tasks: { migrate: "FAILED" } },
   deploy: { params: { version: "v1.4.0" }, tasks: { rollback: "SKIPPED" } },
@@ -174,6 +181,13 @@ test("each runs as it is meant to", async () => {
   const ends: Record<string, unknown> = {};
   const expected: Record<string, unknown> = {};
   for (const { name, id } of runs) {
+    const params = ENDS[name]?.approve;
+    if (params !== undefined) {
+      const asks = async () => ((await cluster.client.getRun(id)).approvals ?? []).length > 0;
+      await until(`${name} asks`, asks);
+      const answer = { workflow_instance_id: id, answer: "approve", params, dedupe_key: name } as const;
+      await cluster.client.answerApproval(answer);
+    }
     const run = await runOver(cluster.client, id);
     const tasks = Object.fromEntries(
       run.tasks.map((task) => [

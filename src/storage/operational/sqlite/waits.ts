@@ -30,6 +30,15 @@ export function waitIntentions(db: Statements): WaitIntentions {
       return db.all<WaitRecord>(sql);
     },
 
+    async waitsOfKind(kind, limit, workflowId) {
+      const isOf =
+        "workflow_instance_id IN (SELECT workflow_instance_id FROM runs WHERE workflow_id = ?3 AND finished_at_ms IS NULL)";
+      return db.all<WaitRecord>(
+        `${WAITS} WHERE kind = ?1 ${workflowId === undefined ? "" : `AND ${isOf}`} ORDER BY since_ms, workflow_instance_id, task LIMIT ?2`,
+        ...(workflowId === undefined ? [kind, limit] : [kind, limit, workflowId]),
+      );
+    },
+
     async endWait(runId, task) {
       db.run(`DELETE FROM waits ${BY_KEY}`, runId, task);
     },
