@@ -435,6 +435,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     const parts = this.#parts;
     if (parts === undefined) return;
     parts.outbox.registered(this.#sessionId);
+    parts.outbox.joinsReports = orders.takes_whole_tasks === true;
     parts.outbox.catchUp(orders.report_durable_seq, orders.log_received_seq);
     this.#principalId = orders.principal_id;
     parts.lines.rewind(orders.log_received_seq);

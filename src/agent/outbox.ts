@@ -14,6 +14,7 @@ import { log } from "../log.ts";
 import { migrateSqlite, type SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 import { Timer } from "../timer.ts";
 import { isEnding } from "../workflow/task-state.ts";
+import { BegunReports, isBegin } from "./begun-reports.ts";
 import { KeptReports } from "./kept-reports.ts";
 import {
   type Former,
@@ -33,6 +34,7 @@ import {
   unavailable,
 } from "./outbox-file.ts";
 import { dropLeft, exchangeStreams } from "./outbox-parking.ts";
+import { OutboxRoom } from "./outbox-room.ts";
 
 /** A report without its number. */
 export type NewReport = Omit<TaskReport, "seq"> | Omit<RunReport, "seq" | "log_seq">;
@@ -78,22 +80,19 @@ export interface OutboxReaders {
 const DEFAULT_LIMIT_BYTES = 256 * 1024 * 1024;
 /** A frame is written at this many characters, without waiting for the end of the turn. */
 const FRAME_CHARACTERS = 64 * 1024;
-/** Maximum size of unwritten data in memory while the disk cannot be written, bytes. */
-const UNSAVED_LIMIT_BYTES = 32 * 1024 * 1024;
 /** The file is shrunk after it has held this much, bytes. */
 const SHRINK_BYTES = 16 * 1024 * 1024;
 /** Maximum time for which lines and reports of tasks wait to be written together with others, ms. */
 const GATHER_MS = 5;
+/** Timers may fire this early, ms. */
+const EARLY_MS = 1;
 const RETRY_WRITE_MS = 1000;
 /** The most that reports have that are sent together, bytes: a request is bounded. One alone may have more. */
 const BATCH_BYTES = 4 * 1024 * 1024;
-/** While the outbox is full, no task starts if reports have this share of what it may hold. */
-const HELD_SHARE = 1 / 4;
-/** Interval at which a full outbox is logged again, ms. */
-const FULL_REMINDER_MS = 60_000;
-const Numbered = z.looseObject({ kind: z.string(), seq: z.number().int().positive() });
 
 const encoder = new TextEncoder();
+
+const Numbered = z.looseObject({ kind: z.string(), seq: z.number().int().positive() });
 
 /** Sizes of the stored frames, oldest first. */
 interface FrameSize {
@@ -111,11 +110,14 @@ export class Outbox {
   readonly #sql: OutboxStatements;
   readonly #place: Place;
   readonly #agentId: string;
-  readonly #limitBytes: number;
+  readonly #room: OutboxRoom;
   readonly #now: () => number;
   #readers: OutboxReaders | undefined;
 
+  /** Whether the report of an end may say as well that the task run has begun. */
+  joinsReports = false;
   readonly #reports = new KeptReports();
+  readonly #begun = new BegunReports();
   #reportSeq = 0;
   /** Some could not be read: whoever delivers them is woken to try again. */
   #isUnread = false;
@@ -135,14 +137,10 @@ export class Outbox {
   #textLength = 0;
 
   readonly #processChanges: (ProcessRecord | number)[] = [];
-  #waiting: PromiseWithResolvers<void> | undefined;
-  /** Resolves when tasks may start again. */
-  #held: PromiseWithResolvers<void> | undefined;
   #immediate: Timer | NodeJS.Immediate | undefined;
-  readonly #timer = new Timer(() => this.flush());
+  readonly #timer = new Timer(() => this.#write());
   #lastFlush = 0;
   #failure: string | undefined;
-  #fullSaidAt = Number.NEGATIVE_INFINITY;
   #closed = false;
 
   /**
@@ -182,7 +180,12 @@ export class Outbox {
 
   private constructor(path: string, options: OutboxOptions) {
     this.#agentId = options.agentId;
-    this.#limitBytes = options.limitBytes ?? DEFAULT_LIMIT_BYTES;
+    this.#room = new OutboxRoom(options.limitBytes ?? DEFAULT_LIMIT_BYTES, () => ({
+      kept: this.#keptBytes + this.#textLength,
+      unsaved: this.#unsavedFrameBytes + this.#reports.unsavedBytes,
+      reports: this.#reports.bytes,
+      unsavedReports: this.#reports.unsavedBytes,
+    }));
     this.#now = options.now ?? Date.now;
     this.#db = openFile(path);
     try {
@@ -299,7 +302,7 @@ export class Outbox {
     this.#sizes.length = 0;
     this.#frameBytes = 0;
     this.#load();
-    this.#release();
+    this.#room.release();
   }
 
   /** Sets the receiver of notifications. */
@@ -343,10 +346,24 @@ export class Outbox {
   }
 
   /**
-   * Adds a report.
-   * @returns its number
+   * Adds a report. One that a task run has begun waits for a moment: that of its end says both if it follows at once.
+   * @returns its number; that of the last report if it waits
    */
   addReport(report: NewReport): number {
+    if (report.kind === "run") return this.#number(report);
+    if (this.joinsReports && isBegin(report)) {
+      this.#timer.by(this.#begun.hold(report, performance.now()));
+      return this.#reportSeq;
+    }
+    const begun = this.#begun.take(report.task_instance_id);
+    if (begun === undefined) return this.#number(report);
+    if (this.joinsReports && isEnding(report.status))
+      return this.#number({ ...report, began_at_ms: begun.timestamp_ms });
+    this.#number(begun);
+    return this.#number(report);
+  }
+
+  #number(report: NewReport): number {
     const seq = ++this.#reportSeq;
     const numbered: AgentReport =
       report.kind === "run" ? { ...report, seq, log_seq: this.lastLogSeq } : { ...report, seq };
@@ -365,7 +382,7 @@ export class Outbox {
     this.#textLines += count;
     this.#textLength += text.length;
     const due = this.#lastFlush + GATHER_MS;
-    if (this.#textLength >= FRAME_CHARACTERS) this.flush();
+    if (this.#textLength >= FRAME_CHARACTERS) this.#write();
     // The first line after a pause is shown at once.
     else if (due <= performance.now()) this.#flushNow();
     else this.#timer.by(due);
@@ -373,12 +390,7 @@ export class Outbox {
 
   /** Backpressure: undefined when there is space for more lines; otherwise resolves when there is, and pipe readers pause until then. */
   room(): Promise<void> | undefined {
-    if (this.#closed || !this.#isFull(1)) return undefined;
-    if (this.#waiting === undefined) {
-      this.#waiting = Promise.withResolvers<void>();
-      this.#tellFull();
-    }
-    return this.#waiting.promise;
+    return this.#room.forLines();
   }
 
   /**
@@ -386,15 +398,7 @@ export class Outbox {
    * Undefined when they may; otherwise resolves when they may.
    */
   roomForTasks(): Promise<void> | undefined {
-    if (this.#closed || !this.#holdsTasks(1)) return undefined;
-    if (this.#held === undefined) {
-      this.#held = Promise.withResolvers<void>();
-      const mib = Math.round(this.#reports.bytes / 1024 / 1024);
-      log.warn(
-        `${mib} MiB of reports, with what tasks published, wait for the principal: no task starts until it has accepted some. Nothing is dropped; tasks that run go on.`,
-      );
-    }
-    return this.#held.promise;
+    return this.#room.forTasks();
   }
 
   /** Records a process of a task. */
@@ -458,7 +462,7 @@ export class Outbox {
       `Report ${seq} in the agent's outbox is damaged and cannot be delivered. A run whose end it was counts as crashed.`,
     );
     this.#reports.remove(seq);
-    this.#release();
+    this.#room.release();
   }
 
   /** Some of the oldest frames that hold lines with a number above `after`, in order. */
@@ -476,7 +480,7 @@ export class Outbox {
       this.#sql.deleteReports.run(seq);
       this.#shrink();
     });
-    this.#release();
+    this.#room.release();
   }
 
   /** The principal has the lines up to `seq` in its history. */
@@ -496,7 +500,7 @@ export class Outbox {
       this.#sql.deleteFrames.run(seq);
       this.#shrink();
     });
-    this.#release();
+    this.#room.release();
   }
 
   /** Gives the space of a file back that was large. */
@@ -524,11 +528,19 @@ export class Outbox {
 
   /** Writes what was added, and notifies the reader. */
   flush(): void {
+    this.#write(Number.POSITIVE_INFINITY);
+  }
+
+  /** @param untilMs the begins that were due by then are told, too (monotonic) */
+  #write(untilMs = performance.now() + EARLY_MS): void {
     clearImmediate(this.#immediate as NodeJS.Immediate | undefined);
     this.#timer.cancel();
     this.#immediate = undefined;
     if (this.#closed) return;
     this.#lastFlush = performance.now();
+    for (const report of this.#begun.takeDue(untilMs)) this.#number(report);
+    this.#timer.cancel();
+    this.#timer.by(this.#begun.nextMs);
     const frame = this.#takeFrame();
     const hasReports = this.#reports.unsavedCount > 0 || this.#isUnread;
     this.#isUnread = false;
@@ -557,13 +569,12 @@ export class Outbox {
     // An open statement would keep the file, and its lock, open.
     for (const statement of Object.values(this.#sql)) statement.finalize();
     this.#db.close();
-    this.#waiting?.resolve();
-    this.#held?.resolve();
+    this.#room.close();
   }
 
   /** Writes in this turn, together with what else is added in it. */
   #flushNow(): void {
-    if (this.#immediate === undefined && !this.#closed) this.#immediate = setImmediate(() => this.flush());
+    if (this.#immediate === undefined && !this.#closed) this.#immediate = setImmediate(() => this.#write());
   }
 
   #takeFrame(): LogFrame | undefined {
@@ -593,52 +604,8 @@ export class Outbox {
     return this.#frameBytes + this.#reports.bytes;
   }
 
-  /** Size of those that are not on disk yet. */
-  get #unsavedBytes(): number {
-    return this.#unsavedFrameBytes + this.#reports.unsavedBytes;
-  }
-
   #hasGrown(): void {
     this.#peakBytes = Math.max(this.#peakBytes, this.#keptBytes);
-  }
-
-  #isFull(share: number): boolean {
-    return (
-      this.#keptBytes + this.#textLength >= this.#limitBytes * share ||
-      this.#unsavedBytes >= UNSAVED_LIMIT_BYTES * share
-    );
-  }
-
-  #holdsTasks(share: number): boolean {
-    if (!this.#isFull(share)) return false;
-    return (
-      this.#reports.bytes >= this.#limitBytes * HELD_SHARE * share ||
-      this.#reports.unsavedBytes >= UNSAVED_LIMIT_BYTES * HELD_SHARE * share
-    );
-  }
-
-  /** Resumes those who wait for space, once there is enough that it is not used up at once. */
-  #release(): void {
-    if (this.#held !== undefined && !this.#holdsTasks(0.9)) {
-      this.#held.resolve();
-      this.#held = undefined;
-      log.info("The principal has accepted reports: tasks start again.");
-    }
-    if (this.#waiting === undefined || this.#isFull(0.9)) return;
-    this.#waiting.resolve();
-    this.#waiting = undefined;
-    log.debug("There is space for log lines again: the tasks continue.");
-  }
-
-  /** An outbox at its limit fills up again and again, so this is only logged from time to time. */
-  #tellFull(): void {
-    const now = performance.now();
-    if (now < this.#fullSaidAt + FULL_REMINDER_MS) return;
-    this.#fullSaidAt = now;
-    const mib = Math.round((this.#keptBytes + this.#textLength) / 1024 / 1024);
-    log.warn(
-      `${mib} MiB of log lines wait for the principal: tasks that print more are blocked until it has accepted some. Nothing is dropped.`,
-    );
   }
 
   /** One transaction for everything that is not on disk; on failure it stays in memory and is retried. */
@@ -667,7 +634,7 @@ export class Outbox {
     this.#unsavedFrames.length = 0;
     this.#unsavedFrameBytes = 0;
     this.#processChanges.length = 0;
-    this.#release();
+    this.#room.release();
   }
 
   /** Works on the database. A failure is logged once, and so is the recovery; it never reaches the tasks. */

@@ -89,6 +89,75 @@ function lines(outbox: Outbox, after = 0): string[] {
   return found;
 }
 
+describe("the report that a task run has begun", () => {
+  const told = (outbox: Outbox) =>
+    outbox
+      .reports(0, 100)
+      .map((r) => r.kind === "task" && [r.seq, r.task_instance_id, r.status, r.began_at_ms]);
+  const begin = (id: string) => taskReport({ task_instance_id: id, status: "RUNNING", timestamp_ms: 5 });
+  const end = (id: string, of: Partial<TaskReport> = {}) =>
+    taskReport({ task_instance_id: id, timestamp_ms: 9, ...of });
+
+  test("is part of that of the end if that follows at once; otherwise it comes before what follows", () => {
+    const outbox = open();
+    outbox.joinsReports = true;
+    outbox.addReport(begin("short"));
+    outbox.addReport(begin("long"));
+    outbox.addReport(begin("again"));
+    expect(told(outbox)).toEqual([]);
+    outbox.addReport(end("short"));
+    outbox.addReport(end("again", { status: "WAITING" }));
+    outbox.addReport({ ...begin("again"), task_attempt: 2 } as NewReport);
+    outbox.addReport(end("again", { task_attempt: 2, status: "FAILED" }));
+    outbox.addReport(end("unbegun", { status: "SKIPPED" }));
+    outbox.flush();
+    outbox.addReport(end("long"));
+    expect(told(outbox)).toEqual([
+      [1, "short", "COMPLETED", 5],
+      [2, "again", "RUNNING", undefined],
+      [3, "again", "WAITING", undefined],
+      [4, "again", "RUNNING", undefined],
+      [5, "again", "FAILED", undefined],
+      [6, "unbegun", "SKIPPED", undefined],
+      [7, "long", "RUNNING", undefined],
+      [8, "long", "COMPLETED", undefined],
+    ]);
+  });
+
+  test("comes by itself, however many others begin and end meanwhile; an outbox that closes tells it", async () => {
+    const outbox = open();
+    outbox.joinsReports = true;
+    const isTold = Promise.withResolvers<void>();
+    outbox.attach({ lines: () => {}, reports: () => told(outbox).length === 31 && isTold.resolve() });
+    for (let n = 0; n < 30; n++) {
+      outbox.addReport(begin(`short ${n}`));
+      if (n === 20) outbox.addReport(begin("long"));
+      outbox.addReport(end(`short ${n}`));
+    }
+    await isTold.promise;
+    expect(told(outbox).at(-1)).toEqual([31, "long", "RUNNING", undefined]);
+    outbox.addReport(begin("last"));
+    outbox.close();
+    expect(told(open()).at(-1)).toEqual([32, "last", "RUNNING", undefined]);
+  });
+
+  test("is told as ever to a principal that knows no such reports, also if it comes in between", () => {
+    const outbox = open();
+    outbox.addReport(begin("old"));
+    outbox.addReport(end("old"));
+    outbox.joinsReports = true;
+    outbox.addReport(begin("new"));
+    outbox.joinsReports = false;
+    outbox.addReport(end("new"));
+    expect(told(outbox)).toEqual([
+      [1, "old", "RUNNING", undefined],
+      [2, "old", "COMPLETED", undefined],
+      [3, "new", "RUNNING", undefined],
+      [4, "new", "COMPLETED", undefined],
+    ]);
+  });
+});
+
 describe("numbers", () => {
   test("reports and lines are numbered from 1, and a report of a run knows the last line before it", () => {
     const outbox = open();

@@ -11,6 +11,7 @@ import {
 import type { OperationalStore } from "../../src/storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../src/workflow/model.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
+import { until } from "../support/until.ts";
 import { failure, required, TestPrincipal, workflowText } from "./support.ts";
 
 const TWO_TASKS = { "etl/daily.yml": workflowText({ tasks: ["a", "b"] }) };
@@ -55,6 +56,51 @@ describe("a run", () => {
       tasks_total: 2,
       tasks_done: 2,
     });
+  });
+
+  test("a report that a task has begun and ended counts as two", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TWO_TASKS }).start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    const { workflow_instance_id: id } = await client.runTask("etl.daily", { dedupe_key: "whole" });
+    const run = required(await agent.fetch());
+    await agent.send(agent.runReport(run, "RUNNING"));
+    const whole = async (task: string, status: RunStatus) => {
+      const began_at_ms = Date.now();
+      // The task takes 1 ms at least: a begin that is lost shows.
+      await until("time has passed", () => Date.now() > began_at_ms);
+      return { ...agent.taskReport(run, task, status), began_at_ms };
+    };
+    const a = await whole("a", "COMPLETED");
+    await agent.send(a);
+    // It comes again if the reply got lost.
+    await agent.send(a);
+    // The report of the begin counts, if there was one.
+    const begun = agent.taskReport(run, "b", "RUNNING");
+    await agent.send(begun);
+    const b = await whole("b", "FAILED");
+    await agent.send({ ...b, began_at_ms: begun.timestamp_ms - 5000 });
+    await agent.send(agent.runReport(run, "FAILED"));
+    const details = await client.getRun(id);
+    const times = details.tasks.map(({ task_id, status, started_at_ms, finished_at_ms }) => {
+      return [task_id, status, (finished_at_ms ?? 0) - (started_at_ms ?? 0)];
+    });
+    expect(times).toEqual([
+      ["a", "COMPLETED", a.timestamp_ms - a.began_at_ms],
+      ["b", "FAILED", b.timestamp_ms - begun.timestamp_ms],
+    ]);
+    for (const { started_at_ms } of details.tasks)
+      expect(started_at_ms).toBeGreaterThanOrEqual(details.started_at_ms ?? 0);
+    expect((await client.listRuns({ limit: 1 }))[0]).toMatchObject({ tasks_done: 2, status: "FAILED" });
+    const { rows } = await client.queryDatabase({
+      sql: "SELECT task_id, status FROM task_run_status ORDER BY task_id, timestamp_ms, status DESC",
+    });
+    expect(rows).toEqual([
+      ["a", "RUNNING"],
+      ["a", "COMPLETED"],
+      ["b", "RUNNING"],
+      ["b", "FAILED"],
+    ]);
   });
 
   test("is listed without the history, if that has no older ones: it is asked for them once, when it opens", async () => {

@@ -1249,6 +1249,51 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect((await store.read((tx) => runOf(tx, "one"))).tasks_done).toBe(1);
     });
 
+    given(
+      "of a task run that nobody knew, and that has ended: it leaves what two changes leave",
+      async ({ store }) => {
+        const outputs = '{"rows":1}';
+        for (const id of ["one", "two"]) await store.transact(create(id));
+        const [one, two] = ["one", "two"].map((id) => taskRun(id, { task_instance_id: `of ${id}` }));
+        if (one === undefined || two === undefined) throw new Error("there are two");
+        const states = (task: TaskRunRecord) => {
+          const begun: TaskRunRecord = { ...task, status: "RUNNING", status_at_ms: 10, started_at_ms: 10 };
+          const ended = {
+            ...begun,
+            status: "COMPLETED",
+            status_at_ms: 15,
+            finished_at_ms: 15,
+            outputs,
+          } as const;
+          return [begun, ended] as const;
+        };
+        const [begun, ended] = states(one);
+        await store.transact(async (tx) => {
+          await tx.transitionTask(begun, null, OF);
+          await tx.transitionTask(ended, "RUNNING", OF);
+        });
+        await store.transact((tx) => tx.wholeTask(...states(two), OF));
+        const left = async (id: string) => {
+          const of = await store.read((tx) => tx.listTaskRuns(id));
+          const rows = (await store.takeStatuses(0, 100)).filter(({ table }) => table === "task_run_status");
+          const run = await store.read((tx) => runOf(tx, id));
+          return JSON.stringify([
+            of,
+            rows.flatMap(({ row }) => (row.workflow_instance_id === id ? [row] : [])),
+            run.tasks_done,
+          ]).replaceAll(id, "a run");
+        };
+        expect(await left("two")).toBe(await left("one"));
+        expect(await left("two")).toContain("RUNNING");
+        const twice = await refused(store, (tx) => tx.wholeTask(...states(two), OF));
+        expect(twice).toBeInstanceOf(Error);
+        const [, unbegun] = states(taskRun("two", { task_instance_id: "another" }));
+        expect(await refused(store, (tx) => tx.wholeTask(unbegun, unbegun, OF))).toBeInstanceOf(
+          IllegalTransitionError,
+        );
+      },
+    );
+
     given("of an agent, its key or its stream", async ({ store }) => {
       await store.transact(register("a"));
       const agent = await store.read((tx) => agentOf(tx, "a"));

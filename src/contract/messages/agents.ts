@@ -257,6 +257,8 @@ export const AgentOrders = z.object({
   report_durable_seq: z.number().int(),
   /** Those of the `directories` in the heartbeat whose runs are over; older principals do not say. */
   over_runs: z.array(z.object({ workflow_instance_id: z.string(), has_failed: z.boolean() })).optional(),
+  /** In replies to registrations: one report may say that a task has begun and ended (`began_at_ms`). Older principals do not say. */
+  takes_whole_tasks: z.boolean().optional(),
   /** The next heartbeat returns it. In replies to registrations, and to heartbeats that returned one. */
   contact_token: ContactToken.optional(),
 });
@@ -318,6 +320,11 @@ export const TaskReport = z.object({
   next_try_ms: z.number().int().nonnegative().optional(),
   /** It FAILED, and was allowed to. */
   is_allowed: z.boolean().optional(),
+  /**
+   * In the report of the end of a task run about which there is no other report: when it was RUNNING. Only for principals that say
+   * `takes_whole_tasks`; an older one takes the end for the begin as well.
+   */
+  began_at_ms: Instant.optional(),
 });
 export type TaskReport = z.infer<typeof TaskReport>;
 

@@ -209,7 +209,8 @@ export class AgentRegistry extends BackgroundService {
         `${outcome.fresh ? "" : outcome.restarted ? ", new process" : ", again"})`,
     );
     const contact_token = contact.chain.offer();
-    return { ...(await this.#orders.of(contact, description.running)), contact_token };
+    const orders = await this.#orders.of(contact, description.running);
+    return { ...orders, contact_token, takes_whole_tasks: true };
   }
 
   /**

@@ -20,7 +20,7 @@ import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { Plan } from "../../workflow/plan.ts";
 import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
-import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
+import { isEnding, TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import { ChildRuns, type ChildRunsOptions, type WaitEnd } from "./child-runs.ts";
 import { disturbedTasks } from "./disturbed.ts";
 import {
@@ -306,15 +306,16 @@ export class RunChanges {
     const known =
       heard.tasks.get(word.task_instance_id) ??
       (await tx.getTaskRun(word.workflow_instance_id, word.task_instance_id));
-    const time = timeOf(held, word, this.#o.clock.now());
-    const at = time.at_ms;
+    const now = this.#o.clock.now();
+    const begun_ms = known === null && isEnding(word.status) ? word.began_at_ms : undefined;
+    const first = timeOf(held, begun_ms === undefined ? word : { ...word, timestamp_ms: begun_ms }, now);
     const itemKey = word.item?.key ?? null;
     if (known === null && word.slice > 0) {
       heard.slice ??= await this.#split.tasksOf(tx, held.attempt);
       // A fan-out that is in the slice as a whole is expanded by its agent.
       if (!heard.slice.has(word.task_id) && !heard.slice.has(nodeId(word.task_id, itemKey))) return "illegal";
     }
-    const task = known ?? (await this.#newTask(tx, held.run, word, at));
+    const task = known ?? (await this.#newTask(tx, held.run, word, first.at_ms));
     if (task.slice !== word.slice || task.attempt !== word.attempt) return "illegal";
     if (task.task_id !== word.task_id || task.item_key !== itemKey) return "illegal";
     if (isTerminal(TASK_TRANSITIONS, task.status)) return task.status === word.status ? "applied" : "illegal";
@@ -324,11 +325,17 @@ export class RunChanges {
       task.status !== word.status && !canTransition(TASK_TRANSITIONS, task.status, word.status);
     if (isSkipped && (task.status !== "PENDING" || !canTransition(TASK_TRANSITIONS, "RUNNING", word.status)))
       return "illegal";
-    const confirmed = await this.#confirm(tx, held, time);
+    let confirmed = await this.#confirm(tx, held, first);
+    let at = first.at_ms;
+    if (begun_ms !== undefined) {
+      // As if a report of its own had told of the begin.
+      const time = timeOf(confirmed, word, now);
+      confirmed = await this.#confirm(tx, confirmed, time);
+      at = time.at_ms;
+    }
     const { run, attempt } = confirmed;
     const from = known?.status ?? null;
-    const running = isSkipped ? await this.#setTask(tx, held, task, from, at, { status: "RUNNING" }) : null;
-    const next = await this.#setTask(tx, held, running ?? task, running?.status ?? from, at, {
+    const change: Partial<TaskRunRecord> & { readonly status: RunStatus } = {
       status: word.status,
       task_attempt: word.task_attempt,
       exit_code: word.exit_code,
@@ -341,7 +348,14 @@ export class RunChanges {
       due_ms: word.next_try_ms === undefined ? null : at + word.next_try_ms,
       allowed: word.is_allowed === true ? 1 : 0,
       items_total: word.items_total ?? task.items_total,
-    });
+    };
+    let next: TaskRunRecord;
+    if (known === null && (isSkipped || begun_ms !== undefined)) {
+      next = await this.#writing.setWholeTask(tx, run, attempt.agent_id, task, first.at_ms, at, change);
+    } else {
+      const running = isSkipped ? await this.#setTask(tx, held, task, from, at, { status: "RUNNING" }) : null;
+      next = await this.#setTask(tx, held, running ?? task, running?.status ?? from, at, change);
+    }
     heard.tasks.set(word.task_instance_id, next);
     const done = itemKey === null && isTerminal(TASK_TRANSITIONS, next.status) ? 1 : 0;
     learn(heard, { attempt, run: { ...run, tasks_done: run.tasks_done + done } });

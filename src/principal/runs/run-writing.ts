@@ -84,25 +84,54 @@ export class RunWriting {
     at: number,
     change: Partial<TaskRunRecord> & { readonly status: RunStatus },
   ): Promise<TaskRunRecord> {
-    const status_at_ms = Math.max(task.status_at_ms, at);
-    const next: TaskRunRecord = {
-      outputs: null,
-      ...task,
-      due_ms: null,
-      ...change,
-      status_at_ms,
-      started_at_ms: task.started_at_ms ?? (change.status === "RUNNING" ? status_at_ms : null),
-      finished_at_ms: isTerminal(TASK_TRANSITIONS, change.status) ? status_at_ms : null,
-    };
+    const next = changed(task, at, change);
     await tx.transitionTask(next, from, { workflow_id, agent_id: agentId });
     this.written(tx);
     return next;
+  }
+
+  /**
+   * Writes a task run that nobody knew, and that has begun and ended.
+   * @param begunAt when it was RUNNING, ms since the epoch
+   */
+  async setWholeTask(
+    tx: OperationalTx,
+    { workflow_id }: Pick<RunRecord, "workflow_id">,
+    agentId: string | null,
+    task: TaskRunRecord,
+    begunAt: number,
+    at: number,
+    change: Partial<TaskRunRecord> & { readonly status: RunStatus },
+  ): Promise<TaskRunRecord> {
+    const begun = changed(task, begunAt, { status: "RUNNING" });
+    const ended = changed(begun, at, change);
+    await tx.wholeTask(begun, ended, { workflow_id, agent_id: agentId });
+    this.written(tx);
+    return ended;
   }
 
   /** There are new rows for the history. */
   written(tx: OperationalTx): void {
     tx.afterCommit(() => this.#o.events.emit("statuses written"));
   }
+}
+
+/** A task run after a change. @param at ms since the epoch; no status is older than the one before it */
+function changed(
+  task: TaskRunState,
+  at: number,
+  change: Partial<TaskRunRecord> & { readonly status: RunStatus },
+): TaskRunRecord {
+  const status_at_ms = Math.max(task.status_at_ms, at);
+  return {
+    outputs: null,
+    ...task,
+    due_ms: null,
+    ...change,
+    status_at_ms,
+    started_at_ms: task.started_at_ms ?? (change.status === "RUNNING" ? status_at_ms : null),
+    finished_at_ms: isTerminal(TASK_TRANSITIONS, change.status) ? status_at_ms : null,
+  };
 }
 
 /** A task run of a task, or of an item of a fan-out, of which nothing is known yet. @param id that of the node */

@@ -323,6 +323,15 @@ export interface LeaseIntentions {
     from: RunStatus | null,
     of: { workflow_id: string; agent_id: string | null },
   ): Promise<void>;
+  /**
+   * Writes a task run that nobody knew, and that has begun and ended: as two transitions.
+   * @param begun its state when it was RUNNING
+   */
+  wholeTask(
+    begun: TaskRunRecord,
+    ended: TaskRunRecord,
+    of: { workflow_id: string; agent_id: string | null },
+  ): Promise<void>;
   /** Removes task runs that ended without an agent: the tasks are undecided again. The history keeps their rows. */
   withdrawTasks(runId: string, taskInstanceIds: readonly string[]): Promise<void>;
   /**

@@ -18,7 +18,7 @@ import { queueHead, queueHeads } from "./queue.ts";
 import { getRun, takeQueuedRun } from "./runs.ts";
 import { getSlice, takeQueuedSlice } from "./slices.ts";
 import { conflict, type Statements } from "./statements.ts";
-import { writeTaskStatus } from "./statuses.ts";
+import { writeTaskStatuses } from "./statuses.ts";
 
 const ATTEMPT_COLUMNS =
   "attempt, agent_id, session_id, fetch_id, assigned_at_ms, clock_offset_ms, deadline_ms, lease, status, started_at_ms, finished_at_ms, error";
@@ -126,6 +126,22 @@ function take(
 
 function nameOf({ workflow_instance_id, slice, attempt }: AttemptName): string {
   return `attempt ${attempt} of ${slice === 0 ? "" : `slice ${slice} of `}run ${workflow_instance_id}`;
+}
+
+/** By how many tasks its run has more that are over. */
+function doneBy(task: TaskRunRecord): number {
+  return task.item_key === null && isTerminal(TASK_TRANSITIONS, task.status) ? 1 : 0;
+}
+
+/** What a task run has published is in this row of the history too. */
+function statusWritten(db: Statements, task: TaskRunRecord, row: number): void {
+  if (task.outputs === null) return;
+  db.run(
+    "UPDATE task_runs SET outputs_row = ? WHERE workflow_instance_id = ? AND task_instance_id = ?",
+    row,
+    task.workflow_instance_id,
+    task.task_instance_id,
+  );
 }
 
 /**
@@ -302,15 +318,14 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
           from,
         );
       }
-      const isDone = task.item_key === null && isTerminal(TASK_TRANSITIONS, task.status);
-      const row = writeTaskStatus(db, task, of, isDone ? 1 : 0);
-      if (task.outputs === null) return;
-      db.run(
-        "UPDATE task_runs SET outputs_row = ? WHERE workflow_instance_id = ? AND task_instance_id = ?",
-        row,
-        task.workflow_instance_id,
-        task.task_instance_id,
-      );
+      statusWritten(db, task, writeTaskStatuses(db, [task], of, doneBy(task)));
+    },
+
+    async wholeTask(begun, ended, of) {
+      requireLegal("task", "PENDING", begun.status);
+      requireLegal("task", begun.status, ended.status);
+      db.insert("task_runs", ended);
+      statusWritten(db, ended, writeTaskStatuses(db, [begun, ended], of, doneBy(ended)));
     },
 
     async withdrawTasks(runId, taskInstanceIds) {

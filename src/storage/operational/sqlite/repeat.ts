@@ -7,7 +7,7 @@ import type { RunRecord, TaskRunRecord } from "../store.ts";
 import { getAttempt } from "./leases.ts";
 import { getRun } from "./runs.ts";
 import type { Statements } from "./statements.ts";
-import { appendRunStatus, takeStatuses, writeTaskStatus } from "./statuses.ts";
+import { appendRunStatus, takeStatuses, writeTaskStatuses } from "./statuses.ts";
 
 /** The last status of a run or a task run that the history has, or will have. */
 type Known = { readonly attempt: number; readonly status: RunStatus };
@@ -52,7 +52,7 @@ export function compareWithHistory(
     for (const task of taskRows) {
       // No agent had those that were skipped before any was given them.
       const agent_id = getAttempt(db, task)?.agent_id ?? null;
-      writeTaskStatus(db, task, { workflow_id: run.workflow_id, agent_id }, 0);
+      writeTaskStatuses(db, [task], { workflow_id: run.workflow_id, agent_id }, 0);
     }
     for (const row of rows) appendRunStatus(db, row);
   }

@@ -61,14 +61,36 @@ function insertRunStatus(db: Statements, id: number, run: RunRecord, note: RunNo
   append(db, id, "workflow_run_status", row);
 }
 
-/** Records that a task run has another status. Returns the id of the row. @param done number of tasks of its run that are over */
-export function writeTaskStatus(
+/**
+ * Records that a task run has had these statuses, one after the other.
+ * @param done number of tasks of its run that are over
+ * @returns the id of the last row
+ */
+export function writeTaskStatuses(
   db: Statements,
-  task: TaskRunRecord,
+  states: readonly [TaskRunRecord, ...TaskRunRecord[]],
   of: { workflow_id: string; agent_id: string | null },
   done: number,
 ): number {
-  const row: TaskStatusRow = {
+  let id = 0;
+  for (const task of states) {
+    id = nextStatusId(db);
+    append(db, id, "task_run_status", taskStatusRow(task, of));
+  }
+  db.run(
+    "UPDATE runs SET last_outbox_id = ?, tasks_done = tasks_done + ? WHERE workflow_instance_id = ?",
+    id,
+    done,
+    states[0].workflow_instance_id,
+  );
+  return id;
+}
+
+function taskStatusRow(
+  task: TaskRunRecord,
+  of: { workflow_id: string; agent_id: string | null },
+): TaskStatusRow {
+  return {
     task_id: task.task_id,
     task_instance_id: task.task_instance_id,
     workflow_instance_id: task.workflow_instance_id,
@@ -91,15 +113,6 @@ export function writeTaskStatus(
     item_index: task.item_index,
     ...(task.allowed === 0 ? {} : { allowed: true }),
   };
-  const id = nextStatusId(db);
-  append(db, id, "task_run_status", row);
-  db.run(
-    "UPDATE runs SET last_outbox_id = ?, tasks_done = tasks_done + ? WHERE workflow_instance_id = ?",
-    id,
-    done,
-    task.workflow_instance_id,
-  );
-  return id;
 }
 
 function append(db: Statements, id: number, target: PendingStatus["table"], row: object): void {
