@@ -8,7 +8,7 @@ import { Definitions } from "../../src/principal/runs/definitions.ts";
 import { ProgressOfRuns } from "../../src/principal/runs/progress-of-runs.ts";
 import { RunChanges } from "../../src/principal/runs/run-changes.ts";
 import { RunQueue } from "../../src/principal/runs/run-queue.ts";
-import type { OperationalTx } from "../../src/storage/operational/store.ts";
+import type { OperationalStore, OperationalTx } from "../../src/storage/operational/store.ts";
 import { parseWorkflow } from "../../src/workflow/parse.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 import { agentRecord, TestStores } from "../storage/operational-support.ts";
@@ -405,6 +405,56 @@ describe("what tasks have published", () => {
         : 'when: the outputs of "a0" cannot be read: the outputs that conditions and lists of this run may read have more than 8 MiB together; pass large data on as files',
     );
   });
+
+  test.each(["in one go", "with a restart of the principal"])(
+    "is known to conditions elsewhere, also of a fan-out that its agent expands (%s)",
+    async (how) => {
+      const text = [
+        "tasks:",
+        `  fan: ${task("x", "foreach: [a, b], ")}`,
+        `  last: ${task("x", "depends: [fan], ")}`,
+        `  b: ${task("y", "depends: [fan], when: '${{ tasks.fan.outputs.v == [1, 2] }}', ")}`,
+        "",
+      ].join("\n");
+      // A machine that is built again each time would know more.
+      const wrapStore = (store: OperationalStore) => store;
+      await using cluster = await new TestPrincipal({ workflows: { "w.yml": text }, wrapStore }).start();
+      const id = await trigger(cluster);
+      let x = await cluster.agent("x", asks("x"));
+      const slice = await given(x);
+      expect(slice.tasks).toEqual(["fan", "last"]);
+      await x.send(x.runReport(slice, "RUNNING"), {
+        ...x.taskReport(slice, "fan", "RUNNING"),
+        items_total: 2,
+      });
+      for (const [index, key] of ["0", "1"].entries()) {
+        const of = { item: { key, index }, task_instance_id: `${id}-${key}` };
+        await x.send(
+          { ...x.taskReport(slice, "fan", "RUNNING"), ...of },
+          { ...x.taskReport(slice, "fan", "COMPLETED"), ...of, outputs: { v: index + 1 } },
+        );
+      }
+      if (how !== "in one go") {
+        await cluster.stop();
+        await cluster.start();
+        const { sessionId, streamId, seq } = x;
+        x = await cluster.agent("x", { ...asks("x"), sessionId, streamId });
+        x.seq = seq;
+      }
+      await x.send(
+        { ...x.taskReport(slice, "fan", "COMPLETED"), items_total: 2 },
+        x.taskReport(slice, "last", "RUNNING"),
+        x.taskReport(slice, "last", "COMPLETED"),
+        x.runReport(slice, "COMPLETED"),
+      );
+      const y = await cluster.agent("y", asks("y"));
+      const second = await y.fetch(0);
+      if (second !== null) await y.execute(second);
+      const ended = await cluster.client().waitRun(id, 10_000);
+      const b = ended.tasks.find(({ task_id }) => task_id === "b");
+      expect([b?.status, b?.error]).toEqual(["COMPLETED", null]);
+    },
+  );
 
   test.each(["in one go", "with a restart of the principal"])(
     "is kept for conditions up to 8 MiB in a run, also of the items of a fan-out (%s)",

@@ -276,6 +276,18 @@ export function keepWithin({ published, progress }: RunProgress, bytes: number):
   if (wasWithin && !isWithin(published)) progress.leaveOutOutputs(LEFT_OUT);
 }
 
+/** What the items of a fan-out have published, all of them over; as far as it may be kept. Part of a unit of work. */
+export async function publishedByItems(
+  tx: OperationalTx,
+  { workflow_instance_id: id }: RunRecord,
+  task: string,
+): Promise<TaskEnd["outputs"]> {
+  const row = (await tx.listTasks(id)).findLast(({ task_id }) => task_id === task);
+  const items = await tx.itemOutputs(id, [task], MAX_OUTPUTS_TOGETHER_BYTES);
+  const parsed = items.map(({ item_index: index, outputs }) => ({ index, outputs: JSON.parse(outputs) }));
+  return aggregate(row?.items_total ?? 0, parsed);
+}
+
 /** Whether a task with this status has ended by itself: the machine is told at once, not only when its slice is over. */
 export function isTold(status: RunStatus): status is "COMPLETED" | "FAILED" | "SKIPPED" {
   return status === "COMPLETED" || status === "FAILED" || status === "SKIPPED";

@@ -39,7 +39,13 @@ import { disturbedTasks } from "./disturbed.ts";
 import { type CancelDecision, FanOuts } from "./fan-outs.ts";
 import { needsOfSlice } from "./needs.ts";
 import { placed } from "./placing.ts";
-import { isTold, keepWithin, type ProgressOfRuns, type RunProgress } from "./progress-of-runs.ts";
+import {
+  isTold,
+  keepWithin,
+  type ProgressOfRuns,
+  publishedByItems,
+  type RunProgress,
+} from "./progress-of-runs.ts";
 import { endWhenDue, waitOf } from "./run-kinds.ts";
 import { limited, newNodeRun, type RunWriting } from "./run-writing.ts";
 import { stopOf } from "./stopped.ts";
@@ -113,7 +119,10 @@ export class SplitRuns {
       const { maxParallel = null, failFast = false } = plan?.node(task_id)?.fanOut ?? {};
       if (maxParallel === null && !failFast && !isRead) return;
     }
-    const end = { status, isAllowed, ...(isRead ? { error, outputs } : {}) };
+    // Its agent reports what each item has published, once.
+    const isOfItems = isRead && item === undefined && plan?.node(task_id)?.fanOut !== undefined;
+    const published = isOfItems ? await publishedByItems(tx, run, task_id) : outputs;
+    const end = { status, isAllowed, ...(isRead ? { error, outputs: published } : {}) };
     const id = nodeId(task_id, item?.key ?? null);
     await this.#advance(tx, run, at, (progress, of) => {
       if (isRead && status === "COMPLETED" && outputs !== null)
