@@ -260,10 +260,11 @@ export class Progress {
 
   /**
    * As {@link released}, but the slice waits for another agent, which decides about its tasks again.
-   * @param disturbed those that are undecided again even if they COMPLETED
+   * @param disturbed those that are undecided again even if they COMPLETED, also of other slices; the items of fan-outs among them have
+   *   never been
    */
   requeued(tasks: readonly string[], disturbed: ReadonlySet<string> = new Set()): Decision[] {
-    this.#release(tasks, disturbed);
+    this.#release(new Set([...tasks, ...disturbed]), disturbed);
     // An item is first decided about here: it may be cancelled with others by now.
     this.assigned(tasks.filter((task) => this.#states.get(task)?.parent === null));
     const decisions = this.#settle();
@@ -402,8 +403,14 @@ export class Progress {
       if (state === undefined || !state.isScoped || state.phase === "waiting" || state.phase === "expanded")
         continue;
       if (state.phase === "over" && this.#staysOver(state, disturbed.has(task))) continue;
+      if (disturbed.has(task)) this.#forgetItems(state);
       this.#reopen(state);
     }
+  }
+
+  #forgetItems(state: State): void {
+    for (const { node } of state.items?.all ?? []) this.#states.delete(node.id);
+    state.items = null;
   }
 
   #staysOver({ node, end }: State, isDisturbed: boolean): boolean {

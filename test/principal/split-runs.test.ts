@@ -316,6 +316,77 @@ describe("a split run", () => {
   });
 });
 
+describe("what handled a failure elsewhere", () => {
+  const part = (zone: string, rest = "") => `{runs_on: {zone: ${zone}}, ${rest}run: "true"}`;
+  const handlers = {
+    "a task": part("y", "depends: {a: failed}, "),
+    "a fan-out of the principal": "{depends: {a: failed}, foreach: [1, 2], config: !Wait {for: 1ms}}",
+    "a wait": "{depends: {a: failed}, config: !Wait {for: 1ms}}",
+  };
+  const cases = Object.keys(handlers).flatMap((what) =>
+    (["COMPLETED", "FAILED"] as const).flatMap((again) =>
+      [true, false].map((isBuilt) => ({ what, again, isBuilt })),
+    ),
+  );
+
+  test.each(cases)(
+    "and the failure is tried again: $what, $again then (machine built again: $isBuilt)",
+    async ({ what, again, isBuilt }) => {
+      const text = [
+        "tasks:",
+        `  a: ${part("x")}`,
+        `  slow: ${part("x", "depends: {a: ended}, ")}`,
+        `  h: ${handlers[what as keyof typeof handlers]}`,
+        `  after: ${part("y", "depends: [h], ")}`,
+        "",
+      ].join("\n");
+      const wrapStore = isBuilt ? {} : { wrapStore: (store: OperationalStore) => store };
+      await using cluster = await new TestPrincipal({ workflows: { "w.yml": text }, ...wrapStore }).start();
+      const id = await trigger(cluster);
+      const asks = (zone: string) => ({ protocol: 3, labels: { zone }, capacity: 4 });
+      const x = await cluster.agent("x", asks("x"));
+      const y = await cluster.agent("y", asks("y"));
+      const first = await given(x);
+      await x.send(
+        x.runReport(first, "RUNNING"),
+        x.taskReport(first, "a", "RUNNING"),
+        x.taskReport(first, "a", "FAILED"),
+      );
+      /** The handler, and what comes after it. */
+      const handle = async () => y.execute(await given(y));
+      await handle();
+      const statuses = async () =>
+        Object.fromEntries(
+          (await cluster.client().getRun(id)).tasks.map(({ task_id, status }) => [task_id, status]),
+        );
+      expect(await statuses()).toMatchObject({ a: "FAILED", h: "COMPLETED", after: "COMPLETED" });
+      await x.heartbeat([first], 0, { state: "leaving" });
+      expect(await statuses()).not.toHaveProperty("h");
+      expect(await statuses()).not.toHaveProperty("after");
+      const z = await cluster.agent("z", asks("x"));
+      const second = await given(z);
+      await z.send(
+        z.runReport(second, "RUNNING"),
+        z.taskReport(second, "a", "RUNNING"),
+        z.taskReport(second, "a", again),
+      );
+      if (again === "FAILED") await handle();
+      await z.send(
+        z.taskReport(second, "slow", "RUNNING"),
+        z.taskReport(second, "slow", "COMPLETED"),
+        z.runReport(second, again),
+      );
+      const run = await cluster.client().waitRun(id, 10_000);
+      const end = again === "FAILED" ? "COMPLETED" : "SKIPPED";
+      expect([run.status, await statuses()]).toEqual([
+        again,
+        { a: again, slow: "COMPLETED", h: end, after: end },
+      ]);
+      expect(run.tasks_done).toBe(4);
+    },
+  );
+});
+
 describe("what tasks have published", () => {
   const asks = (zone: string) => ({ protocol: 3, labels: { zone } });
   const task = (zone: string, rest = "") =>

@@ -284,8 +284,13 @@ export async function publishedByItems(
 ): Promise<TaskEnd["outputs"]> {
   const row = (await tx.listTasks(id)).findLast(({ task_id }) => task_id === task);
   const items = await tx.itemOutputs(id, [task], MAX_OUTPUTS_TOGETHER_BYTES);
-  const parsed = items.map(({ item_index: index, outputs }) => ({ index, outputs: JSON.parse(outputs) }));
-  return aggregate(row?.items_total ?? 0, parsed);
+  try {
+    const parsed = items.map(({ item_index: index, outputs }) => ({ index, outputs: JSON.parse(outputs) }));
+    return aggregate(row?.items_total ?? 0, parsed);
+  } catch {
+    // Damaged: who reads it is told that there is nothing.
+    return null;
+  }
 }
 
 /** Whether a task with this status has ended by itself: the machine is told at once, not only when its slice is over. */

@@ -184,14 +184,34 @@ export class SplitRuns {
         await tx.transitionRun(run, { status: "CRASHED", status_at_ms, error: reason }),
       );
     }
-    const plan = await this.#o.definitions.planOf(tx, run);
-    const disturbed = plan === null ? [] : await disturbedTasks(tx, plan, slice, new Set(slice.tasks));
+    const disturbed = await this.#disturbed(tx, present, slice);
+    const scope = new Set(slice.tasks);
+    const elsewhere = disturbed.filter((task) => !scope.has(task));
+    await tx.forgetTasks(id, elsewhere);
     // First: a machine that has to be built must see the slice as it was.
     await this.#takeBack(tx, present, slice, now, new Set(disturbed));
     await tx.forgetCompleted(slice, disturbed);
     await tx.requeueSlice(slice, crashedAttempts, now, isTry ? crashedAttempts + 1 : undefined);
     this.#o.writing.queued(tx);
     return (await tx.getRun(id)) ?? present;
+  }
+
+  /** The tasks that an attempt at a slice disturbs that is lost; of other slices, if no agent has them. */
+  async #disturbed(tx: OperationalTx, run: RunRecord, slice: SliceRecord): Promise<string[]> {
+    const at = await this.#progress.of(tx, run);
+    if (at === null) return [];
+    const { plan, progress } = at;
+    const others = (await tx.listSlices(run.workflow_instance_id, "open")).filter(
+      (other) => other.slice !== slice.slice && other.state !== "QUEUED",
+    );
+    const taken = new Set(
+      others.flatMap(({ tasks }) => tasks.map((task) => progress.node(task)?.item?.task ?? task)),
+    );
+    const isOver = (task: string) => {
+      const status = progress.status(task);
+      return status !== "undecided" && status !== "assigned" && !taken.has(task);
+    };
+    return disturbedTasks(tx, plan, slice, new Set(slice.tasks), isOver);
   }
 
   /**

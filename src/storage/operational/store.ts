@@ -339,6 +339,11 @@ export interface LeaseIntentions {
    * keeps their rows.
    */
   forgetCompleted(attempt: AttemptName, taskIds: readonly string[]): Promise<void>;
+  /**
+   * Removes all that is known of the ends of these tasks of a split run, also the items of fan-outs: the tasks are undecided again. The history
+   * keeps their rows.
+   */
+  forgetTasks(runId: string, taskIds: readonly string[]): Promise<void>;
   getTaskRun(runId: string, taskInstanceId: string): Promise<TaskRunRecord | null>;
   /** In the order in which they were first written, with what they published, which may be large. */
   listTaskRuns(runId: string): Promise<TaskRunRecord[]>;

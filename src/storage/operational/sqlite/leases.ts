@@ -78,10 +78,8 @@ const TASK_STATES = listing(TASK_STATE_COLUMNS);
 const TASK_ENDS = listing("task_id, item_key, slice, attempt, status, allowed");
 const NO_ITEMS = listing(TASK_STATE_COLUMNS, " AND item_key IS NULL");
 const UNFINISHED = RUN_STATUSES.filter((status) => !isTerminal(TASK_TRANSITIONS, status));
-const OPEN_TASKS = listing(
-  TASK_STATE_COLUMNS,
-  ` AND status IN (${UNFINISHED.map((s) => `'${s}'`).join(", ")})`,
-);
+const UNFINISHED_LIST = UNFINISHED.map((status) => `'${status}'`).join(", ");
+const OPEN_TASKS = listing(TASK_STATE_COLUMNS, ` AND status IN (${UNFINISHED_LIST})`);
 
 function tasksOf<T>(db: Statements, list: ReturnType<typeof listing>, runId: string, slice?: number): T[] {
   return slice === undefined ? db.all<T>(list.ofRun, runId) : db.all<T>(list.ofSlice, runId, slice);
@@ -353,6 +351,21 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
       );
       const tasks = gone.filter(({ item_key }) => item_key === null).length;
       db.run("UPDATE runs SET tasks_done = tasks_done - ? WHERE workflow_instance_id = ?", tasks, id);
+    },
+
+    async forgetTasks(runId, taskIds) {
+      if (taskIds.length === 0) return;
+      const ids = JSON.stringify(taskIds);
+      const inList = "workflow_instance_id = ? AND task_id IN (SELECT value FROM json_each(?))";
+      const gone = db.all<{ task_id: string; item_key: string | null }>(
+        `DELETE FROM task_runs WHERE ${inList} AND status NOT IN (${UNFINISHED_LIST}) RETURNING task_id, item_key`,
+        runId,
+        ids,
+      );
+      db.run(`DELETE FROM fan_outs WHERE ${inList}`, runId, ids);
+      const tasks = new Set(gone.flatMap(({ task_id, item_key }) => (item_key === null ? [task_id] : [])));
+      const update = "UPDATE runs SET tasks_done = tasks_done - ? WHERE workflow_instance_id = ?";
+      db.run(update, tasks.size, runId);
     },
 
     async getTaskRun(runId, taskInstanceId) {
