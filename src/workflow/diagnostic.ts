@@ -62,6 +62,7 @@ export const DIAGNOSTIC_CODES = {
   W005: "trigger-circle",
   W006: "typographic-quotes",
   W007: "no-agent-fits",
+  W008: "unused-parameter",
   W009: "unreachable-task",
   W010: "never-true",
   W011: "unread-output",

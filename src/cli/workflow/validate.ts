@@ -5,6 +5,7 @@ import { listTree, type TreeListing } from "../../host/file-helper/tree.ts";
 import { whyUnreadable } from "../../host/unreadable.ts";
 import { callsOf, checkCalls, locateCallProblems } from "../../workflow/check-calls.ts";
 import { checkChains, locateChainProblem } from "../../workflow/check-triggers.ts";
+import { unusedIn } from "../../workflow/check-unused.ts";
 import {
   type Diagnostic,
   fileDiagnostic,
@@ -28,7 +29,7 @@ const WORKFLOW_FILE = /\.ya?ml$/;
 export default command({
   meta: { name: "validate", description: "Check workflow files; needs no principal" },
   args: {
-    strict: { type: "boolean", description: "Warnings count as errors" },
+    strict: { type: "boolean", description: "Warnings count as errors, and there are more of them" },
     ...jsonArg,
   },
   extras: {
@@ -40,7 +41,7 @@ export default command({
 
       All that is wrong with each file is shown: the place, the line, what to do. The exit status is 0 when
       every file is valid and 4 when one is not, so it fits into a commit hook or CI. Warnings
-      do not count, unless --strict is given.
+      do not count, unless --strict is given, which also warns of parameters and outputs that nobody uses.
 
       A file _cdktr.yml has the settings of its directory: it is checked as such, and its defaults apply to
       the workflows below it.
@@ -58,7 +59,7 @@ export default command({
     const workflowDirectory = resolve(settings(undefined).values.CDKTR_WORKFLOW_DIR);
     const given = args._.length === 0 ? [relative(process.cwd(), workflowDirectory) || "."] : args._;
     const files = await findFiles(given, workflowDirectory);
-    const checked = await checkFiles(files, knownIds(files, given, workflowDirectory));
+    const checked = await checkFiles(files, knownIds(files, given, workflowDirectory), args.strict === true);
     const invalid = checked.filter((file) => !file.valid).length;
     const warnings = checked.flatMap((file) => file.diagnostics).filter(isWarning).length;
 
@@ -170,6 +171,7 @@ function knownIds(
 async function checkFiles(
   files: readonly Candidate[],
   known: ReadonlyMap<string, ReadonlySet<string>>,
+  isStrict: boolean,
 ): Promise<Checked[]> {
   const duplicates = new Map<string, Diagnostic>();
   for (const [root, members] of Map.groupBy(files, (file) => file.root)) {
@@ -226,6 +228,9 @@ async function checkFiles(
     const diagnostics = [
       ...(duplicate === undefined ? [] : [duplicate]),
       ...(result.ok ? result.warnings : result.diagnostics),
+      ...(isStrict && result.ok && result.source !== null
+        ? unusedIn(result.definition, result.source, shown)
+        : []),
       ...(chain === undefined || result.source === null
         ? []
         : locateChainProblem(chain, result.source, shown)),

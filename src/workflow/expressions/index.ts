@@ -3,6 +3,7 @@ import type { Place } from "../field.ts";
 import { factsOf as kindOf } from "../kinds/index.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../model.ts";
 import { type Compiled, compileTemplate } from "./compiled.ts";
+import type { Reference } from "./references.ts";
 import { resolveEnv, resolveRunsOn, resolveTask, templatesOf, templatesOfWorkflow } from "./resolve.ts";
 import { type Scope, type Shape, scopeOf } from "./scope.ts";
 import { RunSource, type ScopeValues } from "./source.ts";
@@ -75,19 +76,27 @@ export class WorkflowExpressions {
     return this.#eventNames.names;
   }
 
-  #readEventNames(): { readonly names: readonly string[] | null | undefined } {
+  /** All that the expressions of the workflow read. */
+  get reads(): readonly Reference[] {
+    return this.#all().flatMap(({ reads }) => reads);
+  }
+
+  #all(): Compiled[] {
     const { tasks, ...rest } = this.#workflow;
     const defaults = Object.values(rest.params ?? {}).flatMap(({ default_template: text }) =>
       text === undefined ? [] : [text],
     );
-    const compiled = [
+    return [
       ...defaults.map((text) => this.compile(text, "default", null)),
       ...templatesOfWorkflow(rest).map(({ text, place }) => this.compile(text, placeOf(place, "hook"), null)),
       ...tasks.flatMap((task) =>
         templatesOf(task).map(({ text, place }) => this.compile(text, place, task.id)),
       ),
     ];
-    const read = compiled.flatMap(({ reads }) => reads.filter(({ root }) => root === "trigger"));
+  }
+
+  #readEventNames(): { readonly names: readonly string[] | null | undefined } {
+    const read = this.reads.filter(({ root }) => root === "trigger");
     const names = new Set(read.flatMap(({ name }) => (name === null ? [] : [name])));
     return {
       names: read.some(({ name }) => name === null) ? null : names.size === 0 ? undefined : [...names],

@@ -276,8 +276,8 @@ function unknownRoot(
   const name = root.args;
   const { start, end } = root;
   const roots = [...scope.roots.keys()];
-  const problem = (message: string, help: string): ExpressionProblem =>
-    new ExpressionProblem({ code: "E063", message, help, start, end });
+  const problem = (message: string, help: string, code: "E056" | "E063" = "E063"): ExpressionProblem =>
+    new ExpressionProblem({ code, message, help, start, end });
   if (name === "secrets" || name === "secret") {
     return problem(
       "secrets cannot be used in expressions",
@@ -285,7 +285,11 @@ function unknownRoot(
     );
   }
   if (["item", "key", "index"].includes(name)) {
-    return problem(`"${name}" is known only in the items of a fan-out`, "add foreach or matrix to the task");
+    return problem(
+      `"${name}" is known only in the items of a fan-out`,
+      "add foreach or matrix to the task",
+      "E056",
+    );
   }
   if (["exit_code", "outputs"].includes(name)) {
     return problem(`"${name}" is known only in repeat.until`, "write tasks.ID.outputs.NAME of another task");
