@@ -13,6 +13,7 @@ import files from "./files.md" with { type: "text" };
 import gettingStarted from "./getting-started.md" with { type: "text" };
 import hooks from "./hooks.md" with { type: "text" };
 import http from "./http.md" with { type: "text" };
+import type { keysPage as KeysPage } from "./keys.ts";
 import listeners from "./listeners.md" with { type: "text" };
 import logsAndHistory from "./logs-and-history.md" with { type: "text" };
 import migration from "./migration.md" with { type: "text" };
@@ -62,10 +63,28 @@ function workflowExamples(): string {
   ].join("\n\n");
 }
 
+/** A page that is made when somebody reads it. */
+function madePage(topic: string, about: string, title: string, make: () => string): Page {
+  return {
+    topic,
+    about,
+    title,
+    get text() {
+      return make();
+    },
+  };
+}
+
+/** The tables of all keys. What knows the keys is loaded only for them. */
+function keysPage(): string {
+  return (require("./keys.ts") as { readonly keysPage: typeof KeysPage }).keysPage();
+}
+
 /** All pages, in reading order. */
 export const PAGES: readonly Page[] = [
   page("getting-started", "The first ten minutes", gettingStarted),
   page("workflows", "The whole language of workflow files", workflows),
+  madePage("keys", "Every key of workflow files, in tables", "Keys of workflow files", keysPage),
   page("expressions", "Values that are known only when a task starts", expressions),
   page("http", "Tasks that send HTTP requests", http),
   page("fan-out", "A task for each item of a list, or each combination", fanOut),

@@ -170,7 +170,7 @@ const Limits = new Block({
 
 const WHO = {
   name: displayName(),
-  description: text().optional(),
+  description: text().optional().describe("For people"),
   depends: dependencies()
     .default([])
     .describe(
@@ -437,9 +437,15 @@ const AfterWorkflow = new Block(
 );
 
 const Triggers = new Block({
-  webhook: oneOrMany(Webhook, "webhook", "webhooks").optional(),
-  file: oneOrMany(FileTrigger, "file", "files").optional(),
-  workflow: oneOrMany(AfterWorkflow, "workflow", "workflows").optional(),
+  webhook: oneOrMany(Webhook, "webhook", "webhooks")
+    .optional()
+    .describe("HTTP requests: one mapping, or a list of them"),
+  file: oneOrMany(FileTrigger, "file", "files")
+    .optional()
+    .describe("Files that are created, changed or deleted: one mapping, or a list of them"),
+  workflow: oneOrMany(AfterWorkflow, "workflow", "workflows")
+    .optional()
+    .describe("Runs of other workflows: one mapping, or a list of them"),
   webhooks: derived(z.array(Webhook.stored)),
   files: derived(z.array(FileTrigger.stored)),
   workflows: derived(z.array(AfterWorkflow.stored)),
@@ -449,7 +455,7 @@ const Triggers = new Block({
 export const Workflow = new Block(
   {
     name: displayName(),
-    description: text().optional(),
+    description: text().optional().describe("For people"),
     cron: cron().optional().describe("When it fires: 5 fields, or 6 if the first one is the second"),
     timezone: timezone()
       .optional()
@@ -493,7 +499,7 @@ export const Workflow = new Block(
       .describe("Outputs of its runs, computed from those of the tasks when a run has completed"),
     params: Params.describe("Parameters of a run; tasks find them as CDKTR_PARAM_NAME"),
     tasks: Tasks.help("add at least one task"),
-    hooks: Hooks.sparse(),
+    hooks: Hooks.sparse().describe("Tasks that run when all others are over, whatever the end"),
     language: derived(z.number()),
   },
   "A cdktr workflow",

@@ -51,7 +51,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   zmq: ["native"],
   native: [],
   // Shows the examples of listeners.
-  docs: ["sdk"],
+  docs: ["sdk", "workflow"],
   // Its log shows text of others.
   ground: ["terminal"],
 };
