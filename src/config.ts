@@ -138,6 +138,12 @@ export const SETTINGS = {
     "a whole number of GiB, at least 1",
     50,
   ),
+  CDKTR_ARTIFACTS_LIMIT_MB: setting(
+    "The most that the tasks of a run may leave as files",
+    positive,
+    "a whole number of MiB, at least 1",
+    256,
+  ),
   CDKTR_BLOB_CACHE_MB: setting(
     "How much an agent keeps of such files, for the next run that needs them",
     positive,

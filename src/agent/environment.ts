@@ -113,7 +113,7 @@ export function taskEnvironment(
   task: TaskDefinition,
   instanceId: string,
   attempt: number,
-  files: { readonly output: string; readonly inputs: string },
+  files: { readonly output: string; readonly inputs: string; readonly artifacts: string },
   secrets: Readonly<Environment> = {},
 ): Environment {
   const own: OwnVariables<"task"> = {
@@ -122,6 +122,7 @@ export function taskEnvironment(
     CDKTR_ATTEMPT: String(attempt),
     CDKTR_OUTPUT: files.output,
     CDKTR_INPUTS: files.inputs,
+    CDKTR_ARTIFACTS: files.artifacts,
   };
   return { ...layers.inherited, ...layers.workflow, ...task.env, ...secrets, ...layers.run, ...own };
 }

@@ -3,18 +3,18 @@ import type { AttemptName, Blob } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
 import { ArchiveError, unpacking } from "../host/archive.ts";
 import { turn } from "../timer.ts";
-import type { BlobFetcher } from "./blob-fetcher.ts";
 import { CannotStartError } from "./executors/index.ts";
+import type { RunBlobs, SayOfFiles } from "./run-blobs.ts";
 import type { RunDirectory } from "./run-directories.ts";
 import { cannotWrite } from "./task-files.ts";
 
 export class RunBundle {
   readonly #attempt: AttemptName;
   readonly #blob: Blob;
-  readonly #blobs: BlobFetcher;
+  readonly #blobs: RunBlobs;
   readonly #directory: RunDirectory;
 
-  constructor(attempt: AttemptName, blob: Blob, blobs: BlobFetcher, directory: RunDirectory) {
+  constructor(attempt: AttemptName, blob: Blob, blobs: RunBlobs, directory: RunDirectory) {
     this.#attempt = attempt;
     this.#blob = blob;
     this.#blobs = blobs;
@@ -25,10 +25,12 @@ export class RunBundle {
    * Resolves when the files are in the directory of the run, where the tasks may change them: they are put there once.
    * @throws CannotStartError; the reason of the signal
    */
-  unpacked(signal: AbortSignal): Promise<void> {
+  unpacked(signal: AbortSignal, say: SayOfFiles): Promise<void> {
     return this.#directory.fill(
       (path, stopped) =>
-        this.#blobs.use(this.#attempt, this.#blob, stopped, (archive) => unpack(archive, path, stopped)),
+        this.#blobs.use(this.#attempt, this.#blob, { signal: stopped, say }, (archive) =>
+          unpack(archive, path, stopped),
+        ),
       signal,
     );
   }
@@ -38,7 +40,7 @@ export class RunBundle {
  * Unpacks an archive.
  * @throws CannotStartError; the reason of the signal
  */
-async function unpack(archive: string, into: string, signal: AbortSignal): Promise<void> {
+export async function unpack(archive: string, into: string, signal: AbortSignal): Promise<void> {
   try {
     for (const _ of unpacking(archive, into)) {
       await turn();

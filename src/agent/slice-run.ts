@@ -23,8 +23,11 @@ import { runReport } from "./reports.ts";
 import { isSilentStop, type RunContext, type StopReason } from "./task-context.ts";
 import type { Inputs } from "./task-files.ts";
 import { type TaskOwner, TaskRun } from "./task-run.ts";
+import type { InputFiles } from "./task-try.ts";
 
 const KEPT_OUTPUTS_BYTES = 128 * 1024 * 1024;
+
+const NO_FILES: readonly InputFiles[] = [];
 
 /** How an attempt ended on this agent; null if the principal considers it over already and gets no report. */
 export type RunEnd = RunFinish["status"] | "WAITING" | null;
@@ -44,6 +47,8 @@ export class SliceRun implements TaskOwner {
   readonly #items = new Map<string, ItemOnAgent>();
   /** Items that wait for a slot: withdraws the request. */
   readonly #withoutSlot = new Map<string, () => void>();
+  /** What tasks have left as files, by task. */
+  readonly #files = new Map<string, readonly InputFiles[]>();
   /** What is known of items from before, by fan-out. */
   readonly #itemsBefore: ReadonlyMap<string, readonly ItemResult[]>;
   readonly #plan: Plan;
@@ -69,6 +74,7 @@ export class SliceRun implements TaskOwner {
     this.#limit = new Timer(() => this.stop("run timed out"), context.clock);
     const { workflow, tasks, items = {}, item_results = {} } = context.assignment;
     this.#itemsBefore = new Map(Object.entries(item_results));
+    for (const files of context.assignment.artifacts ?? []) this.#addFiles(files);
     const over = overBefore(context.assignment);
     this.#plan = planOf(workflow);
     this.#progress = new Progress(this.#plan, {
@@ -166,6 +172,11 @@ export class SliceRun implements TaskOwner {
     };
   }
 
+  inputFilesOf({ depends }: TaskDefinition): readonly InputFiles[] {
+    if (this.#files.size === 0) return NO_FILES;
+    return depends.flatMap((id) => this.#files.get(id) ?? []);
+  }
+
   resultOf(id: string): TaskResult | undefined {
     return this.#progress.results([id])[id];
   }
@@ -183,14 +194,23 @@ export class SliceRun implements TaskOwner {
     });
   }
 
-  taskOver({ status, outputs, definition, item, error, isAllowed }: TaskRun): void {
+  taskOver({ status, outputs, artifacts, definition, item, error, isAllowed }: TaskRun): void {
     if (!isEnding(status)) return;
+    if (artifacts !== null)
+      this.#addFiles({ ...artifacts, task_id: definition.id, item_key: item?.key ?? null });
     const id = nodeId(definition.id, item?.key ?? null);
     this.#tasks.delete(id);
     this.#items.delete(id);
     if (item === undefined) this.#hasRead(definition);
     const kept = this.#isNeeded(definition.id) ? outputs : null;
     this.#carryOut(this.#progress.ended(id, { status, outputs: kept, error, isAllowed }));
+  }
+
+  /** A task has left files. */
+  #addFiles({ task_id, item_key, hash, bytes }: InputFiles): void {
+    // Of two attempts at it, the newer one counts.
+    const others = (this.#files.get(task_id) ?? []).filter((known) => known.item_key !== item_key);
+    this.#files.set(task_id, [...others, { task_id, item_key, hash, bytes }]);
   }
 
   /** A task is over: the results that it has read are dropped if nobody else reads them. */

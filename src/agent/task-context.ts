@@ -1,9 +1,9 @@
 /** What the tasks of an agent share, and why they are stopped. */
 import type { Clock } from "../clock.ts";
 import type { RunAssignment } from "../contract/messages.ts";
-import type { BlobFetcher } from "./blob-fetcher.ts";
 import type { Cgroups } from "./cgroups.ts";
 import type { Outbox } from "./outbox.ts";
+import type { RunBlobs } from "./run-blobs.ts";
 import type { RunBundle } from "./run-bundle.ts";
 import type { RunDirectories, RunDirectory } from "./run-directories.ts";
 import type { RunSecrets } from "./secrets/run-secrets.ts";
@@ -41,7 +41,7 @@ export interface AgentContext {
   /** The directories that runs have for themselves. */
   readonly directories: RunDirectories;
   /** Files that travel with runs. */
-  readonly blobs?: BlobFetcher | undefined;
+  readonly blobs?: RunBlobs | undefined;
   /** Where the limits of tasks are enforced. */
   readonly cgroups: Cgroups;
   /** The most that tasks of a part of a run may have published that others of it still need, bytes; 128 MiB by default. */

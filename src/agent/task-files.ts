@@ -13,6 +13,7 @@ import {
   openSync,
   readdirSync,
   readSync,
+  rmdirSync,
   writeFileSync,
 } from "node:fs";
 import { chmod, lstat, opendir, rm } from "node:fs/promises";
@@ -23,6 +24,7 @@ import { log } from "../log.ts";
 import { itemFileName } from "../workflow/item-id.ts";
 import { CannotStartError, type Script } from "./executors/index.ts";
 import { MAX_OUTPUT_FILE_BYTES, OutputsError, parseOutputs } from "./parse-outputs.ts";
+import { ArtifactsError } from "./run-blobs.ts";
 import { NoRoomError } from "./spawn-error.ts";
 
 /** Name of the directory in an agent's data directory. */
@@ -80,6 +82,8 @@ export class TryFiles {
    * exists if there are any.
    */
   readonly inputs: string;
+  /** The directory for files that are kept with the run. */
+  readonly artifacts: string;
   /** The directory with what the try is given: its script, its stdin. It exists if there is anything. */
   readonly #givenDirectory: string;
   /** The paths in it: a try that waits for its host to have room starts more than once. */
@@ -88,12 +92,17 @@ export class TryFiles {
   /** The script, if it is elsewhere. */
   #amongFiles: string | undefined;
   #hasInputs = false;
+  #hasWritten = false;
+  #hasArtifacts = false;
+  /** What is in the directory for artifacts belongs to somebody else now. */
+  #isTaken = false;
   /** The task has ended, and did not make the file for its outputs. */
   #isSilent = false;
 
   constructor(path: string) {
     this.output = `${path}.output`;
     this.inputs = `${path}.inputs`;
+    this.artifacts = `${path}.artifacts`;
     this.#givenDirectory = `${path}.given`;
   }
 
@@ -165,10 +174,10 @@ export class TryFiles {
    */
   writeInputs({ tasks, items }: Inputs): void {
     // A try that waits for its host to have room starts more than once.
-    if ((tasks.size === 0 && items.size === 0) || this.#hasInputs) return;
-    this.#hasInputs = true;
+    if ((tasks.size === 0 && items.size === 0) || this.#hasWritten) return;
+    this.#hasWritten = true;
     try {
-      mkdirSync(this.inputs, { recursive: true, mode: 0o700 });
+      this.#makeInputs();
       for (const [task, outputs] of tasks) {
         const text = `${JSON.stringify(outputs)}\n`;
         if (items.has(task) && Buffer.byteLength(text) > MAX_AGGREGATE_BYTES) continue;
@@ -176,7 +185,7 @@ export class TryFiles {
       }
       for (const [task, published] of items) {
         const directory = join(this.inputs, task);
-        mkdirSync(directory, { mode: 0o700 });
+        mkdirSync(directory, { recursive: true, mode: 0o700 });
         for (const { key, outputs } of published) {
           const path = join(directory, `${itemFileName(key)}.json`);
           writeFileSync(path, `${JSON.stringify(outputs)}\n`, { mode: 0o600 });
@@ -189,6 +198,66 @@ export class TryFiles {
         error,
       );
     }
+  }
+
+  #makeInputs(): void {
+    this.#hasInputs = true;
+    mkdirSync(this.inputs, { recursive: true, mode: 0o700 });
+  }
+
+  /**
+   * Makes the directory for what a task has left on which this one depends: `TASK`, and `TASK/KEY` for an item of a fan-out.
+   * @throws CannotStartError when the disk cannot be written
+   */
+  makeInput(task: string, itemKey: string | null): string {
+    const path = join(this.inputs, task, ...(itemKey === null ? [] : [itemFileName(itemKey)]));
+    try {
+      this.#makeInputs();
+      mkdirSync(path, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw cannotWrite(`The directory ${path} cannot be made`, dirname(this.inputs), error);
+    }
+    return path;
+  }
+
+  /**
+   * Makes the directory for artifacts, so that a script need not.
+   * @throws CannotStartError when the disk cannot be written
+   */
+  makeArtifacts(): void {
+    if (this.#hasArtifacts) return;
+    this.#hasArtifacts = true;
+    try {
+      mkdirSync(this.artifacts, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw cannotWrite(`The directory ${this.artifacts} cannot be made`, dirname(this.artifacts), error);
+    }
+  }
+
+  /**
+   * The directory in which the task has left files: it belongs to whoever calls this. Null if it has left none.
+   * @throws ArtifactsError when it is no directory
+   */
+  takeArtifacts(): string | null {
+    if (this.#hasArtifacts) {
+      try {
+        rmdirSync(this.artifacts);
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        if (code === "ENOENT") return null;
+        if (code === "ENOTDIR") throw new ArtifactsError("CDKTR_ARTIFACTS is not a directory");
+        this.#isTaken = true;
+        return this.artifacts;
+      }
+      this.#hasArtifacts = false;
+      return null;
+    }
+    const found = lstatSync(this.artifacts, { throwIfNoEntry: false });
+    if (found === undefined) return null;
+    this.#hasArtifacts = true;
+    if (!found.isDirectory()) throw new ArtifactsError("CDKTR_ARTIFACTS is not a directory");
+    this.#isTaken = true;
+    return this.artifacts;
   }
 
   /**
@@ -213,6 +282,8 @@ export class TryFiles {
     if (this.#hasInputs) void removeFiles(this.inputs);
     if (this.#hasGiven) void removeFiles(this.#givenDirectory);
     if (this.#amongFiles !== undefined) void removeFiles(this.#amongFiles);
+    // A task that failed may have made it, too.
+    if (!this.#isTaken && (this.#hasArtifacts || !this.#isSilent)) void removeFiles(this.artifacts);
     if (!this.#isSilent) void removeFiles(this.output);
   }
 }

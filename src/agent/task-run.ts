@@ -1,4 +1,4 @@
-import type { AssignedItem } from "../contract/messages.ts";
+import type { Artifacts, AssignedItem } from "../contract/messages.ts";
 import type { Outputs } from "../contract/outputs.ts";
 import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
@@ -16,12 +16,13 @@ import type { Performed, ResponseValues } from "./executors/index.ts";
 import { OutputsError } from "./parse-outputs.ts";
 import { taskReport } from "./reports.ts";
 import { type Evaluated, evaluated, isMet, type ResolvedTask, resolved } from "./resolved-task.ts";
+import { ArtifactsError } from "./run-blobs.ts";
 import { describeSurvivors } from "./survivors.ts";
 import { isSilentStop, type RunContext, STOP_TEXTS, type StopReason } from "./task-context.ts";
-import type { Inputs } from "./task-files.ts";
+import { type Inputs, removeFiles } from "./task-files.ts";
 import { TaskLog } from "./task-log.ts";
 import type { ProcessEnd } from "./task-process.ts";
-import { TaskTry, type TryOwner } from "./task-try.ts";
+import { type InputFiles, TaskTry, type TryOwner } from "./task-try.ts";
 
 /** How a task attempt failed. */
 interface Failure {
@@ -41,6 +42,8 @@ interface Details extends Partial<Failure> {
 export interface TaskOwner {
   /** What the tasks on which this one depends have published. */
   inputsOf(task: TaskDefinition): Inputs;
+  /** What they have left as files. */
+  inputFilesOf(task: TaskDefinition): readonly InputFiles[];
   /** How a task ended; undefined if it is not over. */
   resultOf(id: string): TaskResult | undefined;
   /**
@@ -73,6 +76,9 @@ export class TaskRun implements TryOwner {
   #resolved: ResolvedTask;
   #isResolved = false;
   #outputs: Outputs | null = null;
+  #artifacts: Artifacts | null = null;
+  /** Set while what it has left is being kept. */
+  #keeping: AbortController | undefined;
   #error: string | null = null;
   #isAllowed = false;
   #withdraw: (() => void) | undefined;
@@ -124,6 +130,11 @@ export class TaskRun implements TryOwner {
   /** What it has published, until its owner was told that it is over; null for nothing. */
   get outputs(): Outputs | null {
     return this.#outputs;
+  }
+
+  /** What it has left as files, once it has COMPLETED; null for nothing. */
+  get artifacts(): Artifacts | null {
+    return this.#artifacts;
   }
 
   /** Why it does not complete, as far as it is known. */
@@ -188,7 +199,8 @@ export class TaskRun implements TryOwner {
     this.#withdraw?.();
     if (this.#status === "RUNNING") {
       this.#log.remark("WARN", `Stopped: ${because}.`);
-      this.#current?.stop(because);
+      if (this.#keeping === undefined) this.#current?.stop(because);
+      else this.#keeping.abort();
       return;
     }
     this.#retry.cancel();
@@ -202,6 +214,10 @@ export class TaskRun implements TryOwner {
     const results = (id: string) => this.#owner.resultOf(id);
     this.#resolved = resolved(this.definition, assignment, results, this.item);
     this.#isResolved = true;
+  }
+
+  inputFiles(): readonly InputFiles[] {
+    return this.#owner.inputFilesOf(this.definition);
   }
 
   inputs(): Inputs {
@@ -315,11 +331,12 @@ export class TaskRun implements TryOwner {
 
   /** Its work has ended well; the task has if what it publishes can be read. */
   #publish(read: () => Outputs | null, end?: ProcessEnd): void {
+    let outputs: Outputs | null;
+    let left: string | null;
     try {
       const published = read();
       const { secrets } = this.#context;
-      const outputs =
-        published === null || secrets === undefined ? published : secrets.maskOutputs(published);
+      outputs = published === null || secrets === undefined ? published : secrets.maskOutputs(published);
       const lack = lackOf(this.definition, outputs);
       if (lack !== undefined) {
         this.#log.remark(
@@ -329,14 +346,56 @@ export class TaskRun implements TryOwner {
         this.#failed({ error: lack, end });
         return;
       }
-      if (outputs !== null) this.#owner.keepOutputs(this, outputs);
-      this.#outputs = outputs;
+      left = end === undefined ? null : (this.#current?.takeArtifacts() ?? null);
     } catch (error) {
-      if (!(error instanceof OutputsError)) throw error;
-      this.#log.remark("ERROR", `Its outputs cannot be published: ${error.message}.`);
-      this.#failed({ error: `its outputs cannot be published: ${error.message}`, end });
+      this.#cannotPublish(error, end);
       return;
     }
+    if (left === null) this.#complete(outputs, end);
+    else void this.#keep(left, outputs, end);
+  }
+
+  /** Keeps what it has left as files: it has COMPLETED when that is safe. */
+  async #keep(directory: string, outputs: Outputs | null, end?: ProcessEnd): Promise<void> {
+    const { blobs, assignment, secrets } = this.#context;
+    const keeping = new AbortController();
+    this.#keeping = keeping;
+    const { signal } = keeping;
+    let failure: unknown;
+    try {
+      const isSecret = (name: string) => secrets !== undefined && secrets.mask(name) !== name;
+      const say = (level: "INFO" | "WARN", text: string) => this.#log.remark(level, text);
+      const left = { task_instance_id: this.id, directory, isSecret };
+      this.#artifacts = (await blobs?.keep(assignment, left, { signal, say })) ?? null;
+    } catch (error) {
+      failure = error;
+    }
+    this.#keeping = undefined;
+    void removeFiles(directory);
+    this.#conclude(() => {
+      if (this.#stopped !== undefined) this.#becomeStopped(this.#stopped, end);
+      else if (failure !== undefined) this.#cannotPublish(failure, end);
+      else this.#complete(outputs, end);
+    }, end);
+  }
+
+  #cannotPublish(error: unknown, end?: ProcessEnd): void {
+    const isOfFiles = error instanceof ArtifactsError;
+    if (!(isOfFiles || error instanceof OutputsError)) throw error;
+    const what = isOfFiles ? "artifacts cannot be kept" : "outputs cannot be published";
+    this.#log.remark("ERROR", `Its ${what}: ${error.message}.`);
+    this.#failed({ error: `its ${what}: ${error.message}`, end });
+  }
+
+  #complete(outputs: Outputs | null, end?: ProcessEnd): void {
+    try {
+      if (outputs !== null) this.#owner.keepOutputs(this, outputs);
+    } catch (error) {
+      this.#artifacts = null;
+      this.#cannotPublish(error, end);
+      return;
+    }
+    this.#outputs = outputs;
     this.#become("COMPLETED", { end });
   }
 
@@ -409,6 +468,7 @@ export class TaskRun implements TryOwner {
           ...(this.isOver && tookMs !== undefined ? { duration_ms: tookMs } : {}),
           ...(nextTryMs === undefined ? {} : { next_try_ms: nextTryMs }),
           ...(this.#isAllowed ? { is_allowed: true } : {}),
+          ...(this.#artifacts !== null && status === "COMPLETED" ? { artifacts: this.#artifacts } : {}),
         }),
       );
     }

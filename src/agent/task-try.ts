@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import type { AssignedItem } from "../contract/messages.ts";
+import type { AssignedItem, RunAssignment } from "../contract/messages.ts";
 import type { Outputs } from "../contract/outputs.ts";
 import { errorMessage } from "../errors.ts";
 import { BackOff, Timer } from "../timer.ts";
@@ -24,6 +24,7 @@ import {
   touchedBy,
 } from "./executors/index.ts";
 import type { Evaluated, ResolvedTask } from "./resolved-task.ts";
+import { unpack } from "./run-bundle.ts";
 import { NoRoomError } from "./spawn-error.ts";
 import type { RunContext } from "./task-context.ts";
 import type { Inputs, TryFiles } from "./task-files.ts";
@@ -42,10 +43,15 @@ const NO_ROOM_MS = 300_000;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5000;
 
+/** What a task has left as files, or an item of a fan-out. */
+export type InputFiles = NonNullable<RunAssignment["artifacts"]>[number];
+
 /** The task run whose try it is. One of the three last functions is called, once, when the try is over and its slot is free. */
 export interface TryOwner {
   /** What the tasks on which the task depends have published. */
   inputs(): Inputs;
+  /** What they have left as files. */
+  inputFiles(): readonly InputFiles[];
   /**
    * Evaluates an expression about a response.
    * @throws ExpressionError
@@ -125,7 +131,8 @@ export class TaskTry {
     if (limit !== null) this.#limit.in(limit);
     this.#roomUntil = this.#context.clock.monotonic() + NO_ROOM_MS;
     const wanted = this.#wantedSecrets();
-    if (wanted === undefined && this.#context.bundle === undefined) this.#begin();
+    if (wanted === undefined && this.#context.bundle === undefined && this.#owner.inputFiles().length === 0)
+      this.#begin();
     else void this.#prepare(wanted);
   }
 
@@ -141,6 +148,14 @@ export class TaskTry {
    */
   readOutputs(): Outputs | null {
     return this.#files.readOutputs();
+  }
+
+  /**
+   * The directory in which the process has left files, for the caller to remove; null if it has left none.
+   * @throws ArtifactsError
+   */
+  takeArtifacts(): string | null {
+    return this.#files.takeArtifacts();
   }
 
   /** Lifts the limits of the process, which has ended. Undefined if it has none. */
@@ -170,7 +185,8 @@ export class TaskTry {
     let values: Record<string, string> | undefined;
     let failure: unknown;
     try {
-      await bundle?.unpacked(reading.signal);
+      await bundle?.unpacked(reading.signal, (level, text) => this.#log.remark(level, text));
+      for (const input of this.#owner.inputFiles()) await this.#unpack(input, reading.signal);
       if (wanted !== undefined) values = await secrets?.read(wanted, reading.signal);
     } catch (error) {
       failure = error;
@@ -186,6 +202,14 @@ export class TaskTry {
       this.#secrets = values ?? {};
       this.#begin();
     }
+  }
+
+  /** Puts what another task has left into the directory of the inputs. */
+  async #unpack({ task_id, item_key, ...blob }: InputFiles, signal: AbortSignal): Promise<void> {
+    const { blobs, assignment } = this.#context;
+    const say = (level: "INFO" | "WARN", text: string) => this.#log.remark(level, text);
+    const into = this.#files.makeInput(task_id, item_key);
+    await blobs?.use(assignment, blob, { signal, say }, (archive) => unpack(archive, into, signal));
   }
 
   #begin(): void {
@@ -341,6 +365,7 @@ export class TaskTry {
     const isThere = startsInRunDirectory(config) || this.#context.bundle !== undefined;
     const directory = isThere ? runDirectory.make() : this.#context.directory;
     const script = scriptOf(config);
+    if (script !== null && this.#context.blobs !== undefined) files.makeArtifacts();
     const preload = preloadOf(config);
     let context: ExecutionContext = {
       directory,

@@ -6,6 +6,10 @@ export default group(
     list: lazy("List runs, newest first", () => import("./runs/list.ts")),
     show: lazy("Show a run: attempts, tasks, parameters, timeline", () => import("./runs/show.ts")),
     why: lazy("Explain why a run waits, or why it failed", () => import("./runs/why.ts")),
+    artifacts: lazy(
+      "List the files that the tasks of a run left, and download them",
+      () => import("./runs/artifacts.ts"),
+    ),
     cancel: lazy("Cancel a run", () => import("./runs/cancel.ts")),
     retry: lazy("Retry the failed tasks of a run, or all of them", () => import("./runs/retry.ts")),
   },

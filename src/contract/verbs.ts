@@ -232,6 +232,25 @@ export const VERBS = {
     changes: "idempotent",
   }),
 
+  // ------------------------------------------------------------ files of runs
+  LSARTIFACTS: verb({
+    about:
+      "What the tasks of a run have left as files: an archive (tar) for each task run, and what is in it",
+    roles: CLIENT,
+    request: m.ListArtifacts,
+    reply: z.array(m.ArtifactsSummary),
+    changes: "nothing",
+    since: 3,
+  }),
+  READBLOB: verb({
+    about: "A piece of such an archive in base64; the next one with `offset: next`",
+    roles: CLIENT,
+    request: m.ReadBlob,
+    reply: m.FilePiece,
+    changes: "nothing",
+    since: 3,
+  }),
+
   // ------------------------------------------------------------ secrets
   SETSECRET: verb({
     about: "Sets a secret for tasks",
@@ -347,6 +366,17 @@ export const VERBS = {
     reply: m.FilePiece,
     speaksFor: asAgent,
     changes: "nothing",
+    budget: "agents",
+    since: 3,
+  }),
+  WRITEBLOB: verb({
+    about: "Sends a piece, in base64, of what a task has left; the reply says where the next one begins",
+    roles: AGENT,
+    request: m.WriteBlob,
+    reply: m.Written,
+    speaksFor: asAgent,
+    answers: "OK",
+    changes: "idempotent",
     budget: "agents",
     since: 3,
   }),

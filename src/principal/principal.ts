@@ -194,6 +194,7 @@ export class Principal extends BackgroundService {
       store,
       blobs,
       limitBytes: config.CDKTR_BLOB_LIMIT_GB * 1024 ** 3,
+      artifactsBytes: config.CDKTR_ARTIFACTS_LIMIT_MB * 1024 ** 2,
       clock,
       log: log("files"),
     });

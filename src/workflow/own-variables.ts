@@ -24,6 +24,11 @@ export const OWN_VARIABLES = {
     set: "task",
     holds: "a directory with what its dependencies have published, see below; it exists if there is anything",
   },
+  CDKTR_ARTIFACTS: {
+    set: "task",
+    holds:
+      "a directory for files that are kept with the run, see cdktr docs files; it exists for tasks that are scripts",
+  },
   CDKTR_RUN_DIRECTORY: {
     set: "run",
     holds: "the run's own directory on this agent, see above; it exists once a task has started there",

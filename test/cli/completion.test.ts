@@ -32,7 +32,14 @@ describe("completion candidates", () => {
     const { candidates: found } = await candidates("ru");
     expect(found.map(({ value }) => value)).toEqual(["run", "runs"]);
     expect(found[1]?.about).toBe("List, inspect, explain, cancel and retry runs");
-    expect((await candidates("runs ")).values).toEqual(["list", "show", "why", "cancel", "retry"]);
+    expect((await candidates("runs ")).values).toEqual([
+      "list",
+      "show",
+      "why",
+      "artifacts",
+      "cancel",
+      "retry",
+    ]);
     expect((await candidates("help workflow gr")).values).toEqual(["graph"]);
     expect((await candidates("nothing ")).values).toContain("runs");
   });

@@ -16,7 +16,7 @@ async function open(stores: TestStores, limitBytes = 1_000_000) {
   const store = await stores.open("data", clock);
   const place = new DiskPlace(join(stores.directory, "blobs"));
   const blobs = new BlobStore(place, join(stores.directory, "parts"));
-  const keeper = new BlobKeeper({ store, blobs, limitBytes, clock, log: silent });
+  const keeper = new BlobKeeper({ store, blobs, limitBytes, artifactsBytes: 100, clock, log: silent });
   const add = async (content: string) => {
     const file = blobs.newFile();
     writeFileSync(file, content);

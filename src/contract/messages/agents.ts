@@ -16,6 +16,21 @@ export const BlobHash = z.string().regex(/^[0-9a-f]{64}$/, "is not the name of a
 export const Blob = z.object({ hash: BlobHash, bytes: z.number().int().positive() });
 export type Blob = z.infer<typeof Blob>;
 
+/** The most that the names of the files have that a task run leaves, as JSON, bytes. */
+export const MAX_FILE_NAMES_BYTES = 1024 * 1024;
+
+/** A file in an archive. */
+export const ArchivedFile = z.object({
+  path: z.string().min(1).max(1024),
+  bytes: z.number().int().nonnegative(),
+  /** Of its content in the archive. */
+  offset: z.number().int().nonnegative(),
+});
+
+/** What a task run leaves as files: an archive, and what is in it. */
+export const Artifacts = Blob.extend({ files: z.array(ArchivedFile).max(10_000) });
+export type Artifacts = z.infer<typeof Artifacts>;
+
 /** An attempt of a slice, as an agent has it. */
 export const AttemptName = z.object({
   workflow_instance_id: z.string(),
@@ -158,6 +173,8 @@ export const RunAssignment = z.object({
   workflow: WorkflowDefinition,
   /** The files of the workflow, as they were when the run was triggered. */
   bundle: Blob.optional(),
+  /** What the tasks have left on which `tasks` depend, and their items. */
+  artifacts: z.array(Blob.extend({ task_id: z.string(), item_key: z.string().nullable() })).optional(),
   /** For hooks: how the other tasks of the run have ended. */
   run: RunOutcome.optional(),
   /** The attempt of the run, of a task that polls: each of its tries is an attempt at the slice. By default `attempt`. */
@@ -325,6 +342,8 @@ export const TaskReport = z.object({
    * `takes_whole_tasks`; an older one takes the end for the begin as well.
    */
   began_at_ms: Instant.optional(),
+  /** What a task that COMPLETED leaves as files, which the principal has. */
+  artifacts: Artifacts.optional(),
 });
 export type TaskReport = z.infer<typeof TaskReport>;
 

@@ -179,7 +179,10 @@ export function handlersOf(s: HandlerServices): Handlers {
       await s.agents.plain.register(agent_id, sender);
       return null;
     },
+    LSARTIFACTS: ({ workflow_instance_id: id }) => s.blobs.list(id),
+    READBLOB: (request) => s.blobs.read(request),
     FETCHBLOB: (request) => s.blobs.fetch(request),
+    WRITEBLOB: (request) => s.blobs.write(request),
     FETCHWORKFLOW: (request, sender) => fetchWorkflow(s, request, sender),
     AGENTHEARTBEAT: (request) => s.agents.heartbeat(request),
     AGENTREPORT: (request) => s.agents.report(request, (runId) => s.runs.isAwaited(runId)),

@@ -2,8 +2,15 @@
 import type { ConsolaInstance } from "consola";
 import { type BlobStore, PIECE_BYTES } from "../../blobs/blob-store.ts";
 import type { Clock } from "../../clock.ts";
-import type { Blob, FetchBlob, FilePiece } from "../../contract/messages.ts";
-import { errorMessage, NotFoundError, UnprocessableError } from "../../errors.ts";
+import type {
+  ArtifactsSummary,
+  Blob,
+  FetchBlob,
+  FilePiece,
+  ReadBlob,
+  WriteBlob,
+} from "../../contract/messages.ts";
+import { errorMessage, InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import { BackgroundService } from "../../service.ts";
 import type { AttemptName, OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
 
@@ -21,6 +28,8 @@ interface BlobKeeperOptions {
   readonly blobs: BlobStore;
   /** The most that is kept, bytes. */
   readonly limitBytes: number;
+  /** The most that the tasks of a run may leave, bytes. */
+  readonly artifactsBytes: number;
   readonly clock: Clock;
   readonly log: ConsolaInstance;
 }
@@ -73,15 +82,71 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
   async fetch({ agent_id, hash, offset, ...attempt }: FetchBlob): Promise<FilePiece> {
     await this.#o.store.read(async (tx) => {
       await requireLease(tx, agent_id, attempt);
-      const bundle = await tx.referredBlob(attempt.workflow_instance_id, "bundle", "");
-      if (bundle?.hash !== hash) throw new NotFoundError("The run does not refer to this file.");
+      const { workflow_instance_id: id } = attempt;
+      const bundle = await tx.referredBlob(id, "bundle", "");
+      if (bundle?.hash !== hash) await requireArtifacts(tx, id, hash);
     });
     return this.#piece(hash, offset);
   }
 
-  async #piece(hash: string, offset: number): Promise<FilePiece> {
-    const piece = await this.#o.blobs.place.read(hash, offset, PIECE_BYTES);
-    const next = piece.length < PIECE_BYTES ? null : offset + piece.length;
+  /**
+   * Takes a piece of what a task run leaves.
+   * @throws InvalidInputError when it is not what its hash says, or the run leaves too much
+   * @throws UnprocessableError when the agent does not have the attempt (any more), or nothing can be kept now
+   */
+  async write({
+    agent_id,
+    task_instance_id,
+    hash,
+    bytes,
+    offset,
+    data,
+    ...attempt
+  }: WriteBlob): Promise<{ next: number }> {
+    const { store, blobs, clock } = this.#o;
+    const { workflow_instance_id: id } = attempt;
+    if (offset > 0) await store.read((tx) => requireLease(tx, agent_id, attempt));
+    else
+      await store.transact(async (tx) => {
+        await requireLease(tx, agent_id, attempt);
+        const others = await tx.artifactsBytes(id, task_instance_id);
+        if (others + bytes > this.#o.artifactsBytes) throw tooMuch(bytes, others, this.#o.artifactsBytes);
+        const isKnown = hash !== null && (await tx.hasBlob(hash));
+        if (!isKnown) await this.#requireRoom(tx, bytes);
+        if (hash === null) return;
+        // First: nobody removes it from now on.
+        await tx.addBlob(hash, bytes, clock.now());
+        await tx.referToBlob(id, "upload", task_instance_id, hash);
+      });
+    return { next: hash === null ? 0 : await blobs.write(hash, bytes, offset, Buffer.from(data, "base64")) };
+  }
+
+  /** What the tasks of a run have left. */
+  async list(runId: string): Promise<ArtifactsSummary[]> {
+    const found = await this.#o.store.read((tx) => tx.artifactsOf(runId));
+    return found.map(({ task_id, item_key, task_instance_id, hash, bytes, files }) => ({
+      task_id,
+      item_key,
+      task_instance_id,
+      hash,
+      bytes,
+      files: JSON.parse(files),
+    }));
+  }
+
+  /**
+   * A piece of what a task of a run has left.
+   * @throws NotFoundError when none has left it
+   */
+  async read({ workflow_instance_id, hash, offset, length }: ReadBlob): Promise<FilePiece> {
+    await this.#o.store.read((tx) => requireArtifacts(tx, workflow_instance_id, hash));
+    return this.#piece(hash, offset, length);
+  }
+
+  async #piece(hash: string, offset: number, most = PIECE_BYTES): Promise<FilePiece> {
+    const length = Math.min(most, PIECE_BYTES);
+    const piece = await this.#o.blobs.place.read(hash, offset, length);
+    const next = piece.length < length ? null : offset + piece.length;
     return { data: Buffer.from(piece).toString("base64"), next };
   }
 
@@ -131,6 +196,20 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
       { hint: "Raise CDKTR_BLOB_LIMIT_GB." },
     );
   }
+}
+
+/** @throws NotFoundError */
+async function requireArtifacts(tx: OperationalTx, runId: string, hash: string): Promise<void> {
+  const found = await tx.artifactsOf(runId);
+  if (!found.some((artifacts) => artifacts.hash === hash))
+    throw new NotFoundError(`Run ${runId} does not refer to this file.`);
+}
+
+function tooMuch(bytes: number, others: number, limit: number): InvalidInputError {
+  const already = others === 0 ? "" : `, other tasks of its run have left ${inMiB(others)}`;
+  return new InvalidInputError(
+    `they have ${inMiB(bytes)}${already}, and a run may keep ${inMiB(limit)} (CDKTR_ARTIFACTS_LIMIT_MB)`,
+  );
 }
 
 /** @throws UnprocessableError when the agent does not have this attempt (any more) */

@@ -117,6 +117,7 @@ export class Assignments {
     return {
       workflow,
       completed_tasks,
+      ...(await artifactsFor(tx, run, needed)),
       ...(Object.keys(results).length === 0 ? {} : { results }),
       ...(Object.keys(item_results).length === 0 ? {} : { item_results }),
     };
@@ -190,6 +191,7 @@ export class Assignments {
       completed_tasks,
       tasks: [...ids],
       results,
+      ...(await artifactsFor(tx, run, [...needed, ...read])),
       ...(Object.keys(items).length === 0 ? {} : { items }),
       ...(Object.keys(item_results).length === 0 ? {} : { item_results }),
       ...(slice.is_hook ? outcomeOf(at.progress) : {}),
@@ -278,6 +280,20 @@ function withoutDecisions(task: TaskDefinition, { isPlaced, readsAgents }: PlanN
   if (isPlaced !== true && readsAgents !== true) return task;
   const { runs_on: _, when, ...rest } = task;
   return readsAgents === true || when === undefined ? rest : { ...rest, when };
+}
+
+/** What these tasks of a run have left as files, and their items. */
+async function artifactsFor(
+  tx: OperationalTx,
+  { workflow_instance_id }: RunRecord,
+  tasks: readonly string[],
+): Promise<Pick<RunAssignment, "artifacts">> {
+  if (tasks.length === 0) return {};
+  const found = await tx.artifactsOf(workflow_instance_id, tasks);
+  if (found.length === 0) return {};
+  return {
+    artifacts: found.map(({ task_id, item_key, hash, bytes }) => ({ task_id, item_key, hash, bytes })),
+  };
 }
 
 /** The files of the workflow of a run. @throws UnassignableError */

@@ -145,6 +145,8 @@ export class RunChanges {
       await tx.carryItems(items_of, run.workflow_instance_id, fan_outs);
       await tx.restoreOutputs(run.workflow_instance_id, item_outputs);
     }
+    if (run.retry_of !== null && (carried.length > 0 || items_of !== null))
+      await tx.carryArtifacts(run.retry_of, run.workflow_instance_id);
     if (start_at_ms !== null) {
       await this.#startsAt(tx, run, start_at_ms);
       return run;
@@ -335,6 +337,7 @@ export class RunChanges {
     }
     const { run, attempt } = confirmed;
     const from = known?.status ?? null;
+    const { artifacts } = word.status === "COMPLETED" ? word : {};
     const change: Partial<TaskRunRecord> & { readonly status: RunStatus } = {
       status: word.status,
       task_attempt: word.task_attempt,
@@ -349,12 +352,28 @@ export class RunChanges {
       allowed: word.is_allowed === true ? 1 : 0,
       items_total: word.items_total ?? task.items_total,
     };
+    const files = artifacts && JSON.stringify(artifacts.files);
     let next: TaskRunRecord;
     if (known === null && (isSkipped || begun_ms !== undefined)) {
-      next = await this.#writing.setWholeTask(tx, run, attempt.agent_id, task, first.at_ms, at, change);
+      next = await this.#writing.setWholeTask(
+        tx,
+        run,
+        attempt.agent_id,
+        task,
+        first.at_ms,
+        at,
+        change,
+        files,
+      );
     } else {
       const running = isSkipped ? await this.#setTask(tx, held, task, from, at, { status: "RUNNING" }) : null;
-      next = await this.#setTask(tx, held, running ?? task, running?.status ?? from, at, change);
+      next = await this.#setTask(tx, held, running ?? task, running?.status ?? from, at, change, files);
+    }
+    if (artifacts !== undefined && files !== undefined) {
+      const { workflow_instance_id, task_id, item_key, item_index, task_instance_id } = next;
+      const { hash, bytes } = artifacts;
+      const of = { workflow_instance_id, task_id, item_key, item_index, task_instance_id };
+      await tx.putArtifacts({ ...of, hash, bytes, files });
     }
     heard.tasks.set(word.task_instance_id, next);
     const done = itemKey === null && isTerminal(TASK_TRANSITIONS, next.status) ? 1 : 0;
@@ -658,8 +677,9 @@ export class RunChanges {
     from: RunStatus | null,
     at: number,
     change: Partial<TaskRunRecord> & { readonly status: RunStatus },
+    artifacts?: string,
   ): Promise<TaskRunRecord> {
-    return this.#writing.setTask(tx, run, attempt.agent_id, task, from, at, change);
+    return this.#writing.setTask(tx, run, attempt.agent_id, task, from, at, change, artifacts);
   }
 }
 

@@ -83,9 +83,10 @@ export class RunWriting {
     from: RunStatus | null,
     at: number,
     change: Partial<TaskRunRecord> & { readonly status: RunStatus },
+    artifacts?: string,
   ): Promise<TaskRunRecord> {
     const next = changed(task, at, change);
-    await tx.transitionTask(next, from, { workflow_id, agent_id: agentId });
+    await tx.transitionTask(next, from, { workflow_id, agent_id: agentId, artifacts });
     this.written(tx);
     return next;
   }
@@ -102,10 +103,11 @@ export class RunWriting {
     begunAt: number,
     at: number,
     change: Partial<TaskRunRecord> & { readonly status: RunStatus },
+    artifacts?: string,
   ): Promise<TaskRunRecord> {
     const begun = changed(task, begunAt, { status: "RUNNING" });
     const ended = changed(begun, at, change);
-    await tx.wholeTask(begun, ended, { workflow_id, agent_id: agentId });
+    await tx.wholeTask(begun, ended, { workflow_id, agent_id: agentId, artifacts });
     this.written(tx);
     return ended;
   }

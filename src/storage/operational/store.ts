@@ -321,7 +321,7 @@ export interface LeaseIntentions {
   transitionTask(
     task: TaskRunRecord,
     from: RunStatus | null,
-    of: { workflow_id: string; agent_id: string | null },
+    of: { workflow_id: string; agent_id: string | null; artifacts?: string | undefined },
   ): Promise<void>;
   /**
    * Writes a task run that nobody knew, and that has begun and ended: as two transitions.
@@ -330,7 +330,7 @@ export interface LeaseIntentions {
   wholeTask(
     begun: TaskRunRecord,
     ended: TaskRunRecord,
-    of: { workflow_id: string; agent_id: string | null },
+    of: { workflow_id: string; agent_id: string | null; artifacts?: string | undefined },
   ): Promise<void>;
   /** Removes task runs that ended without an agent: the tasks are undecided again. The history keeps their rows. */
   withdrawTasks(runId: string, taskInstanceIds: readonly string[]): Promise<void>;

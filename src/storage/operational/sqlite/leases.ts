@@ -349,6 +349,12 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
         attempt,
         JSON.stringify(taskIds),
       );
+      if (gone.length > 0)
+        db.run(
+          `DELETE FROM artifacts WHERE workflow_instance_id = ?1
+             AND task_instance_id NOT IN (SELECT task_instance_id FROM task_runs WHERE workflow_instance_id = ?1)`,
+          id,
+        );
       const tasks = gone.filter(({ item_key }) => item_key === null).length;
       db.run("UPDATE runs SET tasks_done = tasks_done - ? WHERE workflow_instance_id = ?", tasks, id);
     },

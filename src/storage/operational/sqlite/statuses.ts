@@ -69,7 +69,7 @@ function insertRunStatus(db: Statements, id: number, run: RunRecord, note: RunNo
 export function writeTaskStatuses(
   db: Statements,
   states: readonly [TaskRunRecord, ...TaskRunRecord[]],
-  of: { workflow_id: string; agent_id: string | null },
+  of: { workflow_id: string; agent_id: string | null; artifacts?: string | undefined },
   done: number,
 ): number {
   let id = 0;
@@ -88,7 +88,7 @@ export function writeTaskStatuses(
 
 function taskStatusRow(
   task: TaskRunRecord,
-  of: { workflow_id: string; agent_id: string | null },
+  of: { workflow_id: string; agent_id: string | null; artifacts?: string | undefined },
 ): TaskStatusRow {
   return {
     task_id: task.task_id,
@@ -112,6 +112,7 @@ function taskStatusRow(
     item_key: task.item_key,
     item_index: task.item_index,
     ...(task.allowed === 0 ? {} : { allowed: true }),
+    ...(of.artifacts === undefined || task.status !== "COMPLETED" ? {} : { artifacts: of.artifacts }),
   };
 }
 
