@@ -35,8 +35,8 @@ import { type Ending, isEnding } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { stopChildRun, type WaitEnd } from "./child-runs.ts";
 import type { Definitions } from "./definitions.ts";
-import { disturbedTasks } from "./disturbed.ts";
 import { type CancelDecision, FanOuts } from "./fan-outs.ts";
+import { isResting, LostSlices } from "./lost-slices.ts";
 import { needsOfSlice } from "./needs.ts";
 import { placed } from "./placing.ts";
 import {
@@ -76,11 +76,17 @@ export class SplitRuns {
   readonly #o: SplitRunsOptions;
   readonly #progress: ProgressOfRuns;
   readonly #fanOuts: FanOuts;
+  readonly #lost: LostSlices;
 
   constructor(options: SplitRunsOptions) {
     this.#o = options;
     this.#progress = options.progress;
     this.#fanOuts = new FanOuts(options);
+    this.#lost = new LostSlices({
+      ...options,
+      fanOuts: this.#fanOuts,
+      advance: (tx, run, at, tell) => this.#advance(tx, run, at, tell),
+    });
   }
 
   /** A run was created: queues its first slices. */
@@ -153,106 +159,9 @@ export class SplitRuns {
     );
   }
 
-  /**
-   * Puts the slice of an attempt that crashed back into the queue. If no agent executes any other part of the run, the run crashes with it,
-   * and waits again.
-   * @param isTry it was a try of a task that polls, which goes on with the next one
-   */
-  async requeue(
-    tx: OperationalTx,
-    run: RunRecord,
-    slice: SliceRecord,
-    crashedAttempts: number,
-    reason: string,
-    isTry: boolean,
-  ): Promise<RunRecord> {
-    const now = this.#o.clock.now();
-    if (isTry) {
-      for (const task of await tx.listOpenTasks(slice.workflow_instance_id, slice.slice))
-        if (task.status !== "WAITING")
-          await this.#o.writing.setTask(tx, run, null, task, task.status, now, {
-            status: "WAITING",
-            error: reason,
-          });
-    }
-    const { workflow_instance_id: id } = run;
-    const open = await tx.listSlices(id, "open");
-    let present = run;
-    if (!open.some((other) => other.state === "LEASED" && other.slice !== slice.slice)) {
-      const status_at_ms = Math.max(run.status_at_ms, now);
-      present = await tx.requeueRun(
-        await tx.transitionRun(run, { status: "CRASHED", status_at_ms, error: reason }),
-      );
-    }
-    const disturbed = await this.#disturbed(tx, present, slice);
-    const scope = new Set(slice.tasks);
-    const elsewhere = disturbed.filter((task) => !scope.has(task));
-    await tx.forgetTasks(id, elsewhere);
-    // First: a machine that has to be built must see the slice as it was.
-    await this.#takeBack(tx, present, slice, now, new Set(disturbed));
-    await tx.forgetCompleted(slice, disturbed);
-    await tx.requeueSlice(slice, crashedAttempts, now, isTry ? crashedAttempts + 1 : undefined);
-    this.#o.writing.queued(tx);
-    return (await tx.getRun(id)) ?? present;
-  }
-
-  /** The tasks that an attempt at a slice disturbs that is lost; of other slices, if no agent has them. */
-  async #disturbed(tx: OperationalTx, run: RunRecord, slice: SliceRecord): Promise<string[]> {
-    const at = await this.#progress.of(tx, run);
-    if (at === null) return [];
-    const { plan, progress } = at;
-    const others = (await tx.listSlices(run.workflow_instance_id, "open")).filter(
-      (other) => other.slice !== slice.slice && other.state !== "QUEUED",
-    );
-    const taken = new Set(
-      others.flatMap(({ tasks }) => tasks.map((task) => progress.node(task)?.item?.task ?? task)),
-    );
-    const isOver = (task: string) => {
-      const status = progress.status(task);
-      return status !== "undecided" && status !== "assigned" && !taken.has(task);
-    };
-    return disturbedTasks(tx, plan, slice, new Set(slice.tasks), isOver);
-  }
-
-  /**
-   * An attempt at a slice is lost: what did not complete in it is undecided again, and what COMPLETED only because of that, as `disturbed`
-   * says. So is what was skipped because of that, or waits for an agent because of that.
-   */
-  async #takeBack(
-    tx: OperationalTx,
-    run: RunRecord,
-    { slice, tasks }: SliceRecord,
-    at: number,
-    disturbed: ReadonlySet<string>,
-  ): Promise<void> {
-    const { workflow_instance_id: id } = run;
-    const others = (await tx.listSlices(id, "open")).filter((other) => other.slice !== slice);
-    const withdrawn: SliceRecord[] = [];
-    const withoutAgent = (await tx.listTaskStates(id)).filter(
-      ({ slice, attempt, status }) =>
-        slice === 0 && attempt > 0 && isEnding(status) && status !== "COMPLETED",
-    );
-    const undecided: string[] = [];
-    await this.#advance(tx, run, at, (progress) => {
-      const decisions = progress.requeued(tasks, disturbed);
-      // Who follows a failure must not start before it is known whether it fails again.
-      for (const other of others) {
-        const among = new Set(other.tasks);
-        if (other.state !== "QUEUED" || other.tasks.every((task) => progress.isMet(task, among))) continue;
-        withdrawn.push(other);
-        decisions.push(...progress.released(other.tasks));
-      }
-      const again = new Set(decisions.flatMap((decision) => ("task" in decision ? [decision.task] : [])));
-      for (const { task_id, item_key, task_instance_id, status } of withoutAgent) {
-        const node = nodeId(task_id, item_key);
-        if (progress.node(node) === undefined) continue;
-        if (again.has(node) || progress.status(node) !== status) undecided.push(task_instance_id);
-      }
-      return decisions;
-    });
-    await this.#fanOuts.takenBack(tx, run);
-    for (const other of withdrawn) await tx.endSlice(other);
-    if (undecided.length > 0) await tx.withdrawTasks(id, undecided);
+  /** See {@link LostSlices.requeue}. */
+  requeue(...args: Parameters<LostSlices["requeue"]>): Promise<RunRecord> {
+    return this.#lost.requeue(...args);
   }
 
   /**
@@ -327,6 +236,7 @@ export class SplitRuns {
     run: RunRecord,
     error: string,
   ): Promise<{ readonly withdrawn: readonly string[]; readonly resting: readonly string[] }> {
+    const plan = await this.#o.definitions.planOf(tx, run);
     const withdrawn: string[] = [];
     const resting: string[] = [];
     for (const slice of await tx.listSlices(run.workflow_instance_id, "open")) {
@@ -336,7 +246,7 @@ export class SplitRuns {
       if (attempt !== null) this.#orders(tx, attempt);
       if (attempt?.lease === "HELD") continue;
       if (attempt !== null) await this.#revoke(tx, attempt, { status: "CANCELLED", error });
-      if (await this.#isResting(tx, run, slice)) {
+      if (await isResting(tx, plan, slice)) {
         await tx.sleepSlice(slice);
         resting.push(...slice.tasks);
         continue;
@@ -345,13 +255,6 @@ export class SplitRuns {
       withdrawn.push(...slice.tasks);
     }
     return { withdrawn, resting };
-  }
-
-  /** Whether a slice that nobody executes is a task that polls, and that has begun. */
-  async #isResting(tx: OperationalTx, run: RunRecord, slice: SliceRecord): Promise<boolean> {
-    if (!(await this.polls(tx, run, slice))) return false;
-    const tasks = await tx.listOpenTasks(slice.workflow_instance_id, slice.slice);
-    return tasks.some(({ status }) => status === "WAITING");
   }
 
   #orders(tx: OperationalTx, { agent_id }: AttemptRecord): void {
