@@ -13,8 +13,10 @@ import { nameOf } from "../../src/principal/runs/attempt-name.ts";
 import { Definitions } from "../../src/principal/runs/definitions.ts";
 import { Dispatcher } from "../../src/principal/runs/dispatcher.ts";
 import { ProgressOfRuns } from "../../src/principal/runs/progress-of-runs.ts";
+import { retryOf } from "../../src/principal/runs/retries.ts";
 import { agentLost, RunChanges } from "../../src/principal/runs/run-changes.ts";
 import { RunQueue } from "../../src/principal/runs/run-queue.ts";
+import type { StoredDefinition } from "../../src/principal/runs/workflow-source.ts";
 import {
   type AttemptRecord,
   type OperationalStore,
@@ -24,7 +26,7 @@ import {
   type TaskRunRecord,
 } from "../../src/storage/operational/store.ts";
 import { stopReason } from "../../src/workflow/decisions.ts";
-import { allTasks, HOOKS, isHook } from "../../src/workflow/hooks.ts";
+import { allTasks, HOOKS } from "../../src/workflow/hooks.ts";
 import { nodeId } from "../../src/workflow/item-id.ts";
 import { readDefinition, type WorkflowDefinition } from "../../src/workflow/model.ts";
 import { planOf } from "../../src/workflow/plan.ts";
@@ -45,6 +47,12 @@ const LABELS: readonly (Readonly<Record<string, string>> | undefined)[] = [
   { zone: "eu" },
   { zone: "us" },
   { gpu: "true" },
+];
+/** What the principal does by itself. */
+const KINDS: readonly ({ readonly type: string } & Record<string, unknown>)[] = [
+  { type: "Workflow", workflow: "child", params: {}, wait: true },
+  { type: "Wait", for_ms: 1 },
+  { type: "Approval", message: "Go on?", on_timeout: "reject" },
 ];
 const COMMAND = { type: "Subprocess", cmd: "true", args: [], working_directory: null };
 const WAIT_MS = 1_000_000_000;
@@ -90,6 +98,9 @@ export class SharedRunsWorld {
   #orders: StandingOrders;
   #events: PrincipalEvents = new EventHub();
   #isCalm = false;
+  #stored: StoredDefinition | undefined;
+  /** Number of runs that no task has started. */
+  #created = 0;
   #fetches = 0;
   readonly trace: string[] = [];
 
@@ -156,7 +167,7 @@ export class SharedRunsWorld {
     const common = { definitions, progress, events: this.#events, clock: this.#clock };
     const queue = new RunQueue();
     const changes = new RunChanges({
-      workflows: NO_WORKFLOWS,
+      workflows: { ...NO_WORKFLOWS, get: (id) => (id === "child" ? this.#child() : undefined) },
       ...common,
       queue,
       followUps: { ending: async () => {} },
@@ -173,12 +184,21 @@ export class SharedRunsWorld {
     return { store, changes, dispatcher, orders };
   }
 
+  /** What tasks run. */
+  #child(): StoredDefinition {
+    if (this.#stored !== undefined) return this.#stored;
+    const definition = this.#definition(true);
+    const json = JSON.stringify(definition);
+    this.#stored = { definition, json, hash: `${Bun.hash(json)}` };
+    return this.#stored;
+  }
+
   async #step(): Promise<void> {
     this.#clock.advance(1);
     const dice = this.#random();
     const post = this.#one(this.#posts);
     if (post === undefined) return;
-    if (this.#runs.size < this.#runsWanted && (dice < 0.2 || this.#runs.size === 0)) await this.#create();
+    if (this.#created < this.#runsWanted && (dice < 0.2 || this.#created === 0)) await this.#create();
     else if (dice < 0.03) await this.#restart();
     else if (dice < 0.07) await this.#lose(post);
     else if (dice < 0.09) this.#kill(post);
@@ -236,22 +256,48 @@ export class SharedRunsWorld {
   /** The times come for which tasks wait: some of them, and all when it is calm. */
   async #wait(): Promise<void> {
     this.#stores.failStatement(null);
-    const waits = await this.#store.read((tx) => tx.dueWaits(WAIT_MS, 1000));
-    for (const { workflow_instance_id: id, task } of waits) {
-      if (!this.#isCalm && this.#chance(0.5)) continue;
-      await this.#try(`${id} ${task} is due`, async (tx) => {
-        const wait = await tx.getWait(id, task);
-        if (wait !== null) await this.#changes.due(tx, wait);
-      });
+    const waits = await this.#store.read(async (tx) => {
+      const all = await Promise.all([...this.#runs.keys()].map((id) => tx.listWaits(id)));
+      return all.flat();
+    });
+    for (const { workflow_instance_id: id, task, kind, due_ms } of waits) {
+      // Nothing is to be done while a child run goes on.
+      if ((kind === "run" && due_ms === null) || (!this.#isCalm && this.#chance(0.5))) continue;
+      const end = this.#chance(0.8) ? "COMPLETED" : "FAILED";
+      await this.#try(
+        kind === "person" ? `${id} ${task} is answered: ${end}` : `${id} ${task} is due`,
+        async (tx) => {
+          const [wait, run] = [await tx.getWait(id, task), await tx.getRun(id)];
+          if (wait === null || run === null) return;
+          if (kind === "person") return this.#changes.answered(tx, run, wait, { status: end, error: null });
+          await this.#changes.prepare(wait);
+          await this.#changes.due(tx, wait);
+        },
+      );
     }
+    await this.#discover();
+  }
+
+  /** The runs that tasks have started. */
+  async #discover(): Promise<void> {
+    await this.#store.read(async (tx) => {
+      for (const { workflow_instance_id: id } of await tx.listRuns({ limit: 1000 })) {
+        const run = this.#runs.has(id) ? null : await tx.getRun(id);
+        const definition = run === null ? null : await tx.getDefinition(run.definition_hash);
+        if (definition !== null) this.#runs.set(id, { definition: readDefinition(definition), stop: null });
+      }
+    });
   }
 
   async #create(): Promise<void> {
-    const id = `run-${this.#runs.size}`;
+    const id = `run-${this.#created}`;
     const definition = this.#definition();
     await this.#try(`create ${id}`, async (tx) => {
-      await this.#changes.create(tx, newRun(id, definition, []));
-      tx.afterCommit(() => this.#runs.set(id, { definition, stop: null }));
+      await this.#changes.create(tx, newRun(id, definition));
+      tx.afterCommit(() => {
+        this.#created++;
+        this.#runs.set(id, { definition, stop: null });
+      });
     });
   }
 
@@ -259,27 +305,23 @@ export class SharedRunsWorld {
   async #retry(): Promise<void> {
     const old = this.#one([...this.#runs.keys()]);
     const told = this.#runs.get(old ?? "");
-    if (old === undefined || told === undefined || this.#runs.size > this.#runsWanted + 1) return;
-    const id = `run-${this.#runs.size}`;
+    if (old === undefined || told === undefined || this.#created > this.#runsWanted + 1) return;
+    const id = `run-${this.#created}`;
     await this.#try(`retry ${old} as ${id}`, async (tx) => {
       const run = await tx.getRun(old);
       if (run === null || !isTerminal(RUN_TRANSITIONS, run.status) || run.status === "COMPLETED") return;
-      const done = (await tx.listTaskRuns(old)).filter(
-        ({ status, item_key, task_id }) =>
-          status === "COMPLETED" && item_key === null && !isHook(told.definition, task_id),
-      );
-      const newest = [...new Map(done.map((task) => [task.task_id, task])).values()];
-      await this.#changes.create(tx, {
-        ...newRun(id, told.definition, newest),
-        retry_of: old,
-        items_of: old,
+      const fresh = await retryOf(tx, new Definitions(), run, { from_start: false }, id);
+      if (fresh === null) return;
+      await this.#changes.create(tx, fresh);
+      tx.afterCommit(() => {
+        this.#created++;
+        this.#runs.set(id, { definition: told.definition, stop: null });
       });
-      tx.afterCommit(() => this.#runs.set(id, { definition: told.definition, stop: null }));
     });
   }
 
-  #definition(): WorkflowDefinition {
-    const count = 1 + Math.floor(this.#random() ** 3 * 60);
+  #definition(isChild = false): WorkflowDefinition {
+    const count = 1 + Math.floor(this.#random() ** 3 * (isChild ? 6 : 60));
     const isSplit = this.#chance(0.85);
     const label = () => (isSplit ? this.#one(LABELS) : undefined);
     const isPlain = this.#chance(0.3);
@@ -289,7 +331,7 @@ export class SharedRunsWorld {
         ...task,
         name: task.id,
         config: COMMAND,
-        ...(isPlain ? {} : this.#more(task.depends)),
+        ...(isPlain ? {} : this.#more(task.depends, isChild ? KINDS.slice(1) : KINDS)),
         ...(runs_on === undefined ? {} : { runs_on }),
       };
     });
@@ -300,7 +342,7 @@ export class SharedRunsWorld {
     });
     return readDefinition(
       JSON.stringify({
-        id: "w",
+        id: isChild ? "child" : "w",
         name: "W",
         failover: this.#chance(0.9) ? "rerun" : "never",
         ...(runs_on === undefined ? {} : { runs_on }),
@@ -313,14 +355,14 @@ export class SharedRunsWorld {
   }
 
   /** Keys of a task beyond the first version of the language. */
-  #more(depends: readonly string[]): Record<string, unknown> {
+  #more(depends: readonly string[], kinds: typeof KINDS): Record<string, unknown> {
     const when = this.#one(Object.keys(VERDICTS));
     const words = ["COMPLETED", "FAILED", "CRASHED", "SKIPPED", "CANCELLED"];
     const accepts = depends
       .filter(() => this.#chance(0.15))
       .map((id) => [id, words.filter(() => this.#chance(0.5))]);
-    const kind = this.#chance(0.05)
-      ? { config: { type: "Wait", for_ms: 1 } }
+    const kind = this.#chance(0.1)
+      ? { config: this.#one(kinds) }
       : this.#chance(0.08)
         ? { repeat: { every_ms: 100, until: "${{ exit_code == 0 }}" } }
         : {};
@@ -530,12 +572,14 @@ export class SharedRunsWorld {
         expect(isAllowed || accepted.includes(status)).toBe(true);
         if (status !== "COMPLETED") continue;
         expect(completed_tasks).toContain(needed);
-        if (config?.type === "Wait") continue;
+        if (isOfPrincipal(config?.type)) continue;
         if (foreach === undefined) expect(String(results[needed]?.outputs?.of)).toEndWith(` ${needed}`);
         else {
           expect(results[needed]?.items_total).toBe(foreach.length);
           const published = item_results[needed]?.map(({ outputs }) => String(outputs?.of)) ?? [];
-          expect(published).toEqual([...foreach].map((_, n) => `${id} ${needed}[${n}]`));
+          // Those of the run that it retries are kept.
+          const named = published.map((text) => text.split(" ").at(-1));
+          expect(named).toEqual([...foreach].map((_, n) => `${needed}[${n}]`));
         }
       }
     }
@@ -688,7 +732,8 @@ export class SharedRunsWorld {
       if (run === null) throw new Error(`${id} is gone`);
       expect(isOpen).toBe(false);
       try {
-        this.#judgeRun(run, tasks, told);
+        const stop = told.stop ?? (run.cancel_requested_at_ms === null ? null : "cancelled");
+        this.#judgeRun(run, tasks, { ...told, stop });
       } catch (error) {
         const rows = tasks
           .map((t) => `${t.task_id} ${t.slice}/${t.attempt} ${t.status} ${t.error ?? ""}`)
@@ -704,14 +749,12 @@ export class SharedRunsWorld {
       const node = nodeId(row.task_id, row.item_key);
       expect(`${row.task_instance_id} ${isTerminal(RUN_TRANSITIONS, row.status)}`).toEndWith("true");
       const truth = this.#deeds.ends.get(row.task_instance_id) ?? [];
-      const isWait = definition.tasks.find(({ id }) => id === row.task_id)?.config.type === "Wait";
-      const isOfPrincipal =
-        isWait || row.error?.startsWith("when: ") === true || row.error === stopReason("timed out");
-      if (
-        row.items_total === null &&
-        !isOfPrincipal &&
-        (row.status === "COMPLETED" || row.status === "FAILED")
-      )
+      const { config } = definition.tasks.find(({ id }) => id === row.task_id) ?? {};
+      const isExecuted =
+        !isOfPrincipal(config?.type) &&
+        row.error?.startsWith("when: ") !== true &&
+        row.error !== stopReason("timed out");
+      if (row.items_total === null && isExecuted && (row.status === "COMPLETED" || row.status === "FAILED"))
         expect([node, ...truth]).toContain(row.status);
       if (final.get(node)?.status !== "COMPLETED") final.set(node, row);
       else expect(`${node} ran again: ${row.status === "COMPLETED"}`).toEndWith("false");
@@ -780,6 +823,10 @@ export class SharedRunsWorld {
   }
 }
 
+function isOfPrincipal(kind: string | undefined): boolean {
+  return KINDS.some(({ type }) => type === kind);
+}
+
 /** The tasks of a definition as the model sees them. */
 function modelOf(definition: WorkflowDefinition): ModelTask[] {
   return planOf(definition).nodes.map((node, index) => {
@@ -797,7 +844,7 @@ function modelOf(definition: WorkflowDefinition): ModelTask[] {
   });
 }
 
-function newRun(id: string, definition: WorkflowDefinition, carried: readonly TaskRunRecord[]) {
+function newRun(id: string, definition: WorkflowDefinition) {
   const json = JSON.stringify(definition);
   return {
     workflow_instance_id: id,
@@ -806,11 +853,11 @@ function newRun(id: string, definition: WorkflowDefinition, carried: readonly Ta
     definition_hash: `${Bun.hash(json)}`,
     definition: json,
     params: {},
-    trigger: carried.length > 0 ? "retry" : "api",
+    trigger: "api",
     scheduled_time_ms: null,
     retry_of: null,
     trigger_depth: 0,
     tasks_total: allTasks(definition).length,
-    carried,
+    carried: [],
   };
 }
