@@ -87,6 +87,21 @@ test("a run that polls: its next try does not come", async () => {
   expect([run.status, run.error]).toEqual(["CRASHED", "what is stored of its tasks is damaged"]);
 });
 
+test.each([
+  ["a person", "config: !Approval {message: Go on?, timeout: 1h}"],
+  ["a run", "config: !Workflow {workflow: w}"],
+])("a task that waits for %s", async (_what, config) => {
+  const workflows = {
+    "w.yml": `tasks: {a: {run: "true"}}\n`,
+    "waits.yml": `tasks: {a: {${config}}}\nhooks: {on_exit: {run: "true"}}\n`,
+  };
+  await using cluster = await new TestPrincipal({ workflows }).start();
+  const id = await trigger(cluster, "waits");
+  await damage(cluster, "UPDATE waits SET due_ms = 0, data = '{'");
+  const run = await cluster.client().waitRun(id, 10_000);
+  expect([run.status, run.error]).toEqual(["CRASHED", 'what is stored of what "a" waits for is damaged']);
+});
+
 test("a run cannot be retried without its parameters", async () => {
   await using cluster = await new TestPrincipal({
     workflows: { "w.yml": `tasks: {a: {run: "true"}}\n` },

@@ -84,8 +84,9 @@ export class ChildRuns {
 
   /** Before something is done about a wait: reads the file of its workflow, if that has not been done since the start, and packs its files. */
   async prepare(wait: WaitRecord): Promise<void> {
-    const { workflow, child } = JSON.parse(wait.data) as ChildWait;
-    if (child !== undefined) return;
+    const { workflow, child } = readable(wait) ?? {};
+    // One that is damaged ends its run when it is due.
+    if (workflow === undefined || child !== undefined) return;
     await this.#o.workflows.load(workflow);
     const packed = (await this.#o.bundles?.pack(workflow)) ?? null;
     if (packed !== null) this.#packed.set(keyOf(wait), packed);
@@ -118,7 +119,8 @@ export class ChildRuns {
     if (child.parent_run === null || child.parent_task === null) return;
     const wait = await tx.getWait(child.parent_run, child.parent_task);
     if (wait?.kind !== "run") return;
-    const told = JSON.parse(wait.data) as ChildWait;
+    const told = readable(wait);
+    if (told === null) return makeDue(tx, wait, this.#o.clock.now(), this.#o.events);
     if (told.child !== child.workflow_instance_id) return;
     const parent = await tx.getRun(child.parent_run);
     if (parent === null || isTerminal(RUN_TRANSITIONS, parent.status)) return;
@@ -254,8 +256,29 @@ export async function stopChildRun(
 ): Promise<void> {
   const wait = await tx.getWait(workflow_instance_id, task);
   if (wait?.kind !== "run") return;
-  const told = JSON.parse(wait.data) as ChildWait;
-  if (told.stop === undefined) await changeWait(tx, wait, { ...told, stop }, at, events);
+  const told = readable(wait);
+  if (told === null) await makeDue(tx, wait, at, events);
+  else if (told.stop === undefined) await changeWait(tx, wait, { ...told, stop }, at, events);
+}
+
+/** What a wait says; null if that is damaged. */
+function readable({ data }: WaitRecord): ChildWait | null {
+  try {
+    return JSON.parse(data) as ChildWait;
+  } catch {
+    return null;
+  }
+}
+
+/** A wait is damaged: its run ends when it is due, and not in a unit of work that is about other runs. */
+function makeDue(
+  tx: OperationalTx,
+  { workflow_instance_id, task, data }: WaitRecord,
+  due_ms: number,
+  events: PrincipalEvents,
+): Promise<void> {
+  tx.afterCommit(() => events.emit("wait added", due_ms));
+  return tx.changeWait({ workflow_instance_id, task, due_ms, data });
 }
 
 async function changeWait(

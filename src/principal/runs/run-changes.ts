@@ -175,8 +175,15 @@ export class RunChanges {
     const { workflow_instance_id: id, task } = wait;
     const run = await tx.getRun(id);
     if (run === null || isTerminal(RUN_TRANSITIONS, run.status)) return tx.endWait(id, task);
-    if (wait.kind === "run") return this.#children.due(tx, run, wait);
-    if (wait.kind !== "start") return this.#split.due(tx, run, wait);
+    if (wait.kind !== "start") {
+      try {
+        return await (wait.kind === "run" ? this.#children : this.#split).due(tx, run, wait);
+      } catch (error) {
+        if (!(error instanceof SyntaxError)) throw error;
+        const damage = `what is stored of what "${task}" waits for is damaged`;
+        return void (await this.#split.crash(tx, run, this.#o.clock.now(), damage));
+      }
+    }
     await tx.endWait(id, task);
     if (run.start_at_ms === null) return;
     const place = this.#placeOf(await this.#o.definitions.planOf(tx, run));

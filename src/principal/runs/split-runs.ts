@@ -150,7 +150,7 @@ export class SplitRuns {
     if (slice === null) return run;
     if (slice.damage !== undefined) {
       await tx.endSlice(slice);
-      return this.#crash(tx, run, at, slice.damage);
+      return this.crash(tx, run, at, slice.damage);
     }
     const ends = await this.#close(tx, run, attempt, slice, at, left);
     await tx.endSlice(slice);
@@ -316,14 +316,14 @@ export class SplitRuns {
     if (changed === null) {
       const isRead = (await this.#o.definitions.planOf(tx, run)) !== null;
       const damage = isRead ? "what is stored of its tasks is damaged" : "the stored definition is damaged";
-      return this.#crash(tx, run, at, run.damage ?? damage);
+      return this.crash(tx, run, at, run.damage ?? damage);
     }
     const decisions = [...changed.at.decisions, ...tell(changed.at.progress, changed.at)];
     return this.#carryOut(tx, changed.run, changed.at, decisions, at);
   }
 
   /** Ends a run that cannot go on. */
-  async #crash(tx: OperationalTx, run: RunRecord, at: number, error: string): Promise<RunRecord> {
+  async crash(tx: OperationalTx, run: RunRecord, at: number, error: string): Promise<RunRecord> {
     await this.abandon(tx, run, { status: "CRASHED", error });
     return this.#o.writing.end(tx, run, at, { status: "CRASHED", error });
   }
