@@ -8,7 +8,7 @@ import { flushStdout, printLine, writeStdout } from "./cli/support/stdout.ts";
 import { forbidColor, styleFor, terminalWidth } from "./cli/support/style.ts";
 import { renderUsage } from "./cli/support/usage.ts";
 import { adoptZone } from "./cli/support/zone.ts";
-import { FILE_HELPER, HISTORY, START_TASK, WORKFLOW_READER } from "./host/self.ts";
+import { END_LOCAL_RUN, FILE_HELPER, HISTORY, START_TASK, WORKFLOW_READER } from "./host/self.ts";
 
 /** The command tree. */
 export const root: Command = command({
@@ -20,7 +20,10 @@ export const root: Command = command({
   subCommands: {
     init: lazy("Set up a project: settings, workflows, keys, a service", () => import("./cli/init.ts")),
     start: lazy("Run a principal, an agent or listeners in the foreground", () => import("./cli/start.ts")),
-    run: lazy("Trigger a workflow (short for 'task run')", () => import("./cli/task/run.ts")),
+    run: lazy(
+      "Trigger a workflow (short for 'task run'), or run a file here",
+      () => import("./cli/task/run.ts"),
+    ),
     task: lazy("Trigger workflows", () => import("./cli/task.ts")),
     workflow: lazy("Look at workflow definitions and check them", () => import("./cli/workflow.ts")),
     runs: lazy("List, inspect, explain, cancel and retry runs", () => import("./cli/runs.ts")),
@@ -81,6 +84,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     }
     if (argv[0] === HISTORY) {
       await (await import("./cli/serve-history.ts")).serveHistory();
+      return 0;
+    }
+    if (argv[0] === END_LOCAL_RUN) {
+      await (await import("./cli/end-local-run.ts")).endAbandonedAt(argv[1] ?? "", true);
       return 0;
     }
     const words = argv[0] === "help" ? [...argv.slice(1), "--help"] : argv;

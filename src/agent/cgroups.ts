@@ -44,6 +44,13 @@ export class Cgroups {
     this.#places = places;
   }
 
+  /** For a process that must not change its group: nothing can be limited with one. @param because why not */
+  static none(because: string): Cgroups {
+    const cgroups = new Cgroups();
+    cgroups.#found = because;
+    return cgroups;
+  }
+
   /** Why this controller cannot be used; undefined if it can. */
   lack(controller: Controller): string | undefined {
     this.#found ??= this.#open();

@@ -7,6 +7,8 @@ const FIONREAD = 0x541b;
 const WNOHANG = 1;
 const POLLIN = 0x1;
 const POLLHUP = 0x10;
+const LOCK_EX = 2;
+const LOCK_NB = 4;
 const RLIMIT_CORE = 4;
 const RLIMIT_DATA = 2;
 const RLIMIT_NOFILE = 7;
@@ -22,6 +24,7 @@ const SYMBOLS = {
   getrlimit: { args: ["i32", "ptr"], returns: "i32" },
   setrlimit: { args: ["i32", "ptr"], returns: "i32" },
   signal: { args: ["i32", "ptr"], returns: "ptr" },
+  flock: { args: ["i32", "i32"], returns: "i32" },
   getxattr: { args: ["ptr", "ptr", "ptr", "u64"], returns: "i64" },
 } as const;
 
@@ -172,4 +175,12 @@ export function extendedAttribute(path: string, name: string): string | undefine
     value.length,
   );
   return length < 0 ? undefined : value.subarray(0, Number(length)).toString();
+}
+
+/**
+ * Locks a file for this process until it closes the descriptor, or ends in any way. Returns whether nobody else holds the lock.
+ * @param waits whether it blocks this process until that is so
+ */
+export function lockFile(fd: number, waits = false): boolean {
+  return libc().flock(fd, waits ? LOCK_EX : LOCK_EX | LOCK_NB) === 0;
 }

@@ -40,7 +40,7 @@ export interface SweepOptions {
 }
 
 /** Tasks of an agent that no longer exists. */
-interface Legacy {
+export interface Legacy {
   readonly streamId: string;
   readonly processes: readonly ProcessRecord[];
 }
@@ -62,20 +62,32 @@ export async function endOrphans(
     ...(outbox.former.in_place ? [{ streamId: outbox.streamId, processes: records }] : []),
     ...abandoned(agentsDirectory),
   ];
-  const find = () => findOrphans(legacies);
-  const found = find();
-  let survivors: Survivor[] = [];
-  if (found.length > 0) {
-    log.warn(
-      `An agent that was killed left processes of its tasks running: ${describeProcesses(found)}. They will be ended.`,
-    );
-    if (!(await endProcesses(find, graceMs))) {
-      survivors = find().map(survivorOf);
-      if (survivors.length > 0) log.error(`${describeSurvivors(survivors)}.`);
-    }
-  }
+  const survivors = await endLegacies(legacies, graceMs, "An agent");
   const groups = new Set(survivors.map(({ group }) => group));
   for (const { pid } of records) if (!groups.has(pid)) outbox.forgetProcess(pid);
+  return survivors;
+}
+
+/**
+ * Ends the processes of tasks that nobody watches any more.
+ * @param graceMs time between TERM and KILL, ms
+ * @param who was killed, for the log
+ * @returns those that could not be ended
+ */
+export async function endLegacies(
+  legacies: readonly Legacy[],
+  graceMs: number,
+  who: string,
+): Promise<Survivor[]> {
+  const find = () => findOrphans(legacies);
+  const found = find();
+  if (found.length === 0) return [];
+  log.warn(
+    `${who} that was killed left processes of its tasks running: ${describeProcesses(found)}. They will be ended.`,
+  );
+  if (await endProcesses(find, graceMs)) return [];
+  const survivors = find().map(survivorOf);
+  if (survivors.length > 0) log.error(`${describeSurvivors(survivors)}.`);
   return survivors;
 }
 

@@ -13,9 +13,12 @@ import type { TaskLog } from "./task-log.ts";
 import type { TaskPaths } from "./task-paths.ts";
 import type { TaskSlots } from "./task-slots.ts";
 
+/** Takes what tasks and runs have to tell, and remembers their processes for whoever ends what this process leaves behind. */
+export type TaskSink = Pick<Outbox, "addLines" | "addReport" | "room" | "rememberProcess" | "forgetProcess">;
+
 /** Shared by all runs of an agent. */
 export interface AgentContext {
-  readonly outbox: Outbox;
+  readonly outbox: TaskSink;
   readonly slots: TaskSlots;
   readonly clock: Clock;
   /** The environment that tasks inherit, see environment.ts. */

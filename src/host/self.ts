@@ -13,6 +13,9 @@ export const WORKFLOW_READER = "__workflow-reader";
 /** First argument of the process of the history, see history/process.ts. */
 export const HISTORY = "__history";
 
+/** First argument of a process that cleans up after one that was killed, see agent/local/private-place.ts. */
+export const END_LOCAL_RUN = "__end-local-run";
+
 /** The command that starts this program: the compiled executable, or Bun with the entry's source. */
 export function selfCommand(): string[] {
   if (isCompiled()) return [process.execPath];

@@ -97,9 +97,15 @@ export function timelineOf(run: RunDetails): TimelineEntry[] {
     .map(({ entry }) => entry);
 }
 
-/** One line: the current or final status of the run. */
-export function statusLine(run: RunDetails, now: number, style: Style = styleFor("stdout")): string {
-  const parts = [formatStatus(run.status, style), style.bold(run.workflow_id), run.workflow_instance_id];
+/** One line: the current or final status of the run. @param isKept whether the run can be looked up by its id */
+export function statusLine(
+  run: RunDetails,
+  now: number,
+  style: Style = styleFor("stdout"),
+  isKept = true,
+): string {
+  const parts = [formatStatus(run.status, style), style.bold(run.workflow_id)];
+  if (isKept) parts.push(run.workflow_instance_id);
   const took = tookMs(run, now);
   if (took !== null) {
     const time = formatDuration(took);

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import type { PrincipalInfo } from "../../contract/messages.ts";
 import { LANGUAGE_SINCE } from "../../contract/version.ts";
 import {
@@ -13,6 +14,7 @@ import { principalNow, withPrincipal } from "../support/connect.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { comingOption, spanOption } from "../support/time.ts";
 import { followArgs, followExit, watchRun } from "../support/watch-run.ts";
+import type { runFile as RunFile } from "./run-file.ts";
 
 /** Safe to repeat when no reply comes, because a trigger carries an idempotency key. */
 const TRIGGER_ATTEMPTS = 5;
@@ -23,7 +25,7 @@ export default command({
     id: {
       type: "positional",
       required: true,
-      description: "The workflow: etl.daily is the file etl/daily.yml",
+      description: "The workflow: etl.daily is the file etl/daily.yml; or a file, to run it here",
     },
     param: { type: "string", alias: "P", valueHint: "K=V", description: "A parameter of the workflow" },
     at: {
@@ -40,11 +42,13 @@ export default command({
     exit: followExit,
     see: ["runs show", "runs cancel", "logs tail"],
     completes: { id: "workflow" },
-    details:
-      "Prints the id of the run. The trigger is acknowledged when the run is on the principal's disk: from then on it is guaranteed to run. With --at or --in it waits there for its time, with the workflow as it is now; until then 'cdktr runs cancel' takes it back.",
+    details: `Prints the id of the run. The trigger is acknowledged when the run is on the principal's disk: from then on it is guaranteed to run. With --at or --in it waits there for its time, with the workflow as it is now; until then 'cdktr runs cancel' takes it back.
+
+      A path such as hello.yml or ./etl/daily.yml is a file, which is run here and now instead, in this terminal, without a principal: with what its tasks print as with --follow, or the end alone with --wait. Ctrl-C cancels it. It is in no history.`,
     repeatable: ["param"],
     topic: "workflows",
     examples: [
+      { command: "cdktr run hello.yml", does: "run a file here: no principal, no set-up" },
       { command: "cdktr task run etl.daily", does: "trigger it and go on" },
       { command: "cdktr run etl.daily --follow", does: "watch its output until it is over" },
       {
@@ -58,6 +62,7 @@ export default command({
   },
   run({ args, rawArgs }) {
     const params = keyValues(repeated(rawArgs, "param"), "-P");
+    if (isFile(args.id)) return runHere(args.id, params, args);
     const dedupeKey = `cli-${crypto.randomUUID()}`;
     const start = startOption(args, principalNow());
     return withPrincipal(args, (connection) => {
@@ -87,6 +92,16 @@ export default command({
     });
   },
 });
+
+/** Whether a workflow is given as a file. No id has a slash, and hardly any ends like this. */
+function isFile(text: string): boolean {
+  return text.includes("/") || /\.ya?ml$/.test(text);
+}
+
+async function runHere(...given: Parameters<typeof RunFile>): Promise<number> {
+  const { runFile } = await import("./run-file.ts");
+  return runFile(...given);
+}
 
 /** When the run starts, ms since the epoch, and what the principal is told about that. */
 interface Start {
@@ -125,15 +140,10 @@ async function withHint(
   if (error.hint !== undefined) return error;
   const known = await client.listWorkflows();
   if (Object.hasOwn(known, text)) return error;
-  // A path was given, as `workflow validate` takes one.
-  const id = text
-    .replace(/\.ya?ml$/, "")
-    .replace(/^\.?\//, "")
-    .replaceAll("/", ".");
-  const asId = Object.keys(known).find((each) => id === each || id.endsWith(`.${each}`));
+  const file = [`${text}.yml`, `${text}.yaml`].find((name) => existsSync(name));
   const hint =
-    asId !== undefined
-      ? `A workflow is named by its id, not by its file: 'cdktr run ${asId}'.`
-      : "'cdktr workflow list' shows the workflows of this principal. A file must be in its workflow directory.";
+    file === undefined
+      ? "'cdktr workflow list' shows the workflows of this principal."
+      : `'cdktr run ${file}' runs the file here, without a principal; the principal runs the files in its workflow directory.`;
   return new NotFoundError(error.message, { hint, cause: error });
 }

@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { NotFoundError } from "../../errors.ts";
 import { listTree, type TreeListing } from "../../host/file-helper/tree.ts";
 import { whyUnreadable } from "../../host/unreadable.ts";
@@ -22,6 +22,7 @@ import { jsonArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
 import { printJson, printLine } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
+import { type FilePlace, placeBelow } from "../support/workflow-file.ts";
 
 /** Matches text that can only be the name of a workflow file. */
 const WORKFLOW_FILE = /\.ya?ml$/;
@@ -81,14 +82,6 @@ export default command({
   },
 });
 
-interface Candidate {
-  /** The root for ids: a workflow's id is its path relative to this. */
-  readonly root: string;
-  readonly relativePath: string;
-  /** The path as the user would write it. */
-  readonly shown: string;
-}
-
 /** The result of checking a file; the `results` of `--json`. */
 interface Checked {
   readonly path: string;
@@ -101,16 +94,11 @@ interface Checked {
  * The files to check: those named, and all workflow files in the directories named. Ids are relative to the workflow directory
  * for files inside it, otherwise to the named directory or that of the named file.
  */
-async function findFiles(given: readonly string[], workflowDirectory: string): Promise<Candidate[]> {
-  const found = new Map<string, Candidate>();
+async function findFiles(given: readonly string[], workflowDirectory: string): Promise<FilePlace[]> {
+  const found = new Map<string, FilePlace>();
   const add = (root: string, relativePath: string, shown: string): void => {
     const absolute = join(root, relativePath);
-    const inside = relative(workflowDirectory, absolute);
-    const isInside = inside !== "" && !inside.startsWith("..") && !isAbsolute(inside);
-    const candidate = isInside
-      ? { root: workflowDirectory, relativePath: inside, shown }
-      : { root, relativePath, shown };
-    if (!found.has(absolute)) found.set(absolute, candidate);
+    if (!found.has(absolute)) found.set(absolute, placeBelow(root, relativePath, shown, workflowDirectory));
   };
   for (const path of given) {
     const absolute = resolve(path);
@@ -147,7 +135,7 @@ async function findFiles(given: readonly string[], workflowDirectory: string): P
  * except for the workflow directory.
  */
 function knownIds(
-  files: readonly Candidate[],
+  files: readonly FilePlace[],
   given: readonly string[],
   workflowDirectory: string,
 ): Map<string, ReadonlySet<string>> {
@@ -169,7 +157,7 @@ function knownIds(
 }
 
 async function checkFiles(
-  files: readonly Candidate[],
+  files: readonly FilePlace[],
   known: ReadonlyMap<string, ReadonlySet<string>>,
   isStrict: boolean,
 ): Promise<Checked[]> {

@@ -10,6 +10,7 @@
  * nothing, and a run is created once. The end of the run is told to the task in the commit that ends it.
  */
 import type { Clock } from "../../clock.ts";
+import { endOfCaller } from "../../contract/child-runs.ts";
 import { errorMessage, InvalidInputError, UnprocessableError } from "../../errors.ts";
 import type { ListedRun, OperationalTx, RunRecord, WaitRecord } from "../../storage/operational/store.ts";
 import { formatDuration } from "../../workflow/duration.ts";
@@ -297,21 +298,10 @@ function keyOf({ workflow_instance_id, task }: WaitRecord): string {
 }
 
 /** How a task ends whose run is over. */
-function endOf(child: RunRecord, { stop, outputs: declared = [] }: ChildWait): WaitEnd {
-  const { workflow_instance_id: id, workflow_id, status, error, outputs } = child;
-  const name = `run ${id} of ${workflow_id}`;
-  if (status === "COMPLETED") {
-    const published = outputs === null ? {} : (JSON.parse(outputs) as object);
-    const missing = declared.filter((output) => !Object.hasOwn(published, output));
-    if (missing.length === 0) return { status, error: null, outputs };
-    const names = missing.map((output) => `"${output}"`).join(", ");
-    return {
-      status: "FAILED",
-      error: `${name} COMPLETED, but its workflow has no ${missing.length === 1 ? "output" : "outputs"} ${names}, which the task declares`,
-    };
-  }
-  if (status === "CANCELLED") return stop ?? { status: "FAILED", error: `${name} was cancelled` };
-  return { status: "FAILED", error: `${name} ${status}${error === null ? "" : `: ${error}`}` };
+function endOf(child: RunRecord, { stop, outputs: declared }: ChildWait): WaitEnd {
+  const published = child.outputs === null ? {} : (JSON.parse(child.outputs) as object);
+  const end = endOfCaller({ ...child, outputs: published }, declared, stop);
+  return end.status === "COMPLETED" ? { ...end, outputs: child.outputs } : end;
 }
 
 /** A definition with another failover. */

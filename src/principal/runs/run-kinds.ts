@@ -3,6 +3,7 @@ import { errorMessage, InvalidInputError } from "../../errors.ts";
 import type { OperationalTx, RunRecord, WaitRecord } from "../../storage/operational/store.ts";
 import { answered, lateAnswer, type Question, questionOf } from "../../workflow/answers.ts";
 import { expressionsOf, type TaskResult } from "../../workflow/expressions.ts";
+import { dueOf } from "../../workflow/kinds/wait.ts";
 import type { TaskConfig, TaskDefinition } from "../../workflow/model.ts";
 import { factsOf } from "../../workflow/run-facts.ts";
 import { beginChildRun, type WaitEnd } from "./child-runs.ts";
@@ -23,11 +24,7 @@ interface RunKind<Config> {
 
 const KINDS: { readonly [T in TaskConfig["type"]]?: RunKind<Extract<TaskConfig, { type: T }>> } = {
   Wait: {
-    begin: ({ for_ms, until_ms }, at) => ({
-      kind: "time",
-      due_ms: for_ms === undefined ? (until_ms ?? at) : at + for_ms,
-      data: "{}",
-    }),
+    begin: (config, at) => ({ kind: "time", due_ms: dueOf(config, at), data: "{}" }),
   },
   Workflow: {
     begin: (config, at, task) => ({ kind: "run", due_ms: at, data: beginChildRun(config, task) }),

@@ -1,11 +1,11 @@
 /** The outputs of a workflow: computed from those of its tasks in the unit of work that ends a run of it. */
-import { faultOfOutputs, MAX_OUTPUTS_TOGETHER_BYTES, type Outputs } from "../../contract/outputs.ts";
-import { errorMessage } from "../../errors.ts";
+import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
+import { outputsOfWorkflow, tasksReadAtEnd } from "../../contract/workflow-outputs.ts";
 import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
-import { expressionsOf, type TaskResult } from "../../workflow/expressions.ts";
+import type { TaskResult } from "../../workflow/expressions.ts";
 import { aggregate } from "../../workflow/fan-out.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
-import { factsOf, type RunFacts } from "../../workflow/run-facts.ts";
+import { factsOf } from "../../workflow/run-facts.ts";
 
 /** The outputs as JSON, or why they cannot be computed: the run has failed then. */
 type RunOutputs = { readonly outputs: string } | { readonly error: string };
@@ -20,35 +20,15 @@ export async function outputsOfRun(
   definition: WorkflowDefinition,
 ): Promise<RunOutputs | null> {
   if (definition.outputs === undefined) return null;
-  const expressions = expressionsOf(definition);
-  const compiled = Object.entries(definition.outputs).map(
-    ([name, text]) => [name, expressions.compile(text, "result", null)] as const,
-  );
-  const read = await resultsOf(tx, run, new Set(compiled.flatMap(([, { tasks }]) => tasks))).catch(undamaged);
+  const read = await resultsOf(tx, run, tasksReadAtEnd(definition)).catch(undamaged);
   if (typeof read === "string") return { error: read };
-  const facts = factsAtEnd(run, definition);
-  const outputs: Record<string, unknown> = {};
-  for (const [name, each] of compiled) {
-    try {
-      outputs[name] = each.evaluate({ facts, results: (id) => read.get(id) });
-    } catch (error) {
-      return { error: `output "${name}": ${errorMessage(error)}` };
-    }
-  }
-  const fault = faultOfOutputs(outputs);
-  return fault === undefined
-    ? { outputs: JSON.stringify(outputs satisfies Outputs) }
-    : { error: `the outputs of the workflow cannot be published: ${fault}` };
+  const { outputs, error } = outputsOfWorkflow(definition, factsOf(run, definition), (id) => read.get(id));
+  return error === undefined ? { outputs: JSON.stringify(outputs) } : { error };
 }
 
 function undamaged(error: unknown): string {
   if (error instanceof SyntaxError) return "what is stored of the outputs of its tasks is damaged";
   throw error;
-}
-
-function factsAtEnd(run: RunRecord, definition: WorkflowDefinition): RunFacts {
-  const facts = factsOf(run, definition);
-  return { ...facts, run: { ...facts.run, status: "COMPLETED", error: null, failed_tasks: [] } };
 }
 
 /** How these tasks ended, or why that is too much. */

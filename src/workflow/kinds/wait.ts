@@ -1,7 +1,12 @@
 import { formatDuration } from "../duration.ts";
-import { templated, templates } from "../field.ts";
+import { templated, templates, type ValueOf } from "../field.ts";
 import { duration, timestamp } from "../scalars.ts";
 import { Kind } from "./kind.ts";
+
+/** Until when a task of this kind waits that begins now, ms since the epoch. */
+export function dueOf({ for_ms, until_ms }: ValueOf<typeof Wait>, nowMs: number): number {
+  return for_ms === undefined ? (until_ms ?? nowMs) : nowMs + for_ms;
+}
 
 /** Waits for a time. The principal does that: no agent is held. */
 export const Wait = new Kind(

@@ -2,8 +2,14 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { LocalHost } from "../../../src/agent/local/local-host.ts";
+import { LocalRun } from "../../../src/agent/local/local-run.ts";
+import { loadConfig } from "../../../src/config.ts";
+import type { RunDetails } from "../../../src/contract/messages.ts";
 import { WORKFLOW_EXAMPLES } from "../../../src/docs/examples.ts";
-import { Cluster, cdktr, freePorts } from "../../support/cdktr.ts";
+import { resolveParams } from "../../../src/workflow/params.ts";
+import { parseWorkflow } from "../../../src/workflow/parse.ts";
+import { Cluster, cdktr, cleanEnvironment, freePorts } from "../../support/cdktr.ts";
 import { pythonWith } from "../../support/python.ts";
 import { runOver, until } from "../support/fixtures.ts";
 
@@ -77,10 +83,14 @@ const ENDS: Readonly<Record<string, Expected>> = {
 const REAL = /^(tar|find|gzip|wc|sort|tail|date|df|cat|hostname|python3|rm|mv|mkdir|ls|cut|test|true)$/;
 
 let cluster: Cluster;
-let root: string;
+let environment: Readonly<Record<string, string>>;
 
-/** The examples with their absolute paths below a directory of the test. */
-const below = (text: string) => text.replaceAll(/(?<![\w.:/])\/(srv|etc|var|opt|run)\//g, `${root}/$1/`);
+/** An example with its absolute paths below another directory. */
+const below = (root: string, text: string) =>
+  text.replaceAll(/(?<![\w.:/])\/(srv|etc|var|opt|run)\//g, `${root}/$1/`);
+
+/** An example as the test runs it. */
+const testable = (root: string, text: string) => below(root, text).replace("for: 10m", "for: 100ms");
 
 function place(path: string, text: string, mode = 0o644): void {
   mkdirSync(dirname(path), { recursive: true });
@@ -88,26 +98,10 @@ function place(path: string, text: string, mode = 0o644): void {
   chmodSync(path, mode);
 }
 
-beforeAll(async () => {
-  cluster = new Cluster({}, await freePorts(3));
-  root = join(cluster.directory, "root");
-  const commands = join(cluster.directory, "commands");
-  const words = new Set(WORKFLOW_EXAMPLES.flatMap(({ text }) => text.match(/[a-z][\w-]*/g) ?? []));
-  const named = [...words].filter((word) => /-/.test(word) || NAMED.has(word));
-  for (const name of new Set([...Object.keys(COMMANDS), ...named])) {
-    if (!REAL.test(name))
-      place(join(commands, name), `#!/bin/sh\n${COMMANDS[name] ?? `echo "${name} $*"`}\n`, 0o755);
-  }
-  const state = join(cluster.directory, "state");
-  for (const directory of [
-    state,
-    join(root, "srv/images"),
-    join(root, "var/log/app"),
-    join(root, "var/lib"),
-    join(root, "var/backups"),
-  ]) {
-    mkdirSync(directory, { recursive: true });
-  }
+/** What the examples find on their host. */
+function furnish(root: string): void {
+  for (const directory of ["state", "srv/images", "var/log/app", "var/lib", "var/backups"])
+    mkdirSync(join(root, directory), { recursive: true });
   place(join(root, "srv/data/a file"), "data\n");
   place(join(root, "srv/images/one.jpg"), "");
   place(join(root, "srv/incoming/orders.csv"), "1\n");
@@ -118,18 +112,29 @@ beforeAll(async () => {
     '#!/bin/sh\nwhile read -r name; do echo "$GREETING $name"; done\n',
     0o755,
   );
-  for (const { name, text } of WORKFLOW_EXAMPLES)
-    cluster.writeWorkflow(`${name}.yml`, below(text).replace("for: 10m", "for: 100ms"));
-  await cluster.startPrincipal([], { env: { PUSH_SECRET: "a-secret-of-the-test" } });
+}
+
+beforeAll(async () => {
+  cluster = new Cluster({}, await freePorts(3));
+  const root = join(cluster.directory, "root");
+  const commands = join(cluster.directory, "commands");
+  const words = new Set(WORKFLOW_EXAMPLES.flatMap(({ text }) => text.match(/[a-z][\w-]*/g) ?? []));
+  const named = [...words].filter((word) => /-/.test(word) || NAMED.has(word));
+  for (const name of new Set([...Object.keys(COMMANDS), ...named])) {
+    if (!REAL.test(name))
+      place(join(commands, name), `#!/bin/sh\n${COMMANDS[name] ?? `echo "${name} $*"`}\n`, 0o755);
+  }
+  furnish(root);
+  for (const { name, text } of WORKFLOW_EXAMPLES) cluster.writeWorkflow(`${name}.yml`, testable(root, text));
   const uv = dirname(await pythonWith(["uv"]));
-  await cluster.startAgent(["--label", "gpu=true"], {
-    env: {
-      PATH: `${commands}:${process.env.PATH}:${uv}`,
-      STATE: state,
-      EXPORT_TOKEN: "a-token-of-the-test",
-      CDKTR_AGENT_MAX_TASKS: "8",
-    },
-  });
+  environment = {
+    PATH: `${commands}:${process.env.PATH}:${uv}`,
+    STATE: join(root, "state"),
+    EXPORT_TOKEN: "a-token-of-the-test",
+    CDKTR_AGENT_MAX_TASKS: "8",
+  };
+  await cluster.startPrincipal([], { env: { PUSH_SECRET: "a-secret-of-the-test" } });
+  await cluster.startAgent(["--label", "gpu=true"], { env: environment });
 }, 60_000);
 afterAll(async () => {
   await cluster?.stop();
@@ -158,6 +163,34 @@ test("each is valid, and begins with what it is for", async () => {
   for (const { about } of WORKFLOW_EXAMPLES) expect(about).toMatch(/^[A-Z].{20,160}\.$/);
 });
 
+/** The end of a run, and how it should be. */
+function endOf(name: string, run: RunDetails): { readonly end: unknown; readonly expected: unknown } {
+  const { status = "COMPLETED", tasks = {} } = ENDS[name] ?? {};
+  const each = (value: (task: RunDetails["tasks"][number]) => unknown) =>
+    Object.fromEntries(run.tasks.map((task) => [task.task_id, value(task)]));
+  return {
+    end: {
+      name,
+      status: run.status,
+      tasks: each(({ status, error }) => `${status}${status === "FAILED" ? ` ${error}` : ""}`),
+    },
+    expected: {
+      name,
+      status,
+      tasks: each(({ task_id }) => {
+        const status = tasks[task_id] ?? "COMPLETED";
+        return status === "FAILED" ? expect.stringMatching(/^FAILED /) : status;
+      }),
+    },
+  };
+}
+
+function paramsOf(name: string, root: string): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(ENDS[name]?.params ?? {}).map(([key, value]) => [key, below(root, value)]),
+  );
+}
+
 test("each runs as it is meant to", async () => {
   await until(
     "all are loaded",
@@ -165,11 +198,8 @@ test("each runs as it is meant to", async () => {
   );
   const runs = await Promise.all(
     WORKFLOW_EXAMPLES.map(async ({ name }) => {
-      const params = Object.fromEntries(
-        Object.entries(ENDS[name]?.params ?? {}).map(([key, value]) => [key, below(value)]),
-      );
       const { workflow_instance_id } = await cluster.client.runTask(name, {
-        params,
+        params: paramsOf(name, join(cluster.directory, "root")),
         dedupe_key: name,
         ...(ENDS[name]?.scheduled === undefined
           ? {}
@@ -178,36 +208,60 @@ test("each runs as it is meant to", async () => {
       return { name, id: workflow_instance_id };
     }),
   );
-  const ends: Record<string, unknown> = {};
-  const expected: Record<string, unknown> = {};
-  for (const { name, id } of runs) {
-    const params = ENDS[name]?.approve;
-    if (params !== undefined) {
-      const asks = async () => ((await cluster.client.getRun(id)).approvals ?? []).length > 0;
-      await until(`${name} asks`, asks);
-      const answer = { workflow_instance_id: id, answer: "approve", params, dedupe_key: name } as const;
-      await cluster.client.answerApproval(answer);
-    }
-    const run = await runOver(cluster.client, id);
-    const tasks = Object.fromEntries(
-      run.tasks.map((task) => [
-        task.task_id,
-        `${task.status}${task.status === "FAILED" ? ` ${task.error}` : ""}`,
-      ]),
-    );
-    ends[name] = { status: run.status, tasks };
-    const end = ENDS[name] ?? {};
-    expected[name] = {
-      status: end.status ?? "COMPLETED",
-      tasks: Object.fromEntries(
-        run.tasks.map(({ task_id }) => {
-          const status = end.tasks?.[task_id] ?? "COMPLETED";
-          return [task_id, status === "FAILED" ? expect.stringMatching(/^FAILED /) : status];
-        }),
-      ),
-    };
-  }
-  expect(ends).toEqual(expected);
+  const ends = await Promise.all(
+    runs.map(async ({ name, id }) => {
+      const params = ENDS[name]?.approve;
+      if (params !== undefined) {
+        const asks = async () => ((await cluster.client.getRun(id)).approvals ?? []).length > 0;
+        await until(`${name} asks`, asks);
+        const answer = { workflow_instance_id: id, answer: "approve", params, dedupe_key: name } as const;
+        await cluster.client.answerApproval(answer);
+      }
+      return endOf(name, await runOver(cluster.client, id));
+    }),
+  );
+  expect(ends.map(({ end }) => end)).toEqual(ends.map(({ expected }) => expected));
+}, 60_000);
+
+test("each ends in the same way without a principal", async () => {
+  const root = join(cluster.directory, "alone");
+  furnish(root);
+  const host = new LocalHost({
+    config: loadConfig().values,
+    output: { addLines: () => {}, room: () => undefined },
+    cleaner: null,
+    own: { ...cleanEnvironment(environment), STATE: join(root, "state") },
+    directory: cluster.directory,
+    parent: root,
+  });
+  const workflows = new Map(
+    WORKFLOW_EXAMPLES.map(({ name, text }) => {
+      const { scheduled } = ENDS[name] ?? {};
+      // There is no firing of a schedule.
+      const dated = text.replaceAll("run.scheduled_time", `timestamp("${scheduled}")`);
+      const own = testable(root, scheduled === undefined ? text : dated);
+      const parsed = parseWorkflow(own, { path: `${name}.yml`, id: name });
+      if (!parsed.ok) throw new Error(`${name} is not valid`);
+      return [name, parsed.definition];
+    }),
+  );
+  const runs = [...workflows].map(([name, definition]) => {
+    const run = new LocalRun(host, {
+      definition,
+      workflow_instance_id: crypto.randomUUID(),
+      created_at_ms: Date.now(),
+      params: resolveParams(definition, paramsOf(name, root)),
+      trigger: "cli",
+      workflows,
+      asker: async () => ({ answer: "approve", params: ENDS[name]?.approve ?? {}, note: "", by: "ada" }),
+    });
+    run.start();
+    return { name, run };
+  });
+  const ends = await Promise.all(runs.map(async ({ name, run }) => endOf(name, await run.over)));
+  await host.idle;
+  await host.close();
+  expect(ends.map(({ end }) => end)).toEqual(ends.map(({ expected }) => expected));
 }, 60_000);
 
 test("one is printed as it is, for a file", async () => {

@@ -1,0 +1,220 @@
+/** `cdktr run FILE.yml`: runs a workflow file here and now, in this terminal, without a principal. */
+import { resolve } from "node:path";
+import { automaticLabels } from "../../agent/labels.ts";
+import { LocalHost } from "../../agent/local/local-host.ts";
+import { LocalRun } from "../../agent/local/local-run.ts";
+import { endAbandoned } from "../../agent/local/private-place.ts";
+import { type LogLine, LogLineReader } from "../../contract/log-line.ts";
+import type { RunDetails } from "../../contract/messages.ts";
+import { UsageError } from "../../errors.ts";
+import { END_LOCAL_RUN, selfCommand } from "../../host/self.ts";
+import { drainLog, setLogLevel } from "../../log.ts";
+import { hasExpressions } from "../../workflow/expressions.ts";
+import { allTasks } from "../../workflow/hooks.ts";
+import type { WorkflowDefinition } from "../../workflow/model.ts";
+import { resolveParams } from "../../workflow/params.ts";
+import { lacking, placementOf } from "../../workflow/placement.ts";
+import { workflowIdOrNull } from "../../workflow/workflow-id.ts";
+import { settings } from "../support/connect.ts";
+import { plural } from "../support/format.ts";
+import { RunLogText } from "../support/log-text.ts";
+import { say } from "../support/report.ts";
+import { runOutcomeJson, statusLine, taskTable } from "../support/run-report.ts";
+import { onStopSignals } from "../support/signals.ts";
+import { BrokenPipe, flushStdout, jsonLine, printJson, printLine } from "../support/stdout.ts";
+import { isTerminal, styleFor } from "../support/style.ts";
+import { placeOfFile } from "../support/workflow-file.ts";
+import { terminalAsker } from "./asker.ts";
+import { loadWithOthers } from "./local-files.ts";
+
+/** The options of `cdktr run`, as far as they concern a file. */
+interface FileOptions {
+  readonly at?: string | undefined;
+  readonly in?: string | undefined;
+  readonly principal?: string | undefined;
+  readonly wait?: boolean | undefined;
+  readonly follow?: boolean | undefined;
+  readonly json?: boolean | undefined;
+}
+
+/** Lines that wait to be printed, characters: more of them, and the tasks that print wait. */
+const MOST_WAITING = 1024 * 1024;
+
+/**
+ * Runs a file.
+ * @returns the exit status: 0, or 1 when the run did not complete
+ * @throws UsageError for options that are about a principal
+ * @throws NotFoundError, InvalidInputError when the file cannot be run, or the parameters do not fit
+ */
+export async function runFile(
+  path: string,
+  params: Readonly<Record<string, string>>,
+  options: FileOptions,
+): Promise<number> {
+  refuseOptions(path, options);
+  const config = settings(undefined).values;
+  setLogLevel(config.CDKTR_LOG_LEVEL === "INFO" ? "WARN" : config.CDKTR_LOG_LEVEL);
+  const { definition, workflows } = loadWithOthers(placeOfFile(path, resolve(config.CDKTR_WORKFLOW_DIR)));
+  const workflow_instance_id = Bun.randomUUIDv7();
+  const created_at_ms = Date.now();
+  const about = {
+    definition,
+    workflows,
+    trigger: "cli",
+    workflow_instance_id,
+    created_at_ms,
+    params: resolveParams(definition, params, {
+      workflow_instance_id,
+      workflow_id: definition.id,
+      attempt: 1,
+      trigger: "cli",
+      scheduled_time_ms: null,
+      created_at_ms,
+    }),
+  } as const;
+  for (const each of new Set([definition, ...workflows.values()])) warnOfLabels(each);
+  const output = new Output(definition, formOf(options));
+  await endAbandoned();
+  const host = new LocalHost({ config, output, cleaner: [...selfCommand(), END_LOCAL_RUN] });
+  await host.start();
+  const person = terminalAsker();
+  const run = new LocalRun(host, { ...about, ...(person === undefined ? {} : { asker: person.asker }) });
+  const ignoreSignals = onStopSignals((count) => {
+    if (count === 1) {
+      tell(options, "Cancelling: tasks get SIGTERM, then hooks run. Ctrl-C again kills all of it.");
+      host.cancel();
+    } else {
+      if (count === 2) tell(options, "Killing all of it.");
+      host.cancel();
+      void host.kill();
+    }
+  });
+  let details: RunDetails;
+  try {
+    tell(
+      options,
+      `${definition.id}: ${plural(allTasks(definition).length, "task")}, run here. Ctrl-C cancels.`,
+    );
+    run.start();
+    details = await run.over;
+    await host.idle;
+    await host.sweep();
+    await output.drained();
+  } finally {
+    person?.close();
+    await host.close();
+    ignoreSignals();
+  }
+  await printOutcome(details, options).catch((error) => {
+    if (!(error instanceof BrokenPipe)) throw error;
+  });
+  await drainLog();
+  return details.status === "COMPLETED" ? 0 : 1;
+}
+
+/** As of a run of a principal: its end alone with `--wait` or `--json`, unless `--follow` asks for the lines, too. */
+function formOf({ wait, follow, json }: FileOptions): "text" | "json" | "none" {
+  if (json) return follow ? "json" : "none";
+  return wait && !follow ? "none" : "text";
+}
+
+function tell({ json }: FileOptions, text: string): void {
+  if (!json && isTerminal("stderr")) say(styleFor("stderr").dim(text));
+}
+
+async function printOutcome(run: RunDetails, { json }: FileOptions): Promise<void> {
+  if (json) return printJson(runOutcomeJson(run));
+  const now = Date.now();
+  await printLine(statusLine(run, now, styleFor("stdout"), false));
+  for (const line of taskTable(run, now)) await printLine(line);
+}
+
+/** @throws UsageError */
+function refuseOptions(path: string, { at, in: span, principal }: FileOptions): void {
+  const given =
+    at !== undefined ? "--at" : span !== undefined ? "--in" : principal !== undefined ? "--principal" : null;
+  if (given === null) return;
+  const id = workflowIdOrNull(path.replace(/^(\.?\/)+/, ""));
+  throw new UsageError(
+    `${given} needs a workflow of a principal, and ${path} is a file, which is run here and now.`,
+    {
+      hint: `Give the id of the workflow${id === null ? "" : `, such as ${id}`}: 'cdktr workflow list' shows them.`,
+    },
+  );
+}
+
+/** Says which tasks would run elsewhere. */
+function warnOfLabels(definition: WorkflowDefinition): void {
+  const here = automaticLabels();
+  for (const task of allTasks(definition)) {
+    const lacks = lacking(here, placementOf(definition, task).runs_on).filter(
+      ({ value }) => !hasExpressions(value),
+    );
+    if (lacks.length === 0) continue;
+    const labels = lacks.map(({ label, value }) => `${label}=${value}`).join(" and ");
+    say(
+      `${styleFor("stderr").yellow("warning:")} ${task.id} is for agents with ${labels}; it runs here now.`,
+    );
+  }
+}
+
+/** Prints what tasks print. */
+class Output {
+  readonly #form: "text" | "json" | "none";
+  readonly #text = new RunLogText();
+  readonly #reader = new LogLineReader();
+  #waiting: string[] = [];
+  #waitingChars = 0;
+  #printing: Promise<void> | undefined;
+  /** The reader has gone. */
+  #isDeaf = false;
+
+  constructor(definition: WorkflowDefinition, form: "text" | "json" | "none") {
+    this.#form = form;
+    this.#text.expect(allTasks(definition).map((task) => task.name));
+  }
+
+  addLines(text: string): void {
+    if (this.#form === "none" || this.#isDeaf) return;
+    this.#waiting.push(text);
+    this.#waitingChars += text.length;
+    this.#printing ??= this.#print().finally(() => {
+      this.#printing = undefined;
+    });
+  }
+
+  room(): Promise<void> | undefined {
+    return this.#waitingChars > MOST_WAITING ? this.#printing : undefined;
+  }
+
+  /** Resolves when everything has been printed. */
+  async drained(): Promise<void> {
+    while (this.#printing !== undefined) await this.#printing;
+  }
+
+  async #print(): Promise<void> {
+    try {
+      for (let texts = this.#take(); texts.length > 0; texts = this.#take()) {
+        for (const text of texts)
+          for (const line of text.split("\n")) await printLine(this.#format(this.#reader.decode(line)));
+        await flushStdout();
+      }
+    } catch (error) {
+      if (!(error instanceof BrokenPipe)) throw error;
+      // The run goes on: its work is not about what is printed.
+      this.#isDeaf = true;
+      this.#take();
+    }
+  }
+
+  #take(): string[] {
+    const texts = this.#waiting;
+    this.#waiting = [];
+    this.#waitingChars = 0;
+    return texts;
+  }
+
+  #format(line: LogLine): string {
+    return this.#form === "json" ? jsonLine(line) : this.#text.format(line);
+  }
+}
