@@ -1,4 +1,5 @@
 /** A principal and an agent of the compiled executable, in a temporary directory. */
+import { dlopen, ptr } from "bun:ffi";
 import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -94,17 +95,20 @@ export async function startFleet(workflows: Readonly<Record<string, string>>): P
   };
 }
 
-/** CPU time that all threads of a process have used, ms. */
+const libc = dlopen("libc.so.6", {
+  clock_getcpuclockid: { args: ["i32", "ptr"], returns: "i32" },
+  clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
+});
+
+/** CPU time that a process has used, also in threads that have ended, ms. */
 export function cpuMs(pid: number): number {
-  let total = 0;
-  for (const thread of new Bun.Glob("*").scanSync({ cwd: `/proc/${pid}/task`, onlyFiles: false })) {
-    try {
-      total += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]) / 1e6;
-    } catch {
-      // The thread ended meanwhile.
-    }
-  }
-  return total;
+  const clock = new Int32Array(1);
+  const time = new BigInt64Array(2);
+  const { clock_getcpuclockid, clock_gettime } = libc.symbols;
+  if (clock_getcpuclockid(pid, ptr(clock)) !== 0 || clock_gettime(clock[0] ?? 0, ptr(time)) !== 0)
+    throw new Error(`there is no process ${pid}`);
+  const [seconds = 0n, nanoseconds = 0n] = time;
+  return Number(seconds) * 1000 + Number(nanoseconds) / 1e6;
 }
 
 /** Resident memory of a process, MB. */

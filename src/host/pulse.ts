@@ -1,6 +1,7 @@
 /**
  * Says what happens to this process, without a timer of the main thread: each of its wake-ups costs more than looking. The thread that
- * waits for sockets looks every {@link PULSE_MS}, if somebody listens.
+ * waits for sockets looks every {@link PULSE_MS}, if somebody listens; after a second at rest, half a second may pass between two looks
+ * unless something arrives.
  */
 import { ptr } from "bun:ffi";
 import { EventHub } from "../event-hub.ts";

@@ -10,6 +10,9 @@ export const CLOCK_SET = -3;
 
 /** Processor time between two looks that counts, ms. */
 const BUSY_MS = 5;
+/** After so many looks in a row that find less, the process is at rest, and the pauses without an event are this much longer. */
+const REST_LOOKS = 5;
+const REST_FACTOR = 2.5;
 /** By how much the wall clock may move against the monotonic one between two looks, ms. */
 const CLOCK_MS = 100;
 
@@ -34,6 +37,7 @@ function processorMs() {
 let lookedAt = performance.now();
 let usedMs = processorMs();
 let offsetMs = Date.now() - lookedAt;
+let restfulLooks = 0;
 function look(everyMs) {
   const now = performance.now();
   if (now - lookedAt < everyMs - 1) return;
@@ -42,15 +46,20 @@ function look(everyMs) {
   const offset = Date.now() - now;
   if (used - usedMs >= ${BUSY_MS}) postMessage(${BUSY});
   if (Math.abs(offset - offsetMs) > ${CLOCK_MS}) postMessage(${CLOCK_SET});
+  restfulLooks = used - usedMs < ${BUSY_MS} ? restfulLooks + 1 : 0;
   usedMs = used;
   offsetMs = offset;
+}
+function pauseMs(everyMs) {
+  if (everyMs <= 0) return -1;
+  return restfulLooks < ${REST_LOOKS} ? everyMs : everyMs * ${REST_FACTOR};
 }
 const events = new Uint32Array(new ArrayBuffer(${BATCH * EPOLL_EVENT_WORDS * 4}));
 let failures = 0;
 postMessage(${READY});
 for (;;) {
   const everyMs = read.i32(${pulseAddress}, 0);
-  const count = epoll_wait(${epollDescriptor}, events, ${BATCH}, everyMs > 0 ? everyMs : -1);
+  const count = epoll_wait(${epollDescriptor}, events, ${BATCH}, pauseMs(everyMs));
   if (count < 0) {
     // Interrupted by a signal (stop and continue do that); lasting errors are left to the main thread.
     if (++failures > 1000) throw new Error("epoll_wait fails");
