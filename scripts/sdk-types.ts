@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import {
   AgentSummary,
+  ItemSummary,
   RunAttempt,
   RunDetails,
   RunSummary,
@@ -22,6 +23,7 @@ const INTERFACES: ReadonlyMap<z.ZodObject, string> = new Map<z.ZodObject, string
   [WorkflowSummary, "Workflow"],
   [RunSummary, "Run"],
   [TaskRunSummary, "TaskRun"],
+  [ItemSummary, "Item"],
   [RunAttempt, "RunAttempt"],
   [SliceWait, "SliceWait"],
   [RunDetails, "RunDetails"],
@@ -50,14 +52,21 @@ export function withReplyTypes(text: string): string {
   return text.replace(BLOCK, declarations.join("\n"));
 }
 
+/** What extends what. */
+const BASES: ReadonlyMap<z.ZodObject, z.ZodObject> = new Map<z.ZodObject, z.ZodObject>([
+  [RunDetails, RunSummary],
+  [ItemSummary, TaskRunSummary],
+]);
+
 function declaration(name: string, schema: z.ZodObject): string {
-  const base = schema === RunDetails ? RunSummary.shape : {};
+  const parent = BASES.get(schema);
+  const base = parent?.shape ?? {};
   const fields = Object.entries<z.ZodType>(schema.shape).filter(([key]) => !Object.hasOwn(base, key));
   const lines = fields.map(([key, inner]) => {
     const optional = inner instanceof z.ZodOptional ? "?" : "";
     return `    readonly ${key}${optional}: ${typeOf(inner)};\n`;
   });
-  return `  export interface ${name}${schema === RunDetails ? " extends Run" : ""} {\n${lines.join("")}  }\n`;
+  return `  export interface ${name}${parent === undefined ? "" : ` extends ${INTERFACES.get(parent)}`} {\n${lines.join("")}  }\n`;
 }
 
 /** @throws Error when it does not know how to write a schema as a type */

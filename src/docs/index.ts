@@ -5,6 +5,7 @@ import agents from "./agents.md" with { type: "text" };
 import architecture from "./architecture.md" with { type: "text" };
 import childRuns from "./child-runs.md" with { type: "text" };
 import cli from "./cli.md" with { type: "text" };
+import clients from "./clients.md" with { type: "text" };
 import configuration from "./configuration.md" with { type: "text" };
 import { WORKFLOW_EXAMPLES } from "./examples.ts";
 import expressions from "./expressions.md" with { type: "text" };
@@ -95,6 +96,7 @@ export const PAGES: readonly Page[] = [
   page("examples", "Workflows that people have, to start from", workflowExamples()),
   page("scheduling", "Cron, time zones, missed firings", scheduling),
   page("listeners", "Runs for any event, in TypeScript and Python", `${listeners}${examples()}`),
+  page("clients", "Triggering, outputs, items from TypeScript and Python; types of parameters", clients),
   page("cli", "Commands, exit status, JSON, watching runs", cli),
   page("tui", "The terminal UI", tui),
   page("configuration", "Every setting", configuration),

@@ -29,8 +29,11 @@ test("the Python client knows the verbs it uses, and the fields of replies that 
   expect(fields.toSorted()).toEqual([
     "error",
     "logs_publishing_port",
+    "outputs",
+    "outputs_left_out",
     "status",
     "subscribed",
+    "tasks",
     "workflow_instance_id",
   ]);
   expect(fields.filter((field) => !schemas.some(({ shape }) => field in shape))).toEqual([]);

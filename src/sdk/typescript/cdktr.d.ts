@@ -3,10 +3,28 @@
  * the implementation is inside the executable.
  */
 declare module "cdktr" {
-  /** Options of a trigger. */
+  /**
+   * The parameters of workflows by their ids, as `cdktr sdk typescript DIR --workflows WORKFLOWS` writes them. Without that, any id and any
+   * parameters are accepted here; the principal checks them.
+   */
+  export interface WorkflowParams {}
+
+  /** The id of a workflow: a known one, or any other. */
+  export type WorkflowId = keyof WorkflowParams | (string & Record<never, never>);
+
+  /** The parameters of a workflow. */
+  export type ParamsOf<W> = W extends keyof WorkflowParams
+    ? WorkflowParams[W]
+    : Readonly<Record<string, unknown>>;
+
+  /** The options of a trigger, which may be left out unless the workflow has parameters that must be given, and what follows them. */
+  export type OptionsFor<W, Options, More extends readonly unknown[] = []> =
+    Record<never, never> extends ParamsOf<W>
+      ? [options?: Options & { readonly params?: ParamsOf<W> }, ...more: More]
+      : [options: Options & { readonly params: ParamsOf<W> }, ...more: More];
+
+  /** Options of a trigger; `params` have text as it is, anything else as JSON. */
   export interface RunOptions {
-    /** Text is passed as it is, anything else as JSON. */
-    readonly params?: Readonly<Record<string, unknown>>;
     /** Idempotency key: the same event always has the same key, so that it starts one run however often it is sent. */
     readonly dedupeKey?: string;
     /** The scheduled time, ms since the epoch. */
@@ -51,7 +69,10 @@ declare module "cdktr" {
      * @throws RequestRefusedError when there is no such workflow or the parameters do not fit
      * @throws TriggerNotSafeError when neither the disk nor the principal accepts it
      */
-    runWorkflow(workflowId: string, options?: RunOptions): Promise<Triggered>;
+    runWorkflow<W extends WorkflowId>(
+      workflowId: W,
+      ...options: OptionsFor<W, RunOptions>
+    ): Promise<Triggered>;
   }
 
   /** Options of a single request. */
@@ -155,6 +176,11 @@ declare module "cdktr" {
       readonly tasks_total: number;
       readonly tasks_done: number;
     };
+  }
+
+  export interface Item extends TaskRun {
+    readonly item_key: string;
+    readonly item_index: number;
   }
 
   export interface RunAttempt {
@@ -268,20 +294,49 @@ declare module "cdktr" {
     readonly curve?: CurveClientKeys;
   }
 
+  /** Options of a trigger of a client; `params` have text as it is, anything else as JSON. */
+  export interface TriggerOptions {
+    readonly dedupeKey?: string;
+    readonly trigger?: string;
+    /** When the run starts, ms since the epoch; it is stored now, and can be cancelled until then. */
+    readonly startAt?: Date | number;
+    /** The same as a time from now, ms. */
+    readonly startInMs?: number;
+  }
+
+  /** What a run has published. */
+  export interface Outputs {
+    /** Those of the workflow, once it has COMPLETED. */
+    readonly run: Readonly<Record<string, unknown>>;
+    /** Those of the tasks that have published something. */
+    readonly tasks: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  }
+
   /** A client of a principal. It connects on the first request and reconnects by itself. */
   export interface Principal extends PrincipalApi {}
   export class Principal {
     constructor(options?: Partial<ClientOptions>);
     /** Triggers a workflow; resolves when the run is on the principal's disk. */
-    runWorkflow(
-      workflowId: string,
-      options?: {
-        /** Text is passed as it is, anything else as JSON. */
-        readonly params?: Readonly<Record<string, unknown>>;
-        readonly dedupeKey?: string;
-        readonly trigger?: string;
+    runWorkflow<W extends WorkflowId>(
+      workflowId: W,
+      ...options: OptionsFor<W, TriggerOptions, [request?: RequestOptions]>
+    ): Promise<{ workflow_instance_id: string }>;
+    /** What a run and its tasks published so far. */
+    outputs(runId: string, request?: RequestOptions): Promise<Outputs>;
+    /** The items of a fan-out in order, read page by page while they are iterated over. */
+    items(
+      runId: string,
+      taskId: string,
+      options?: RequestOptions & {
+        readonly status?: RunStatus;
+        /** With what the items published. */
+        readonly outputs?: boolean;
       },
-      request?: RequestOptions,
+    ): AsyncGenerator<Item>;
+    /** A new run from the failed tasks of one that is over, or, with `fromStart`, from the beginning. */
+    retry(
+      runId: string,
+      options?: RequestOptions & { readonly fromStart?: boolean; readonly dedupeKey?: string },
     ): Promise<{ workflow_instance_id: string }>;
     /** Resolves with the run when it is over. */
     wait(runId: string, request?: RequestOptions): Promise<RunDetails>;

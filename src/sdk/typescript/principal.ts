@@ -1,16 +1,24 @@
 /** The principal's API for listeners and other programs. */
 import { loadConfig } from "../../config.ts";
-import type { RunDetails } from "../../contract/messages.ts";
-import { type ClientOptions, PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
+import type { ItemSummary, RunDetails } from "../../contract/messages.ts";
+import {
+  type ClientOptions,
+  PrincipalClient,
+  type RequestOptions,
+  RequestUnprocessableError,
+} from "../../protocol/client.ts";
 import { clientOptions } from "../../protocol/connect.ts";
 import { LogSubscription } from "../../protocol/log-subscription.ts";
 import { paramTexts } from "../../workflow/param-types.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
-import { isTerminal } from "../../workflow/status.ts";
+import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { LogTail } from "./log-tail.ts";
 
 /** Duration of one long poll, ms: a dead principal is noticed within this time. */
 const POLL_MS = 10_000;
+
+/** Items that are asked for at once. */
+const ITEMS_PER_PAGE = 1000;
 
 /** Options of a trigger. */
 export interface RunWorkflowOptions {
@@ -20,6 +28,28 @@ export interface RunWorkflowOptions {
   readonly dedupeKey?: string;
   /** `api`, or `listener:NAME`. */
   readonly trigger?: string;
+  /** When the run starts, ms since the epoch; it is stored now. */
+  readonly startAt?: Date | number;
+  /** The same as a time from now, ms. */
+  readonly startInMs?: number;
+}
+
+/** Options of a retry. */
+export interface RetryOptions extends RequestOptions {
+  readonly fromStart?: boolean;
+  readonly dedupeKey?: string;
+}
+
+/** Which items are listed. */
+export interface ItemOptions extends RequestOptions {
+  readonly status?: RunStatus;
+  readonly outputs?: boolean;
+}
+
+/** What a run has published. */
+export interface RunOutputs {
+  readonly run: Readonly<Record<string, unknown>>;
+  readonly tasks: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
 
 /** Options of a tail. */
@@ -49,13 +79,59 @@ export class Principal extends PrincipalClient {
     options: RunWorkflowOptions = {},
     request?: RequestOptions,
   ): Promise<{ workflow_instance_id: string }> {
+    const { params, trigger = "api", dedupeKey = crypto.randomUUID(), startAt, startInMs } = options;
     return this.runTask(
       workflowId,
       {
-        params: paramTexts(options.params),
-        trigger: options.trigger ?? "api",
-        dedupe_key: options.dedupeKey ?? crypto.randomUUID(),
+        params: paramTexts(params),
+        trigger,
+        dedupe_key: dedupeKey,
+        ...(startAt === undefined ? {} : { start_at_ms: Math.round(Number(startAt)) }),
+        ...(startInMs === undefined ? {} : { start_in_ms: Math.round(startInMs) }),
       },
+      request,
+    );
+  }
+
+  /** @throws RequestUnprocessableError when they are too many for one reply, or only the history has them */
+  async outputs(runId: string, request: RequestOptions = {}): Promise<RunOutputs> {
+    const run = await this.getRun(runId, { ...request, outputs: true });
+    if (run.outputs_left_out === true) {
+      throw new RequestUnprocessableError(
+        `The outputs of run ${runId} have more than 8 MiB together, or only the history has them.`,
+        { hint: "The column outputs of task_runs in the history has those of each task." },
+      );
+    }
+    const tasks = run.tasks.flatMap((task) =>
+      task.outputs == null ? [] : [[task.task_id, task.outputs] as const],
+    );
+    return { run: run.outputs ?? {}, tasks: Object.fromEntries(tasks) };
+  }
+
+  /** The items of a fan-out in order, read page by page. */
+  async *items(runId: string, taskId: string, options: ItemOptions = {}): AsyncGenerator<ItemSummary> {
+    const { status, outputs, ...request } = options;
+    for (let after: number | undefined; ; ) {
+      const page = await this.listItems(
+        {
+          ...{ workflow_instance_id: runId, task_id: taskId, limit: ITEMS_PER_PAGE },
+          ...(after === undefined ? {} : { after_index: after }),
+          ...(status === undefined ? {} : { status }),
+          ...(outputs === true ? { outputs } : {}),
+        },
+        request,
+      );
+      yield* page;
+      after = page.at(-1)?.item_index;
+      if (after === undefined) return;
+    }
+  }
+
+  /** A new run from the failed tasks of one that is over, or from the beginning. */
+  retry(runId: string, options: RetryOptions = {}): Promise<{ workflow_instance_id: string }> {
+    const { fromStart = false, dedupeKey = crypto.randomUUID(), ...request } = options;
+    return this.retryRun(
+      { workflow_instance_id: runId, from_start: fromStart, dedupe_key: dedupeKey },
       request,
     );
   }

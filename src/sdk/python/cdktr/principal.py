@@ -6,7 +6,8 @@ import json
 import os
 import time
 import uuid
-from typing import Any, Callable, Dict, List, Mapping, Optional, TypeVar, Union
+from datetime import datetime, timedelta
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, TypeVar, Union
 
 from ._buffer import Trigger
 from ._connection import Connection, CurveKeys, Reply, Unprocessable, Unreachable
@@ -17,6 +18,10 @@ T = TypeVar("T")
 
 #: Duration of one long poll of ``wait``, seconds: a dead principal is noticed within this time.
 _POLL = 10.0
+#: Items that are asked for at once.
+_ITEMS_PER_PAGE = 1000
+#: A run, by its id or as what :meth:`Principal.run_workflow` returned.
+Run = Union[str, Result[Dict[str, Any]]]
 _OVER = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "SKIPPED")
 
 
@@ -75,18 +80,23 @@ class Principal:
         params: Optional[Mapping[str, object]] = None,
         dedupe_key: Optional[str] = None,
         trigger: str = "api",
+        *,
+        start_at: Union[datetime, float, None] = None,
+        start_in: Union[timedelta, float, None] = None,
     ) -> Result[Dict[str, Any]]:
         """Triggers a workflow; returns when the run is on the principal's disk.
 
-        :param params: values of the workflow's parameters; each becomes text
+        :param params: values of the workflow's parameters; each becomes text, and JSON if it has no natural text form
         :param dedupe_key: idempotency key of the event: the same key starts one run, however often it is sent.
             Without it, a request that is repeated because there was no reply still starts only one run.
+        :param start_at: when the run starts, as a time or as seconds since the epoch; it is stored now, and can be cancelled until then
+        :param start_in: the same as a time from now, seconds if it is a number
         :returns: payload ``{"workflow_instance_id": …}``
         """
-        return self._run(trigger_of(workflow_id, params, dedupe_key, trigger))
+        return self._run(trigger_of(workflow_id, params, dedupe_key, trigger, start_at, start_in))
 
     def get_run(
-        self, run: Union[str, Result[Dict[str, Any]]], outputs: bool = False
+        self, run: Run, outputs: bool = False
     ) -> Result[Dict[str, Any]]:
         """A run as it is now, with its attempts and tasks.
 
@@ -99,7 +109,7 @@ class Principal:
         return self._ask(["GETRUN", json.dumps(question)], json.loads)
 
     def wait(
-        self, run: Union[str, Result[Dict[str, Any]]], timeout: Optional[float] = None
+        self, run: Run, timeout: Optional[float] = None
     ) -> Result[Dict[str, Any]]:
         """Waits until a run is over.
 
@@ -125,6 +135,66 @@ class Principal:
                 return Result(False, f"the run is {status}" + (f": {reason}" if reason else ""), result.payload)
             if deadline is not None and time.monotonic() >= deadline:
                 return Result(False, f"the run is still {status} after {timeout:g} s", result.payload)
+
+    def outputs(self, run: Run) -> Result[Dict[str, Dict[str, Any]]]:
+        """What a run has published so far.
+
+        :returns: payload ``{"run": {…}, "tasks": {"extract": {…}}}``: the outputs of the workflow, once it has COMPLETED, and those of
+            tasks. An error if they are too many for one reply, or only the history has them.
+        """
+        found = self.get_run(run, outputs=True)
+        if not found.success or found.payload is None:
+            return Result(False, found.error)
+        if found.payload.get("outputs_left_out"):
+            return Result(False, "the outputs have more than 8 MiB together, or only the history has them")
+        tasks = {task["task_id"]: task["outputs"] for task in found.payload["tasks"] if task.get("outputs") is not None}
+        return Result(True, None, {"run": found.payload.get("outputs") or {}, "tasks": tasks})
+
+    def items(
+        self, run: Run, task_id: str, status: Optional[str] = None, outputs: bool = False
+    ) -> Iterator[Dict[str, Any]]:
+        """The items of a fan-out in order, read page by page.
+
+        :param status: only items with this status
+        :param outputs: with what the items published
+        :raises CdktrError: when they cannot be read
+        """
+        run_id, failure = _run_id(run)
+        if failure is not None:
+            raise CdktrError(failure)
+        question: Dict[str, Any] = {"workflow_instance_id": run_id, "task_id": task_id, "limit": _ITEMS_PER_PAGE}
+        if status is not None:
+            question["status"] = status
+        if outputs:
+            question["outputs"] = True
+        while True:
+            page: List[Dict[str, Any]] = self._ask(["LSITEMS", json.dumps(question)], json.loads).unwrap()
+            if not page:
+                return
+            yield from page
+            question["after_index"] = page[-1]["item_index"]
+
+    def cancel(self, run: Run) -> Result[Dict[str, Any]]:
+        """Cancels a run, also one that has not begun; the payload is the run."""
+        run_id, failure = _run_id(run)
+        if failure is not None:
+            return Result(False, failure)
+        return self._ask(["CANCELRUN", json.dumps({"workflow_instance_id": run_id})], json.loads)
+
+    def retry(self, run: Run, from_start: bool = False, dedupe_key: Optional[str] = None) -> Result[Dict[str, Any]]:
+        """Starts a new run from the failed tasks of one that is over, or from its beginning.
+
+        :returns: payload ``{"workflow_instance_id": …}``
+        """
+        run_id, failure = _run_id(run)
+        if failure is not None:
+            return Result(False, failure)
+        question = {
+            "workflow_instance_id": run_id,
+            "from_start": from_start,
+            "dedupe_key": dedupe_key or str(uuid.uuid4()),
+        }
+        return self._ask(["RETRYRUN", json.dumps(question)], json.loads)
 
     def query_logs(
         self,
@@ -247,18 +317,29 @@ def _text(value: object) -> str:
 
 
 def trigger_of(
-    workflow_id: str, params: Optional[Mapping[str, object]], dedupe_key: Optional[str], trigger: str
+    workflow_id: str,
+    params: Optional[Mapping[str, object]],
+    dedupe_key: Optional[str],
+    trigger: str,
+    start_at: Union[datetime, float, None] = None,
+    start_in: Union[timedelta, float, None] = None,
 ) -> Trigger:
     """The arguments of ``RUNTASK``."""
-    options = {
+    options: Dict[str, Any] = {
         "params": {name: _text(value) for name, value in (params or {}).items()},
         "trigger": trigger,
         "dedupe_key": dedupe_key or str(uuid.uuid4()),
     }
+    if start_at is not None:
+        seconds = start_at.timestamp() if isinstance(start_at, datetime) else start_at
+        options["start_at_ms"] = round(seconds * 1000)
+    if start_in is not None:
+        wait = start_in.total_seconds() if isinstance(start_in, timedelta) else start_in
+        options["start_in_ms"] = round(wait * 1000)
     return Trigger(workflow_id, options)
 
 
-def _run_id(run: Union[str, Result[Dict[str, Any]]]) -> tuple[str, Optional[str]]:
+def _run_id(run: Run) -> tuple[str, Optional[str]]:
     if isinstance(run, str):
         return run, None
     if run.buffered:

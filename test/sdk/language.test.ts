@@ -1,0 +1,158 @@
+/** What the clients can do with the language: outputs, items, delayed starts, retries, and values of every kind. */
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { findPage } from "../../src/docs/index.ts";
+import { Principal } from "../../src/sdk/typescript/index.ts";
+import { type Cluster, cdktr, startCluster } from "../support/cdktr.ts";
+import { codeBlocks } from "../support/code-blocks.ts";
+import { HOSTILE_VALUES } from "../support/hostile-values.ts";
+import { PYZMQ, pythonWith } from "../support/python.ts";
+
+setDefaultTimeout(120_000);
+
+const blocks = codeBlocks(findPage("clients")?.text ?? "");
+const program = (language: string) => blocks.find((block) => block.language === language)?.text ?? "";
+const VALUES = HOSTILE_VALUES.map(([, value]) => value);
+const directory = mkdtempSync(join(tmpdir(), "cdktr-language-"));
+let cluster: Cluster;
+let principal: Principal;
+
+beforeAll(async () => {
+  cluster = await startCluster({
+    agents: 1,
+    workflows: {
+      "fan.yml": `params:
+  names: {type: json, default: [x, y]}
+  full: {type: bool, default: true}
+  day: {type: date, default: 2026-01-31}
+tasks:
+  each:
+    foreach: "\${{ params.names }}"
+    key: "\${{ item }}"
+    run: |
+      echo "name=$CDKTR_ITEM" >> "$CDKTR_OUTPUT"
+      [ "$CDKTR_PARAM_FULL" = true ] || [ "$CDKTR_ITEM" != y ]
+  sum: {depends: [each], run: 'echo day=$CDKTR_PARAM_DAY >> $CDKTR_OUTPUT'}
+outputs:
+  day: "\${{ tasks.sum.outputs.day }}"
+`,
+      "shop/load.yml": blocks.find(({ language }) => language === "yaml")?.text ?? "",
+      // A program of Bun publishes what it gets, byte by byte.
+      "echo.yml": `params:
+${VALUES.map((_, i) => `  v${i}: ""`).join("\n")}
+tasks:
+  show:
+    config: !Bun
+      code: |
+        const values = {};
+        for (let i = 0; i < ${VALUES.length}; i++) values["v" + i] = process.env["CDKTR_PARAM_V" + i];
+        await Bun.write(process.env.CDKTR_OUTPUT, JSON.stringify({ values }));
+`,
+    },
+  });
+  principal = new Principal({ host: "127.0.0.1", port: cluster.ports.api, timeoutMs: 10_000 });
+}, 120_000);
+
+afterAll(async () => {
+  await principal?.close();
+  await cluster?.stop();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+const EXPECTED = {
+  outputs: {
+    run: { day: "2026-02-28" },
+    tasks: { each: { name: ["a", "b", "c"] }, sum: { day: "2026-02-28" } },
+  },
+  items: ["a", "b", "c"].map((name, index) => [name, index, "COMPLETED", { name }]),
+  wrong:
+    'workflow "fan": parameter "names" must be JSON, not "{" (such as ["a", "b"] or {"a": 1}); parameter "day" must be a date, not "2026-02-30" (such as 2026-02-28) (its parameters are names, full, day)',
+};
+
+test("TypeScript", async () => {
+  const params = { names: ["a", "b", "c"], full: true, day: "2026-02-28" };
+  const { workflow_instance_id: id } = await principal.runWorkflow("fan", { params });
+  expect((await principal.wait(id)).params).toEqual({
+    names: '["a","b","c"]',
+    full: "true",
+    day: "2026-02-28",
+  });
+  expect(await principal.outputs(id)).toEqual(EXPECTED.outputs);
+  const items = await Array.fromAsync(principal.items(id, "each", { outputs: true }));
+  expect(items.map((item) => [item.item_key, item.item_index, item.status, item.outputs])).toEqual(
+    EXPECTED.items,
+  );
+  expect(await Array.fromAsync(principal.items(id, "each", { status: "FAILED" }))).toEqual([]);
+  const refusal = await principal
+    .runWorkflow("fan", { params: { names: "{", day: "2026-02-30" } })
+    .catch((error) => error);
+  expect(refusal.message).toBe(EXPECTED.wrong);
+
+  const inTwoHours = 2 * 3_600_000;
+  for (const wait of [{ startInMs: inTwoHours }, { startAt: new Date(Date.now() + inTwoHours) }]) {
+    const later = await principal.runWorkflow("fan", wait);
+    const { status, start_at_ms = 0, created_at_ms } = await principal.getRun(later.workflow_instance_id);
+    expect([status, Math.round((start_at_ms - created_at_ms) / 600_000)]).toEqual(["PENDING", 12]);
+    expect((await principal.cancelRun(later.workflow_instance_id)).status).toBe("CANCELLED");
+  }
+
+  const failed = await principal.runWorkflow("fan", { params: { full: false } });
+  expect((await principal.wait(failed.workflow_instance_id)).status).toBe("FAILED");
+  const again = await principal.retry(failed.workflow_instance_id);
+  expect((await principal.wait(again.workflow_instance_id)).retry_of).toBe(failed.workflow_instance_id);
+});
+
+test("TypeScript: values reach tasks as they are", async () => {
+  const params = Object.fromEntries(VALUES.map((value, i) => [`v${i}`, value]));
+  const { workflow_instance_id: id } = await principal.runWorkflow("echo", { params });
+  expect((await principal.wait(id)).status).toBe("COMPLETED");
+  expect((await principal.outputs(id)).tasks.show?.values).toEqual(params);
+});
+
+/** Runs a program in Python with the package; returns what it printed. */
+async function python(...args: string[]): Promise<string> {
+  const target = join(directory, "package");
+  const written = await cdktr(["sdk", "python", target]);
+  expect(written.code).toBe(0);
+  const child = Bun.spawn([await pythonWith([PYZMQ]), ...args], {
+    env: { ...process.env, PYTHONPATH: target, CDKTR_APP_DATA_DIRECTORY: join(directory, "data") },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [stdout, stderr, status] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  return stdout;
+}
+
+test("the programs of the manual", async () => {
+  const listener = join(directory, "load.ts");
+  writeFileSync(listener, program("ts"));
+  await using listening = cluster.spawn(["listen", listener]);
+  await listening.waitFor(/^FAILED 2026-02-28\nreturns exit status 1: there are no returns$/m, "stdout");
+  const text = program("python").replace("port=5561", `port=${cluster.ports.api}`);
+  expect(await python("-c", text)).toBe(
+    "FAILED 2026-02-28\nreturns exit status 1: there are no returns\nCANCELLED\n",
+  );
+});
+
+test("Python", async () => {
+  const checks = join(import.meta.dir, "language_checks.py");
+  const stdout = await python(checks, String(cluster.ports.api), JSON.stringify(VALUES));
+  expect(JSON.parse(stdout)).toEqual({
+    ...EXPECTED,
+    finished: [true, { names: '["a","b","c"]', full: "true", day: "2026-02-28" }],
+    "failed items": [],
+    "no items": expect.stringContaining("nothing"),
+    in: ["PENDING", 12, "CANCELLED"],
+    at: ["PENDING", 12, "CANCELLED"],
+    fails: false,
+    retry: [true],
+    hostile: VALUES.map(() => true),
+  });
+});

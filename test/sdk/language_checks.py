@@ -1,0 +1,45 @@
+"""What the Python client does with fan-outs, outputs, delayed starts, approvals and values of every kind; prints one JSON object."""
+
+import json
+import sys
+from datetime import datetime, timedelta, timezone
+
+from cdktr import CdktrError, Principal
+
+port, hostile = int(sys.argv[1]), json.loads(sys.argv[2])
+out = {}
+principal = Principal(host="localhost", port=port, timeout=10)
+
+run = principal.run_workflow("fan", params={"names": ["a", "b", "c"], "full": True, "day": "2026-02-28"})
+finished = principal.wait(run)
+out["finished"] = [finished.success, finished.payload["params"]]
+out["outputs"] = principal.outputs(run).unwrap()
+out["items"] = [
+    [item["item_key"], item["item_index"], item["status"], item.get("outputs")]
+    for item in principal.items(run, "each", outputs=True)
+]
+out["failed items"] = [item["item_key"] for item in principal.items(run, "each", status="FAILED")]
+out["wrong"] = principal.run_workflow("fan", params={"names": "{", "day": "2026-02-30"}).error
+try:
+    list(principal.items("nothing", "each"))
+except CdktrError as error:
+    out["no items"] = str(error)
+
+for name, wait in (("in", {"start_in": timedelta(hours=2)}), ("at", {"start_at": datetime.now(timezone.utc) + timedelta(hours=2)})):
+    later = principal.run_workflow("fan", **wait)
+    known = principal.get_run(later).unwrap()
+    out[name] = [known["status"], round((known["start_at_ms"] - known["created_at_ms"]) / 600_000)]
+    out[name].append(principal.cancel(later).unwrap()["status"])
+
+failed = principal.run_workflow("fan", params={"full": False})
+out["fails"] = principal.wait(failed).success
+again = principal.retry(failed)
+principal.wait(again)
+out["retry"] = [principal.get_run(again).unwrap()["retry_of"] == failed.payload["workflow_instance_id"]]
+
+echo = principal.run_workflow("echo", params={f"v{i}": value for i, value in enumerate(hostile)})
+principal.wait(echo)
+values = principal.outputs(echo).unwrap()["tasks"]["show"]["values"]
+out["hostile"] = [values[f"v{i}"] == value for i, value in enumerate(hostile)]
+
+print(json.dumps(out))
