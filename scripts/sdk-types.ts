@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import {
   AgentSummary,
+  ApprovalSummary,
   ItemSummary,
   RunAttempt,
   RunDetails,
@@ -27,6 +28,7 @@ const INTERFACES: ReadonlyMap<z.ZodObject, string> = new Map<z.ZodObject, string
   [RunAttempt, "RunAttempt"],
   [SliceWait, "SliceWait"],
   [RunDetails, "RunDetails"],
+  [ApprovalSummary, "Approval"],
   [AgentSummary, "Agent"],
   [Survivor, "Survivor"],
 ]);
@@ -74,7 +76,7 @@ function typeOf(schema: z.ZodType): string {
   const name = INTERFACES.get(schema as z.ZodObject);
   if (name !== undefined) return name;
   if (LANGUAGE.has(schema)) return "Readonly<Record<string, unknown>>";
-  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault)
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodCatch)
     return typeOf(schema.unwrap() as z.ZodType);
   if (schema instanceof z.ZodNullable) return `${typeOf(schema.unwrap() as z.ZodType)} | null`;
   if (schema instanceof z.ZodArray) return `readonly ${typeOf(schema.element as z.ZodType)}[]`;

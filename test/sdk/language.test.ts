@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findPage } from "../../src/docs/index.ts";
+import { RequestRefusedError } from "../../src/protocol/client.ts";
 import { Principal } from "../../src/sdk/typescript/index.ts";
 import { type Cluster, cdktr, startCluster } from "../support/cdktr.ts";
 import { codeBlocks } from "../support/code-blocks.ts";
@@ -37,6 +38,14 @@ tasks:
   sum: {depends: [each], run: 'echo day=$CDKTR_PARAM_DAY >> $CDKTR_OUTPUT'}
 outputs:
   day: "\${{ tasks.sum.outputs.day }}"
+`,
+      "ask.yml": `tasks:
+  go:
+    config: !Approval
+      message: Go on?
+      form:
+        share: {type: int, min: 1, max: 100}
+        why: {default: because}
 `,
       "shop/load.yml": blocks.find(({ language }) => language === "yaml")?.text ?? "",
       // A program of Bun publishes what it gets, byte by byte.
@@ -104,6 +113,29 @@ test("TypeScript", async () => {
   expect((await principal.wait(again.workflow_instance_id)).retry_of).toBe(failed.workflow_instance_id);
 });
 
+test("TypeScript: what waits for a person is listed, approved with its form, and rejected", async () => {
+  const { workflow_instance_id: id } = await principal.runWorkflow("ask");
+  expect(await principal.approvals({ runId: id })).toMatchObject([
+    { workflow_id: "ask", task_id: "go", message: "Go on?", four_eyes: false },
+  ]);
+  const wrong = await principal.approve(id, { params: { share: 101 } }).catch((error) => error);
+  expect(wrong).toBeInstanceOf(RequestRefusedError);
+  const why = VALUES.join("");
+  expect(await principal.approve(id, { taskId: "go", params: { share: 20, why }, note: "ok" })).toMatchObject(
+    {
+      status: "COMPLETED",
+    },
+  );
+  await principal.wait(id);
+  expect((await principal.outputs(id)).tasks.go).toMatchObject({ share: 20, why, note: "ok" });
+  const other = await principal.runWorkflow("ask");
+  expect(await principal.reject(other.workflow_instance_id, { note: "no" })).toMatchObject({
+    status: "FAILED",
+  });
+  expect((await principal.wait(other.workflow_instance_id)).status).toBe("FAILED");
+  expect(await principal.approvals({ workflowId: "ask" })).toEqual([]);
+});
+
 test("TypeScript: values reach tasks as they are", async () => {
   const params = Object.fromEntries(VALUES.map((value, i) => [`v${i}`, value]));
   const { workflow_instance_id: id } = await principal.runWorkflow("echo", { params });
@@ -153,6 +185,12 @@ test("Python", async () => {
     at: ["PENDING", 12, "CANCELLED"],
     fails: false,
     retry: [true],
+    asked: [["ask", "go", "Go on?"]],
+    "wrong answer": false,
+    answered: "COMPLETED",
+    form: { share: 20, note: "ok" },
+    "form as it is": true,
+    rejected: ["FAILED", "FAILED"],
     hostile: VALUES.map(() => true),
   });
 });

@@ -42,4 +42,16 @@ principal.wait(echo)
 values = principal.outputs(echo).unwrap()["tasks"]["show"]["values"]
 out["hostile"] = [values[f"v{i}"] == value for i, value in enumerate(hostile)]
 
+ask = principal.run_workflow("ask")
+out["asked"] = [[one["workflow_id"], one["task_id"], one["message"]] for one in principal.approvals(ask).unwrap()]
+out["wrong answer"] = principal.approve(ask, params={"share": 101}).success
+why = "".join(hostile)
+out["answered"] = principal.approve(ask, "go", params={"share": 20, "why": why}, note="ok").unwrap()["status"]
+principal.wait(ask)
+form = principal.outputs(ask).unwrap()["tasks"]["go"]
+out["form"] = {name: form[name] for name in ("share", "note")}
+out["form as it is"] = form["why"] == why
+other = principal.run_workflow("ask")
+out["rejected"] = [principal.reject(other, note="no").unwrap()["status"], principal.wait(other).payload["status"]]
+
 print(json.dumps(out))

@@ -208,13 +208,32 @@ declare module "cdktr" {
     readonly params: Readonly<Record<string, string>>;
     readonly error: string | null;
     readonly retry_of: string | null;
+    readonly actor?: string;
     readonly outputs?: Readonly<Record<string, unknown>>;
     readonly attempts: readonly RunAttempt[];
     readonly tasks: readonly TaskRun[];
     readonly waits?: readonly SliceWait[];
     readonly waiting_slices?: number;
+    readonly approvals?: readonly Approval[];
     readonly outputs_left_out?: boolean;
     readonly definition: Readonly<Record<string, unknown>> | null;
+  }
+
+  export interface Approval {
+    readonly workflow_id: string;
+    readonly workflow_instance_id: string;
+    readonly task_id: string;
+    readonly item_key?: string;
+    readonly task_instance_id: string;
+    readonly message: string;
+    readonly form: Readonly<Record<string, unknown>>;
+    readonly since_ms: number;
+    readonly due_ms: number | null;
+    readonly on_timeout: "reject" | "approve";
+    readonly roles?: readonly string[];
+    readonly four_eyes: boolean;
+    readonly triggered_by: string | null;
+    readonly refusal?: string;
   }
 
   export interface Agent {
@@ -304,6 +323,26 @@ declare module "cdktr" {
     readonly startInMs?: number;
   }
 
+  /** An answer to what waits for a person. */
+  export interface Answer extends RequestOptions {
+    /** May be left out if only one task of the run waits for a person. */
+    readonly taskId?: string;
+    /** Of an item of a fan-out; `taskId` is needed then. */
+    readonly itemKey?: string;
+    /** Kept with the answer. */
+    readonly note?: string;
+    readonly dedupeKey?: string;
+  }
+
+  /** What has become of a task that waited for a person: COMPLETED, or FAILED if it was rejected. */
+  export interface Answered {
+    readonly workflow_id: string;
+    readonly workflow_instance_id: string;
+    readonly task_id: string;
+    readonly item_key?: string;
+    readonly status: "COMPLETED" | "FAILED";
+  }
+
   /** What a run has published. */
   export interface Outputs {
     /** Those of the workflow, once it has COMPLETED. */
@@ -333,6 +372,18 @@ declare module "cdktr" {
         readonly outputs?: boolean;
       },
     ): AsyncGenerator<Item>;
+    /** The tasks that wait for a person, the oldest first: of a run, of a workflow, or all. */
+    approvals(
+      filter?: { readonly runId?: string; readonly workflowId?: string },
+      request?: RequestOptions,
+    ): Promise<Approval[]>;
+    /** Approves a task that waits for a person; the values of its form become its outputs. */
+    approve(
+      runId: string,
+      answer?: Answer & { readonly params?: Readonly<Record<string, unknown>> },
+    ): Promise<Answered>;
+    /** Rejects a task that waits for a person: it becomes FAILED. */
+    reject(runId: string, answer?: Answer): Promise<Answered>;
     /** A new run from the failed tasks of one that is over, or, with `fromStart`, from the beginning. */
     retry(
       runId: string,

@@ -1,6 +1,6 @@
 /** The principal's API for listeners and other programs. */
 import { loadConfig } from "../../config.ts";
-import type { ItemSummary, RunDetails } from "../../contract/messages.ts";
+import type { ApprovalAnswered, ApprovalSummary, ItemSummary, RunDetails } from "../../contract/messages.ts";
 import {
   type ClientOptions,
   PrincipalClient,
@@ -19,6 +19,8 @@ const POLL_MS = 10_000;
 
 /** Items that are asked for at once. */
 const ITEMS_PER_PAGE = 1000;
+/** Approvals that are listed at most. */
+const MOST_APPROVALS = 1000;
 
 /** Options of a trigger. */
 export interface RunWorkflowOptions {
@@ -44,6 +46,23 @@ export interface RetryOptions extends RequestOptions {
 export interface ItemOptions extends RequestOptions {
   readonly status?: RunStatus;
   readonly outputs?: boolean;
+}
+
+/** Which approvals are listed. */
+export interface ApprovalFilter {
+  readonly runId?: string;
+  readonly workflowId?: string;
+}
+
+/** An answer to what waits for a person. */
+export interface AnswerOptions extends RequestOptions {
+  /** May be left out if only one task of the run waits for a person. */
+  readonly taskId?: string;
+  readonly itemKey?: string;
+  /** The values of the form; text is passed as it is, anything else as JSON. */
+  readonly params?: Readonly<Record<string, unknown>>;
+  readonly note?: string;
+  readonly dedupeKey?: string;
 }
 
 /** What a run has published. */
@@ -125,6 +144,44 @@ export class Principal extends PrincipalClient {
       after = page.at(-1)?.item_index;
       if (after === undefined) return;
     }
+  }
+
+  /** The tasks that wait for a person, the oldest first. */
+  approvals(filter: ApprovalFilter = {}, request?: RequestOptions): Promise<ApprovalSummary[]> {
+    const { runId, workflowId } = filter;
+    return this.listApprovals(
+      {
+        limit: MOST_APPROVALS,
+        ...(runId === undefined ? {} : { workflow_instance_id: runId }),
+        ...(workflowId === undefined ? {} : { workflow_id: workflowId }),
+      },
+      request,
+    );
+  }
+
+  /** Approves a task that waits for a person; the values of its form become its outputs. */
+  approve(runId: string, answer: AnswerOptions = {}): Promise<ApprovalAnswered> {
+    return this.#answer("approve", runId, answer);
+  }
+
+  /** Rejects a task that waits for a person: it becomes FAILED. */
+  reject(runId: string, answer: Omit<AnswerOptions, "params"> = {}): Promise<ApprovalAnswered> {
+    return this.#answer("reject", runId, answer);
+  }
+
+  #answer(
+    answer: "approve" | "reject",
+    runId: string,
+    { taskId, itemKey, params, note = "", dedupeKey = crypto.randomUUID(), ...request }: AnswerOptions,
+  ): Promise<ApprovalAnswered> {
+    return this.answerApproval(
+      {
+        ...{ workflow_instance_id: runId, answer, note, params: paramTexts(params), dedupe_key: dedupeKey },
+        ...(taskId === undefined ? {} : { task_id: taskId }),
+        ...(itemKey === undefined ? {} : { item_key: itemKey }),
+      },
+      request,
+    );
   }
 
   /** A new run from the failed tasks of one that is over, or from the beginning. */

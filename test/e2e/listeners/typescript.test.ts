@@ -227,7 +227,7 @@ test("the types that it writes fit what it gives, and only that", async () => {
   expect(await compile(good)).toEqual({ text: "", code: 0 });
   const bad = await compile(good.replace('"hello"', "7").replace("startListening", "startlistening"));
   expect(bad.code).not.toBe(0);
-  expect(bad.text).toContain("'number' is not assignable to parameter of type 'string'");
+  expect(bad.text).toContain("Type 'number' is not assignable to type 'string'");
   expect(bad.text).toContain("startListening");
 });
 

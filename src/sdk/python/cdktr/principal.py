@@ -196,6 +196,71 @@ class Principal:
         }
         return self._ask(["RETRYRUN", json.dumps(question)], json.loads)
 
+    def approvals(
+        self, run: Optional[Run] = None, workflow_id: Optional[str] = None
+    ) -> Result[List[Dict[str, Any]]]:
+        """The tasks that wait for a person, oldest first: of a run, of a workflow, or all.
+
+        Each has the ``message``, the ``form`` that is to be filled in, and ``refusal`` if this client may not answer.
+        """
+        question: Dict[str, Any] = {}
+        if run is not None:
+            run_id, failure = _run_id(run)
+            if failure is not None:
+                return Result(False, failure)
+            question["workflow_instance_id"] = run_id
+        if workflow_id is not None:
+            question["workflow_id"] = workflow_id
+        return self._ask(["LSAPPROVALS", json.dumps(question)], json.loads)
+
+    def approve(
+        self,
+        run: Run,
+        task_id: Optional[str] = None,
+        params: Optional[Mapping[str, object]] = None,
+        note: str = "",
+        item_key: Optional[str] = None,
+    ) -> Result[Dict[str, Any]]:
+        """Approves a task that waits for a person.
+
+        :param task_id: may be left out if only one task of the run waits for a person
+        :param params: the values of its form; they become its outputs
+        :param note: kept with the answer
+        :param item_key: of an item of a fan-out
+        """
+        return self._answer(run, "approve", task_id, item_key, params, note)
+
+    def reject(
+        self, run: Run, task_id: Optional[str] = None, note: str = "", item_key: Optional[str] = None
+    ) -> Result[Dict[str, Any]]:
+        """Rejects a task that waits for a person: it becomes FAILED. See :meth:`approve`."""
+        return self._answer(run, "reject", task_id, item_key, None, note)
+
+    def _answer(
+        self,
+        run: Run,
+        answer: str,
+        task_id: Optional[str],
+        item_key: Optional[str],
+        params: Optional[Mapping[str, object]],
+        note: str,
+    ) -> Result[Dict[str, Any]]:
+        run_id, failure = _run_id(run)
+        if failure is not None:
+            return Result(False, failure)
+        question: Dict[str, Any] = {
+            "workflow_instance_id": run_id,
+            "answer": answer,
+            "params": {name: _text(value) for name, value in (params or {}).items()},
+            "note": note,
+            "dedupe_key": str(uuid.uuid4()),
+        }
+        if task_id is not None:
+            question["task_id"] = task_id
+        if item_key is not None:
+            question["item_key"] = item_key
+        return self._ask(["ANSWERAPPROVAL", json.dumps(question)], json.loads)
+
     def query_logs(
         self,
         end_ms: Optional[int] = None,
