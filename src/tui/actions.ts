@@ -1,4 +1,5 @@
 /** Carries out confirmed actions; the result is shown as a toast. */
+import { nameOfApproval } from "../contract/run-approvals.ts";
 import { isInHooks } from "../contract/run-hooks.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
@@ -48,6 +49,16 @@ async function request(client: PrincipalClient, store: Store, action: Action): P
       );
       store.update((state) => openRun(state, created.workflow_instance_id));
       return action.fromStart ? "Restarted from the beginning" : "Retrying from the failed tasks";
+    }
+    case "answer": {
+      const { approval, answer, params, note } = action;
+      const { workflow_instance_id, task_id, item_key } = approval;
+      const item = item_key === undefined ? {} : { item_key };
+      await client.answerApproval(
+        { workflow_instance_id, task_id, ...item, answer, params: { ...params }, note, dedupe_key },
+        options,
+      );
+      return `${answer === "approve" ? "Approved" : "Rejected"} ${nameOfApproval(approval)} of ${approval.workflow_id}`;
     }
     case "drain":
       await client.drainAgent(action.agentId, options);

@@ -58,6 +58,7 @@ export function activeList(state: State): string | null {
     case "runs":
     case "agents":
     case "activity":
+    case "approvals":
       return page.kind;
     case "workflow":
       return page.pane === "runs" ? `runs:${page.id}` : page.pane === "graph" ? `graph:${page.id}` : null;

@@ -6,6 +6,7 @@
 import type {
   ActivityEvent,
   AgentSummary,
+  ApprovalSummary,
   ItemSummary,
   PrincipalInfo,
   RunDetails,
@@ -37,7 +38,7 @@ export interface Connection {
   readonly error: string | null;
 }
 
-export const TABS = ["workflows", "runs", "logs", "agents", "activity"] as const;
+export const TABS = ["workflows", "runs", "logs", "agents", "activity", "approvals"] as const;
 export type Tab = (typeof TABS)[number];
 
 export const WORKFLOW_PANES = ["overview", "graph", "source", "runs"] as const;
@@ -55,7 +56,8 @@ export type Page =
   | { readonly kind: "run"; readonly id: string; readonly pane: RunPane }
   | { readonly kind: "logs"; readonly source: LogSource }
   | { readonly kind: "agents" }
-  | { readonly kind: "activity" };
+  | { readonly kind: "activity" }
+  | { readonly kind: "approvals" };
 
 /** Position in a list. */
 export interface ListState {
@@ -120,6 +122,10 @@ export interface Data {
   events: readonly ActivityEvent[];
   /** Why events are not available, on a principal that does not record them. */
   eventsMissing: string | null;
+  /** What waits for a person, the oldest first. */
+  approvals: readonly ApprovalSummary[] | null;
+  /** Why that is not known, on a principal that does not know approvals. */
+  approvalsMissing: string | null;
   /** Runs that have been opened, by id. */
   runDetails: ReadonlyMap<string, RunDetails>;
   /** The items of fan-outs, by {@link fanOutName}. */

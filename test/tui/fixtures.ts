@@ -3,6 +3,7 @@
 import type { LogLine } from "../../src/contract/log-line.ts";
 import type {
   AgentSummary,
+  ApprovalSummary,
   PrincipalInfo,
   RunAttempt,
   RunDetails,
@@ -334,6 +335,37 @@ export const FANS: RunDetails = {
   ],
 };
 
+/** A task of the run above that waits for a person. */
+export const APPROVAL: ApprovalSummary = {
+  workflow_id: "etl.daily",
+  workflow_instance_id: FANS.workflow_instance_id,
+  task_id: "nested",
+  task_instance_id: "ti-nested",
+  message: "Publish 5,000 tables?\nThe checks found two rows without an order.",
+  form: {
+    share: { description: "Percent of the servers", default: null, type: "int", min: "1", max: "100" },
+    window: { description: null, default: "now", enum: ["now", "tonight"] },
+  },
+  since_ms: NOW - 90_000,
+  due_ms: NOW + 7_200_000,
+  on_timeout: "reject",
+  four_eyes: false,
+  triggered_by: "ada",
+};
+
+const REFUSED: ApprovalSummary = {
+  ...APPROVAL,
+  ...{
+    workflow_instance_id: RUN.workflow_instance_id,
+    task_id: "pay",
+    item_key: "eu",
+    form: {},
+    due_ms: null,
+  },
+  message: "Pay?",
+  refusal: 'You triggered this run, and "pay" asks for four eyes: somebody else has to answer.',
+};
+
 /** The state of a UI that has been open for a while, showing `page`. */
 export function state(width: number, height: number, page?: Page): State {
   const result = initialState([{ name: "live", host: "10.0.0.5", port: 5561 }], width, height, NOW);
@@ -400,6 +432,8 @@ export function state(width: number, height: number, page?: Page): State {
       },
     ],
     eventsMissing: null,
+    approvals: [APPROVAL, REFUSED],
+    approvalsMissing: null,
     outputs: new Map([[FANS.workflow_instance_id, OUTPUTS]]),
     items: new Map([[`${FANS.workflow_instance_id} load`, ITEMS]]),
     runDetails: new Map([RUN, SHARED, WAITING, FANS].map((one) => [one.workflow_instance_id, one])),

@@ -10,7 +10,7 @@ import { completions } from "../../src/tui/overlays/command.ts";
 import type { Action } from "../../src/tui/overlays/overlay.ts";
 import { RUN_PANES, type State, WORKFLOW_PANES } from "../../src/tui/state.ts";
 import { drawScreen } from "../../src/tui/views/screen.ts";
-import { FANS, RUN, run, state } from "./fixtures.ts";
+import { APPROVAL, FANS, RUN, run, state } from "./fixtures.ts";
 
 function ui(page?: Parameters<typeof state>[2]) {
   const s = state(80, 24, page);
@@ -50,6 +50,7 @@ describe("tables of keys", () => {
     { kind: "logs", source: { kind: "all" } },
     { kind: "agents" },
     { kind: "activity" },
+    { kind: "approvals" },
   ];
 
   test("every key on every page can be pressed, and nothing breaks", () => {
@@ -466,5 +467,62 @@ describe("runs that tasks start", () => {
     const { s, keys } = ui({ kind: "run", id: runId, pane: "graph" });
     keys("u");
     expect(s.toasts.at(-1)?.text).toBe("u does nothing here; ? lists the keys.");
+  });
+});
+
+describe("approvals", () => {
+  test("A approves with the form, which is checked; R rejects with a note; both say what was asked", () => {
+    const { s, actions, keys, type } = ui({ kind: "approvals" });
+    keys("A");
+    expect(drawScreen(s).toString()).toContain("The checks found two rows");
+    keys("CTRL_S");
+    expect(s.overlay).toMatchObject({ error: "share is required", index: 0 });
+    type("101");
+    keys("CTRL_S");
+    expect(s.overlay).toMatchObject({ error: "share must be at most 100" });
+    keys("BACKSPACE", "ENTER", "RIGHT", "ENTER");
+    type("looks good");
+    keys("ENTER");
+    expect(s.overlay).toBeNull();
+    const params = { share: "10", window: "tonight" };
+    expect(actions).toEqual([
+      { kind: "answer", approval: APPROVAL, answer: "approve", params, note: "looks good" },
+    ]);
+    keys("R");
+    type("too late");
+    keys("ENTER");
+    expect(actions[1]).toEqual({
+      ...{ kind: "answer", approval: APPROVAL, answer: "reject", params: {}, note: "too late" },
+    });
+  });
+
+  test("who may not answer is told why, and no form opens", () => {
+    const { s, keys } = ui({ kind: "approvals" });
+    keys("j", "A");
+    expect(s.overlay).toBeNull();
+    expect(s.toasts.at(-1)?.text).toContain("four eyes");
+  });
+
+  test("Enter goes to the run, where the task says what it asks, and is answered with the same keys", () => {
+    const { s, keys } = ui({ kind: "approvals" });
+    keys("ENTER");
+    expect(currentPage(s)).toMatchObject({ kind: "run", id: FANS.workflow_instance_id });
+    keys("A");
+    expect(s.toasts.at(-1)?.text).toBe("A does nothing here; ? lists the keys.");
+    keys("a");
+    s.lists[`tasks:${FANS.workflow_instance_id}`] = {
+      ...listState(s, `tasks:${FANS.workflow_instance_id}`),
+      selected: "nested",
+    };
+    expect(drawScreen(s).toString()).toContain("Asks: Publish 5,000 tables?");
+    keys("A");
+    expect(s.overlay).toMatchObject({ kind: "form", purpose: { kind: "approve" } });
+  });
+
+  test("a principal that does not know them says so", () => {
+    const { s } = ui({ kind: "approvals" });
+    s.data.approvals = null;
+    s.data.approvalsMissing = "This principal is too old to know approvals.";
+    expect(drawScreen(s).toString()).toContain("too old to know approvals");
   });
 });

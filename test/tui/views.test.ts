@@ -1,12 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import { VERSION } from "../../src/build-facts.ts";
-import { askCancel, askTrigger } from "../../src/tui/overlays/ask.ts";
+import { askAnswer, askCancel, askTrigger } from "../../src/tui/overlays/ask.ts";
 import { newEditor } from "../../src/tui/overlays/line-editor.ts";
 import { BOLD, DIM, INVERSE } from "../../src/tui/screen/style.ts";
 import { type Page, RUN_PANES, type State, WORKFLOW_PANES } from "../../src/tui/state.ts";
 import { drawScreen } from "../../src/tui/views/screen.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
-import { FANS, FANS_DEFINITION, NOW, RUN, SHARED, state, task, WAITING } from "./fixtures.ts";
+import { APPROVAL, FANS, FANS_DEFINITION, NOW, RUN, SHARED, state, task, WAITING } from "./fixtures.ts";
 
 const SIZES = [
   [80, 24],
@@ -40,6 +40,7 @@ const PAGES: Readonly<Record<string, Page>> = {
   logs: { kind: "logs", source: { kind: "all" } },
   agents: { kind: "agents" },
   activity: { kind: "activity" },
+  approvals: { kind: "approvals" },
 };
 
 const OVERLAYS: Readonly<Record<string, (state: State) => void>> = {
@@ -48,6 +49,7 @@ const OVERLAYS: Readonly<Record<string, (state: State) => void>> = {
   },
   confirm: (s) => askCancel(s, runId),
   form: (s) => askTrigger(s, "etl.daily"),
+  "form of an approval": (s) => askAnswer(s, APPROVAL, true),
   command: (s) => {
     s.overlay = { kind: "command", editor: newEditor("workflow etl"), error: null };
   },

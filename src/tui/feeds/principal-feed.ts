@@ -123,6 +123,7 @@ export class PrincipalFeed extends BackgroundService {
       this.#readRuns(),
       this.#readOpenPage(),
       this.#readEvents(),
+      this.#readApprovals(),
       store.state.data.workflows === null || regained ? this.#readWorkflows() : this.#readFirings(),
     ]);
     store.update((state) => {
@@ -289,6 +290,25 @@ export class PrincipalFeed extends BackgroundService {
       if (!(error instanceof RequestRefusedError)) throw error;
       store.update(({ data }) => {
         data.eventsMissing = "This principal is too old to report its activity.";
+      });
+    }
+  }
+
+  async #readApprovals(): Promise<void> {
+    const { client, store } = this.#options;
+    if (store.state.data.approvalsMissing !== null) return;
+    try {
+      const request = { timeoutMs: this.#options.timeoutMs, signal: this.stopSignal };
+      const approvals = await client.listApprovals({ limit: 1000 }, request);
+      const known = store.state.data.approvals;
+      if (known !== null && JSON.stringify(known) === JSON.stringify(approvals)) return;
+      store.update(({ data }) => {
+        data.approvals = approvals;
+      });
+    } catch (error) {
+      if (!(error instanceof RequestRefusedError)) throw error;
+      store.update(({ data }) => {
+        data.approvalsMissing = "This principal is too old to know approvals.";
       });
     }
   }

@@ -2,6 +2,7 @@
 import { currentPage } from "../navigation.ts";
 import type { State } from "../state.ts";
 import { agentKeys } from "./agent-keys.ts";
+import { approvalKeys } from "./approval-keys.ts";
 import type { Binding } from "./binding.ts";
 import { globalKeys } from "./global-keys.ts";
 import { logKeys } from "./log-keys.ts";
@@ -59,6 +60,8 @@ export function groupsFor(state: State): BindingGroup[] {
       return [{ title: "Agents", bindings: agentKeys }, lists, global];
     case "activity":
       return [lists, global];
+    case "approvals":
+      return [{ title: "Approvals", bindings: approvalKeys }, lists, global];
   }
 }
 

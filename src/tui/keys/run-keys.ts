@@ -10,6 +10,7 @@ import { currentPage, listState, openPage, openRun, showPane } from "../navigati
 import { askCancel, askRetry, askTrigger, cancelProblem, retryProblem } from "../overlays/ask.ts";
 import { PANES_WITH_TASKS, type State } from "../state.ts";
 import { addToast } from "../toast.ts";
+import { answerKeys } from "./approval-keys.ts";
 import type { Binding } from "./binding.ts";
 import { foldKeys } from "./fold-keys.ts";
 
@@ -220,6 +221,7 @@ export const runKeys: readonly Binding[] = [
     footer: "task log",
     run: openTaskLog,
   },
+  ...answerKeys,
   ...foldKeys,
   { keys: ["L"], label: "L", help: "log of the run", footer: "log", run: (state) => showPane(state, "log") },
   ...common,

@@ -2,6 +2,7 @@
 
 import { currentPage, listState, selectedIndex, selectRow } from "../navigation.ts";
 import type { State } from "../state.ts";
+import { approvalId, approvalRows } from "./approval-rows.ts";
 import { agentRows, eventRows } from "./other-rows.ts";
 import { outputRows } from "./output-rows.ts";
 import { runRows } from "./run-rows.ts";
@@ -16,6 +17,7 @@ export function listIds(state: State, name: string): readonly string[] {
   if (name === "runs") return runRows(state, list, null).map((run) => run.workflow_instance_id);
   if (name === "agents") return agentRows(state, list).map((agent) => agent.agent_id);
   if (name === "activity") return eventRows(state, list).map((event) => String(event.seq));
+  if (name === "approvals") return approvalRows(state, list).map(approvalId);
   const [kind, id] = split(name);
   if (kind === "runs") return runRows(state, list, id).map((run) => run.workflow_instance_id);
   if (kind === "graph") {
@@ -48,6 +50,11 @@ function split(name: string): [kind: string, id: string] {
 /** Id of the run that a key on this page refers to: the open one, or the selected one of a list. */
 export function runInFocus(state: State): string | null {
   const page = currentPage(state);
+  if (page.kind === "approvals") {
+    const selected = selectedOf(state, "approvals");
+    const approval = approvalRows(state, state.lists.approvals).find((one) => approvalId(one) === selected);
+    return approval?.workflow_instance_id ?? null;
+  }
   if (page.kind === "run") return page.id;
   if (page.kind === "runs") return selectedOf(state, "runs");
   if (page.kind === "workflow" && page.pane === "runs") return selectedOf(state, `runs:${page.id}`);

@@ -1,6 +1,6 @@
 /** Opens the confirmation or form for an action. */
 
-import type { RunSummary } from "../../contract/messages.ts";
+import type { ApprovalSummary, RunSummary } from "../../contract/messages.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
@@ -66,8 +66,25 @@ export function askTrigger(state: State, workflowId: string): void {
   }
   state.overlay = {
     kind: "form",
-    workflowId,
+    purpose: { kind: "trigger", workflowId },
     fields: params.map(([name, param]) => newField(name, param)),
+    index: 0,
+    error: null,
+  };
+}
+
+/** Approve or reject what waits for a person: with its form, and with a note. */
+export function askAnswer(state: State, approval: ApprovalSummary, approves: boolean): void {
+  if (approval.refusal !== undefined) {
+    addToast(state, approval.refusal, "bad");
+    return;
+  }
+  const note = newField("note", { description: approves ? "kept with the answer" : "why", default: "" });
+  const form = approves ? Object.entries(approval.form).map(([name, param]) => newField(name, param)) : [];
+  state.overlay = {
+    kind: "form",
+    purpose: { kind: approves ? "approve" : "reject", approval },
+    fields: [...form, note],
     index: 0,
     error: null,
   };

@@ -174,6 +174,7 @@ export const COMMANDS: readonly Command[] = [
   tab("logs", "logs"),
   tab("agents", "agents"),
   tab("activity", "activity"),
+  tab("approvals", "approvals"),
   {
     names: ["help", "h"],
     help: "the keys available here",

@@ -98,13 +98,20 @@ function submit(state: State, overlay: Of<"form">, effects: Effects): void {
     overlay.error = `${field.name} ${problem}`;
     return;
   }
+  const { purpose } = overlay;
+  const note = purpose.kind === "trigger" ? undefined : overlay.fields.at(-1);
   const params: Record<string, string> = {};
   for (const field of overlay.fields) {
     // A value that was not changed keeps following the file's default.
-    if (field.editor.text !== field.byDefault) params[field.name] = field.editor.text;
+    if (field !== note && field.editor.text !== field.byDefault) params[field.name] = field.editor.text;
   }
   state.overlay = null;
-  effects.perform({ kind: "trigger", workflowId: overlay.workflowId, params });
+  if (purpose.kind === "trigger")
+    effects.perform({ kind: "trigger", workflowId: purpose.workflowId, params });
+  else {
+    const { kind: answer, approval } = purpose;
+    effects.perform({ kind: "answer", approval, answer, params, note: note?.editor.text ?? "" });
+  }
 }
 
 function commandKey(state: State, overlay: Of<"command">, key: string, effects: Effects): void {

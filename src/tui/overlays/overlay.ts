@@ -1,4 +1,5 @@
 /** Overlays that take the keyboard: a confirmation, a form, a line of input. */
+import type { ApprovalSummary } from "../../contract/messages.ts";
 import type { ParamRules } from "../../workflow/param-types.ts";
 import type { LineEditor } from "./line-editor.ts";
 
@@ -11,6 +12,13 @@ export type Action =
     }
   | { readonly kind: "cancel"; readonly runId: string }
   | { readonly kind: "retry"; readonly runId: string; readonly fromStart: boolean }
+  | {
+      readonly kind: "answer";
+      readonly approval: ApprovalSummary;
+      readonly answer: "approve" | "reject";
+      readonly params: Readonly<Record<string, string>>;
+      readonly note: string;
+    }
   | { readonly kind: "drain"; readonly agentId: string }
   | { readonly kind: "quit" };
 
@@ -27,6 +35,11 @@ export interface FormField {
   readonly editor: LineEditor;
 }
 
+/** What a form is filled in for. The last field of an answer is the note. */
+export type FormPurpose =
+  | { readonly kind: "trigger"; readonly workflowId: string }
+  | { readonly kind: "approve" | "reject"; readonly approval: ApprovalSummary };
+
 type PromptPurpose = "log-search" | "log-text" | "log-time" | "log-save";
 type MenuPurpose = "principal" | "log-task";
 
@@ -42,7 +55,7 @@ export type Overlay =
     }
   | {
       readonly kind: "form";
-      readonly workflowId: string;
+      readonly purpose: FormPurpose;
       readonly fields: readonly FormField[];
       index: number;
       error: string | null;

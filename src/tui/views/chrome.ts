@@ -12,9 +12,21 @@ import { runCounts } from "../lists/run-rows.ts";
 import { currentPage } from "../navigation.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, GREEN, INVERSE, PLAIN, RED, YELLOW } from "../screen/style.ts";
-import { type State, TABS } from "../state.ts";
+import { type State, TABS, type Tab } from "../state.ts";
 
-const TITLES = { workflows: "Workflows", runs: "Runs", logs: "Logs", agents: "Agents", activity: "Activity" };
+const TITLES: Readonly<Record<Tab, string>> = {
+  workflows: "Workflows",
+  runs: "Runs",
+  logs: "Logs",
+  agents: "Agents",
+  activity: "Activity",
+  approvals: "Approvals",
+};
+/** Columns from which all tabs have names, and all but the last; on narrower screens only the current one has. */
+const WITH_NAMES = 70;
+const WITH_MOST_NAMES = 56;
+/** Columns from which approvals have a tab although nothing waits for a person. */
+const WITH_EMPTY = 96;
 
 /** One line: the principal and its connection, runs, agents, the time. */
 export function drawHeader(region: Region, state: State): void {
@@ -84,10 +96,19 @@ function connectionSpans(state: State): Span[] {
 export function drawTabs(region: Region, state: State): void {
   let x = 0;
   TABS.forEach((tab, i) => {
-    const label = ` ${i + 1} ${TITLES[tab]} `;
-    region.text(x, 0, label, state.tab === tab ? BOLD | INVERSE : PLAIN);
-    region.hit(x, 0, label.length, 1, { kind: "tab", index: i });
-    x += label.length;
+    const from = tab === "approvals" ? WITH_NAMES : WITH_MOST_NAMES;
+    const asked = tab === "approvals" ? (state.data.approvals?.length ?? 0) : 0;
+    if (tab === "approvals" && asked === 0 && state.tab !== tab && region.width < WITH_EMPTY) return;
+    const isNamed = region.width >= from || state.tab === tab;
+    const label = isNamed ? ` ${i + 1} ${TITLES[tab]} ` : ` ${i + 1} `;
+    const style = state.tab === tab ? BOLD | INVERSE : PLAIN;
+    const badge = asked === 0 ? "" : `${asked} `;
+    region.text(x, 0, label, style);
+    // What waits for a person is seen on every page.
+    region.text(x + label.length, 0, badge, style | YELLOW | BOLD);
+    const columns = label.length + badge.length;
+    region.hit(x, 0, columns, 1, { kind: "tab", index: i });
+    x += columns;
   });
   const { info } = state.data;
   const away = info !== null && !info.history.available;
@@ -108,6 +129,8 @@ function pageNote(state: State): string {
     }
     case "runs":
       return count(state.data.runs?.length ?? 0, "run");
+    case "approvals":
+      return "";
     case "workflow":
       return page.id;
     case "run":

@@ -1,5 +1,6 @@
 /** Draws overlays. */
 
+import { nameOfApproval } from "../../contract/run-approvals.ts";
 import { printable } from "../../terminal/foreign-text.ts";
 import { fit, pad, width, wrapHard, wrapWords } from "../../terminal/text.ts";
 import { paramRulesText } from "../../workflow/param-types.ts";
@@ -8,7 +9,7 @@ import { groupsFor } from "../keys/bindings.ts";
 import { COMMANDS, completions } from "../overlays/command.ts";
 import { fieldProblem } from "../overlays/form-field.ts";
 import type { LineEditor } from "../overlays/line-editor.ts";
-import type { FormField, Overlay } from "../overlays/overlay.ts";
+import type { FormField, FormPurpose, Overlay } from "../overlays/overlay.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, INVERSE, PLAIN, RED, type Style, YELLOW } from "../screen/style.ts";
 import type { State } from "../state.ts";
@@ -154,20 +155,42 @@ function drawForm(screen: Region, overlay: Of<"form">): void {
     Math.min(overlay.index - Math.floor(room / 4), overlay.fields.length - Math.floor(room / 2)),
   );
   const fields = overlay.fields.slice(first, first + Math.floor(room / 2));
-  const inside = box(screen, `Trigger ${overlay.workflowId}`, columns, fields.length * 2 + 3, CYAN | BOLD);
+  const { title, intro, verb } = formWords(overlay.purpose, columns);
+  const above = intro.slice(0, Math.max(0, screen.height - 8 - fields.length * 2));
+  const rows = above.length + fields.length * 2 + 3;
+  const style = overlay.purpose.kind === "reject" ? YELLOW : CYAN;
+  const inside = box(screen, title, columns, rows, style | BOLD);
+  for (const [y, line] of above.entries()) inside.text(0, y, line);
   fields.forEach((field, i) => {
     const chosen = first + i === overlay.index;
-    const y = 1 + i * 2;
+    const y = above.length + 1 + i * 2;
     inside.text(0, y, pad(field.name, labels), chosen ? BOLD | CYAN : PLAIN);
     const input = inside.sub(labels + 2, y, inside.width - labels - 2, 2);
     drawField(input, field, chosen);
   });
-  const y = fields.length * 2 + 2;
+  const y = rows - 1;
   if (overlay.error !== null) inside.text(0, y, overlay.error, RED | BOLD);
   else {
     const choose = overlay.fields[overlay.index]?.choices === null ? "Tab fields" : "fields  ←→ choose";
-    inside.text(0, y, `Enter next / trigger   ↑↓ ${choose}   ^S trigger   Esc cancel`, DIM);
+    inside.text(0, y, `Enter next / ${verb}   ↑↓ ${choose}   ^S ${verb}   Esc cancel`, DIM);
   }
+}
+
+/** Title, what stands above the fields, and what sending it does. */
+function formWords(
+  purpose: FormPurpose,
+  columns: number,
+): { title: string; intro: readonly string[]; verb: string } {
+  if (purpose.kind === "trigger")
+    return { title: `Trigger ${purpose.workflowId}`, intro: [], verb: "trigger" };
+  const { approval, kind: verb } = purpose;
+  const title = `${verb === "approve" ? "Approve" : "Reject"} ${nameOfApproval(approval)} of ${approval.workflow_id}`;
+  const message = approval.message.trim().split("\n");
+  return {
+    title: printable(title),
+    intro: message.flatMap((line) => wrapWords(printable(line), columns)),
+    verb,
+  };
 }
 
 function drawField(input: Region, field: FormField, chosen: boolean): void {

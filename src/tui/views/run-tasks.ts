@@ -13,6 +13,7 @@ import { factsOf, scriptTextOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import { duration, kibibytes, moment, until } from "../format.ts";
+import { approvalOf } from "../lists/approval-rows.ts";
 import { itemsOver } from "../lists/run-tasks.ts";
 import { type TaskRow, taskRows } from "../lists/task-rows.ts";
 import type { Region, Span } from "../screen/canvas.ts";
@@ -93,7 +94,7 @@ export function drawTaskTable(region: Region, run: RunDetails, state: State, nam
         align: "right",
         cell: column((task) => cell(task?.max_rss_kb == null ? "–" : kibibytes(task.max_rss_kb), DIM)),
       },
-      { title: "COMMAND", width: 10, grow: 3, cell: (row) => remark(row, state.now) },
+      { title: "COMMAND", width: 10, grow: 3, cell: (row) => remark(row, run, state) },
     ],
   });
 }
@@ -135,12 +136,16 @@ function itemLabel({ item_key }: ItemSummary): string {
 }
 
 /** The last column: the command, what comes instead of it, or a fan-out's progress. */
-function remark(row: TaskRow, now: number): Span[] {
+function remark(row: TaskRow, run: RunDetails, state: State): Span[] {
   if (row.kind === "note") return [];
+  const { now } = state;
   const execution = runOf(row);
   const { definition } = row.task;
   if (execution?.status === "SKIPPED" || (row.kind === "item" && execution?.error != null))
     return [[printable(execution.error ?? ""), DIM]];
+  const itemKey = row.kind === "item" ? (row.item?.item_key ?? "") : undefined;
+  const approval = approvalOf(state, run.workflow_instance_id, row.task.id, itemKey);
+  if (approval !== undefined) return [[`asks: ${printable(approval.message.replace(/\s+/g, " "))}`, YELLOW]];
   const due = definition === null ? null : dueWord(definition, execution, now);
   if (due !== null) return [[due, YELLOW]];
   if (execution?.child !== undefined)
@@ -220,8 +225,9 @@ export function command({ config }: TaskDefinition): string {
 }
 
 /** The selected task, or item, in at least three rows: long reasons take those that are left. */
-export function drawTask(region: Region, run: RunDetails, row: TaskRow, now: number): void {
+export function drawTask(region: Region, state: State, run: RunDetails, row: TaskRow): void {
   if (row.kind === "note") return;
+  const { now } = state;
   const { definition, id } = row.task;
   const execution = runOf(row);
   const ms = execution === undefined ? null : tookMs(execution, now);
@@ -262,27 +268,33 @@ export function drawTask(region: Region, run: RunDetails, row: TaskRow, now: num
   }
   const words = facts.join(" · ");
   region.spans(0, 2, [[words, PLAIN]]);
+  const itemKey = row.kind === "item" ? (row.item?.item_key ?? "") : undefined;
+  const approval = approvalOf(state, run.workflow_instance_id, id, itemKey);
+  if (approval !== undefined) {
+    const how = approval.refusal ?? "A approves, R rejects";
+    const asked = printable(approval.message.replace(/\s+/g, " ").trim());
+    drawReason(region, `Asks: ${asked} (${how})`, YELLOW, words === "" ? 0 : width(words) + 2);
+    return;
+  }
   if (execution?.error == null) return;
   const isCalm = execution.status === "SKIPPED" || execution.is_allowed === true;
   drawReason(region, printable(execution.error), isCalm ? YELLOW : RED, words === "" ? 0 : width(words) + 2);
 }
 
-/** A reason, in the row of the facts if there is room beside them, or in the last rows, of which it may take that of the command. */
+/** A reason: in the row of the facts if there is room beside them, else in the rows below it, or in place of the command. */
 function drawReason(region: Region, text: string, style: Style, beside: number): void {
   if (beside > 0 && beside + width(text) <= region.width) {
     region.text(beside, 2, text, style);
     return;
   }
-  const first = beside === 0 ? 1 : 3;
-  const lines = wrapWords(text, region.width).slice(0, Math.max(1, region.height - first));
-  if (beside > 0 && region.height === 3) {
-    region.text(beside, 2, fit(text, region.width - beside), style);
-    return;
-  }
+  const [first, last] = beside === 0 ? [1, region.height] : region.height > 3 ? [3, region.height] : [1, 2];
+  const lines = wrapWords(text, region.width).slice(0, last - first);
   for (const [i, line] of lines.entries()) {
-    const y = region.height - lines.length + i;
+    // The last one ends with the panel, so that a short one leaves the command where it is.
+    const y = last - lines.length + i;
     region.sub(0, y, region.width, 1).clear();
-    region.text(0, y, line, style);
+    const isCut = i === lines.length - 1 && wrapWords(text, region.width).length > lines.length;
+    region.text(0, y, isCut ? fit(`${line} …`, region.width) : line, style);
   }
 }
 

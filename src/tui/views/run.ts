@@ -63,7 +63,7 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
       if (rows === 0) break;
       const lower = body.sub(0, body.height - rows, body.width, rows);
       lower.rule(0);
-      if (row !== undefined) drawTask(lower.sub(1, 1, lower.width - 2, rows - 1), run, row, state.now);
+      if (row !== undefined) drawTask(lower.sub(1, 1, lower.width - 2, rows - 1), state, run, row);
       break;
     }
     case "outputs":

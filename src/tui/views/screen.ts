@@ -5,6 +5,7 @@ import { DIM } from "../screen/style.ts";
 import type { State } from "../state.ts";
 import { drawActivity } from "./activity.ts";
 import { drawAgents } from "./agents.ts";
+import { drawApprovals } from "./approvals.ts";
 import { drawFooter, drawHeader, drawLost, drawTabs, drawToasts, drawTooSmall } from "./chrome.ts";
 import { drawLog } from "./log.ts";
 import { drawOverlay } from "./overlay.ts";
@@ -65,6 +66,9 @@ function drawPage(region: Region, state: State): void {
       break;
     case "activity":
       drawActivity(region, state);
+      break;
+    case "approvals":
+      drawApprovals(region, state);
       break;
   }
 }
