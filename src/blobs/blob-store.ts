@@ -37,9 +37,9 @@ export class BlobStore {
    */
   write(hash: string, bytes: number, offset: number, data: Uint8Array): Promise<number> {
     return this.#alone(hash, async () => {
-      const whole = await this.place.sizeOf(hash);
-      if (whole === bytes) return bytes;
       const part = join(this.#parts, `${hash}-${bytes}`);
+      // Not for each piece: the place may be far away.
+      if ((await this.#sizeOf(part)) === 0 && (await this.place.sizeOf(hash)) === bytes) return bytes;
       const known = await this.#append(part, bytes, offset, data);
       if (known < bytes) return known;
       if ((await sha256(part)) !== hash) {
@@ -95,7 +95,7 @@ export class BlobStore {
   /** Appends what follows what is there; returns where the next piece begins. */
   async #append(part: string, bytes: number, offset: number, data: Uint8Array): Promise<number> {
     try {
-      const size = await sizeOf(part);
+      const size = await this.#sizeOf(part);
       if (data.length === 0 || (offset !== size && size <= bytes)) return size;
       if (size + data.length > bytes) {
         // Whatever it is, it is not this blob.
@@ -119,6 +119,15 @@ export class BlobStore {
     }
   }
 
+  async #sizeOf(part: string): Promise<number> {
+    try {
+      return (await stat(part)).size;
+    } catch (error) {
+      if (isMissing(error)) return 0;
+      throw unavailable(this.#parts, error);
+    }
+  }
+
   async #alone<T>(hash: string, work: () => Promise<T>): Promise<T> {
     const before = this.#busy.get(hash) ?? Promise.resolve();
     const done = before.then(work, work);
@@ -128,15 +137,6 @@ export class BlobStore {
     } finally {
       if (this.#busy.get(hash) === done) this.#busy.delete(hash);
     }
-  }
-}
-
-async function sizeOf(path: string): Promise<number> {
-  try {
-    return (await stat(path)).size;
-  } catch (error) {
-    if (isMissing(error)) return 0;
-    throw error;
   }
 }
 

@@ -22,7 +22,7 @@ export default command({
   extras: {
     completes: { directory: "directory" },
     details:
-      "Writes state.db (runs, queue, schedules' positions, idempotency keys) and app.db (the history) as of one moment into the directory. Keys, settings and workflow files are not part of it. Secrets for tasks are, but sealed: copy the file with their key, secrets.key in the data directory, to another place.",
+      "Writes state.db (runs, queue, schedules' positions, idempotency keys) and app.db (the history) as of one moment into the directory. Keys, settings and workflow files are not part of it. Secrets for tasks are, but sealed: copy the file with their key, secrets.key in the data directory, to another place. Files that travel with runs (cdktr docs files) are not part of it either: copy the directory blobs, or the bucket, after the backup.",
     topic: "operations",
     examples: [{ command: "cdktr backup /srv/backups/cdktr-2025-01-20", does: "everything up to now" }],
   },
@@ -31,12 +31,12 @@ export default command({
     for (const name of FILES) refuseExisting(join(args.directory, name), undefined);
     const made = await makeDirectory(args.directory);
     const pathOf = ({ name }: { name: string }) => join(args.directory, name);
-    const { written, hasSecrets } = await withPrincipal(args, async (connection) => {
+    const { written, hasSecrets, files } = await withPrincipal(args, async (connection) => {
       using _ = markUnfinished(args.directory);
       const written = await fetchPrepared(connection, "BACKUP", pathOf, undefined);
       // An older principal has none.
       const secrets = await connection.client.listSecrets().catch(() => []);
-      return { written, hasSecrets: secrets.length > 0 };
+      return { written, hasSecrets: secrets.length > 0, files: connection.info.files };
     }).catch((error) => {
       removeEmpty(args.directory, made);
       throw error;
@@ -47,6 +47,10 @@ export default command({
     if (hasSecrets)
       say(
         "The secrets for tasks are in it, sealed. Their key is not: keep a copy of secrets.key (in the principal's data directory, or CDKTR_SECRETS_KEY_FILE) in another place.",
+      );
+    if (files !== undefined && files.archives > 0)
+      say(
+        `The files of runs (${formatBytes(files.bytes)}) are not in it: copy ${files.place}, too, after the backup. A run whose files are missing says so.`,
       );
     say("To put it in place: stop the principal, then 'cdktr restore DIR'.");
   },

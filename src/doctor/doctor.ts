@@ -1,6 +1,7 @@
 /** Runs all checks. */
 import { type Config, knownSetting } from "../config.ts";
 import { checkDatabase, judgeHistory, judgeState } from "./database-check.ts";
+import { judgeFiles } from "./files-check.ts";
 import type { Finding } from "./finding.ts";
 import {
   checkDescriptors,
@@ -38,7 +39,7 @@ export async function examine(
   if (libraries.some(({ severity }) => severity === "error")) return [...libraries, ...host];
   const { findings, info, isHere } = await visitPrincipal(config, { progress });
   if (info !== undefined)
-    return [...findings, ...judgeState(info), judgeHistory(info), ...host, ...libraries];
+    return [...findings, ...judgeState(info), judgeHistory(info), ...judgeFiles(info), ...host, ...libraries];
   // The files of a principal, and DuckDB, are only checked on the principal's own host.
   if (!isHere) return [...findings, ...host, ...libraries];
   progress("reading the history database");

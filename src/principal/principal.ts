@@ -293,6 +293,7 @@ export class Principal extends BackgroundService {
         history,
         listeners,
         store,
+        files: () => keeper.held,
       }),
     });
     // Ordinary clients: they connect to the API through its socket once it is bound. This process cannot die without them, so they wait long.

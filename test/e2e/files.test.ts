@@ -185,6 +185,17 @@ test("files that tasks leave are there for those that depend on them, on other h
   const sql = `SELECT task_id, artifacts FROM task_runs WHERE workflow_instance_id = '${id}' AND task_id = 'old'`;
   const { stdout } = await cluster.cdktr(["db", "query", sql, "--json"]);
   expect(stdout).toContain('\\"path\\":\\"o\\"');
+  // A backup does not have them, and says so, as the doctor says how much they are.
+  const place = join(cluster.directory, "data/blobs");
+  const backup = await cluster.cdktr(["backup", join(cluster.directory, "backup")]);
+  expect(backup.stderr).toMatch(
+    /The files of runs \([^)]+\) are not in it: copy (\S+), too, after the backup\./,
+  );
+  expect(backup.stderr).toContain(place);
+  const doctor = await cluster.cdktr(["doctor", "--json"]);
+  const found = JSON.parse(doctor.stdout).findings.find(({ check }: { check: string }) => check === "files");
+  expect(found.severity).toBe("ok");
+  expect(found.message).toMatch(/^\d+ archives with files of runs, 1 MiB of 51200 MiB, in /);
 });
 
 test("what cannot be kept fails the task, with the reason", async () => {

@@ -27,6 +27,19 @@ export const PrincipalInfo = z.object({
   ),
   runs: z.object({ pending: z.number(), running: z.number() }),
   history: z.object({ available: z.boolean(), error: z.string().nullable() }),
+  /** The files of runs that it keeps; absent if it has none and nothing is wrong. Older principals keep none. */
+  files: z
+    .object({
+      /** Number of archives. */
+      archives: z.number(),
+      bytes: z.number(),
+      limit_bytes: z.number(),
+      /** Where they are: a directory or a bucket. */
+      place: z.string(),
+      /** Why that cannot be read; null if it can. */
+      error: z.string().nullable(),
+    })
+    .optional(),
   /** Why the state cannot be read: `runs`, and the positions of schedules, are then those that were read last. Null if it can. */
   state_error: z.string().nullable().optional(),
 });

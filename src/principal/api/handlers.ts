@@ -43,7 +43,7 @@ export interface HandlerServices {
   readonly access: Access | undefined;
   readonly info: () => Omit<
     PrincipalInfo,
-    "workflows" | "invalid_workflow_files" | "runs" | "history" | "state_error"
+    "workflows" | "invalid_workflow_files" | "runs" | "history" | "files" | "state_error"
   >;
 }
 
@@ -79,6 +79,7 @@ export function handlersOf(s: HandlerServices): Handlers {
         ),
         runs: { pending, running },
         history: { available, error },
+        files: s.blobs.held,
         state_error,
       };
     },

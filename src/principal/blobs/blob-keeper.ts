@@ -7,6 +7,7 @@ import type {
   Blob,
   FetchBlob,
   FilePiece,
+  PrincipalInfo,
   ReadBlob,
   WriteBlob,
 } from "../../contract/messages.ts";
@@ -16,6 +17,8 @@ import type { AttemptName, OperationalStore, OperationalTx } from "../../storage
 
 /** How long a blob stays to which nothing refers, ms: somebody may be about to. */
 const UNUSED_MS = 3_600_000;
+/** The name of no blob. */
+const NOBODY = "0".repeat(64);
 /** How often unused ones are removed, and how often what the state does not know, ms. */
 const INTERVAL_MS = 600_000;
 const STRANGERS_MS = 24 * 3_600_000;
@@ -38,6 +41,9 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
   readonly name = "files of runs";
   readonly #o: BlobKeeperOptions;
   readonly #interval = this.timer(() => this.track(this.tidy()));
+  #count = { blobs: 0, bytes: 0 };
+  /** Why the place could not be read when it was looked at last. */
+  #error: string | null = null;
   /** When the place was looked through (monotonic). */
   #lookedMs = Number.NEGATIVE_INFINITY;
 
@@ -48,6 +54,33 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
 
   protected override onStart(): void {
     this.#interval.every(INTERVAL_MS);
+    this.track(this.#look());
+  }
+
+  /** What is kept, as it was known last; undefined if there is nothing and nothing is wrong. */
+  get held(): PrincipalInfo["files"] {
+    const { blobs: archives, bytes } = this.#count;
+    if (archives === 0 && this.#error === null) return undefined;
+    const { limitBytes, blobs } = this.#o;
+    return { archives, bytes, limit_bytes: limitBytes, place: blobs.place.name, error: this.#error };
+  }
+
+  /** Finds out how much there is, and whether the place can be read. Never rejects. */
+  async #look(): Promise<void> {
+    const { store, blobs, log } = this.#o;
+    let problem: string | null = null;
+    try {
+      await store.read(async (tx) => this.#counted(await tx.countBlobs()));
+      await blobs.place.sizeOf(NOBODY);
+    } catch (error) {
+      problem = errorMessage(error);
+      if (problem !== this.#error) log.warn(`Files of runs: ${problem}`);
+    }
+    this.#error = problem;
+  }
+
+  #counted(count: { blobs: number; bytes: number }): void {
+    this.#count = count;
   }
 
   /**
@@ -59,6 +92,7 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
     await store.transact(async (tx) => {
       await this.#requireRoom(tx, bytes);
       await tx.addBlob(hash, bytes, clock.now());
+      this.#counted(await tx.countBlobs());
     });
     await blobs.add(hash, bytes, file);
   }
@@ -116,6 +150,7 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
         if (hash === null) return;
         // First: nobody removes it from now on.
         await tx.addBlob(hash, bytes, clock.now());
+        this.#counted(await tx.countBlobs());
         await tx.referToBlob(id, "upload", task_instance_id, hash);
       });
     return { next: hash === null ? 0 : await blobs.write(hash, bytes, offset, Buffer.from(data, "base64")) };
@@ -150,11 +185,6 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
     return { data: Buffer.from(piece).toString("base64"), next };
   }
 
-  /** How much there is. */
-  count(): Promise<{ blobs: number; bytes: number }> {
-    return this.#o.store.read((tx) => tx.countBlobs());
-  }
-
   /** Removes what no run refers to, now; never rejects. */
   async tidy(): Promise<void> {
     const { store, blobs, clock, log } = this.#o;
@@ -168,6 +198,7 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
           await blobs.remove(hash, () => store.transact((tx) => tx.dropBlob(hash, beforeMs)));
       }
       await this.#removeStrangers(beforeMs);
+      await this.#look();
       await blobs.tidy(clock.now());
     } catch (error) {
       log.debug(`Files that no run needs could not be removed; they are later: ${errorMessage(error)}`);

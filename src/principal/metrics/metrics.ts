@@ -34,6 +34,8 @@ export interface MetricSources {
   history(): Promise<HistoryVitals & HistoryProcessFacts>;
   isStateWritable(): Promise<boolean>;
   listeners(): readonly ListenerSummary[];
+  /** The files of runs; undefined for none. */
+  files(): { archives: number; bytes: number } | undefined;
 }
 
 export class Metrics {
@@ -104,6 +106,9 @@ export class Metrics {
     );
     page.gauge("cdktr_workflows", "Loaded workflows.", valid);
     page.gauge("cdktr_workflow_files_invalid", "Invalid workflow files.", invalid);
+    const files = sources.files() ?? { archives: 0, bytes: 0 };
+    page.gauge("cdktr_files_archives", "Archives with files of workflows and of tasks.", files.archives);
+    page.gauge("cdktr_files_bytes", "Their size.", files.bytes);
     page.gauge(
       "cdktr_state_writable",
       "Whether the state can be written; if not, triggers are refused.",

@@ -20,6 +20,8 @@ export interface PagesOptions {
   readonly history: HistoryLink;
   readonly store: Pick<OperationalStore, "writeProblem">;
   readonly listeners: ListenerRegistry;
+  /** The files of runs; undefined for none. */
+  readonly files: () => { archives: number; bytes: number } | undefined;
 }
 
 /** The two pages of a principal. */
@@ -39,6 +41,7 @@ export function principalPages(o: PagesOptions): Pick<MetricsServerOptions, "pag
         },
         isStateWritable: async () => (await o.store.writeProblem()) === null,
         listeners: () => o.listeners.list(),
+        files: () => o.files(),
       }),
     health: async () => {
       // It works as long as its state can be read and written; an unavailable history does not make it unhealthy.

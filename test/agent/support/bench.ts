@@ -6,6 +6,7 @@ import { Cgroups } from "../../../src/agent/cgroups.ts";
 import { inheritedEnvironment, runVariables } from "../../../src/agent/environment.ts";
 import { ForeignMounts } from "../../../src/agent/foreign-mounts.ts";
 import { Outbox } from "../../../src/agent/outbox.ts";
+import type { RunBlobs } from "../../../src/agent/run-blobs.ts";
 import { RunDirectories } from "../../../src/agent/run-directories.ts";
 import { RunSecrets } from "../../../src/agent/secrets/run-secrets.ts";
 import { type RunEnd, SliceRun } from "../../../src/agent/slice-run.ts";
@@ -111,6 +112,8 @@ export interface BenchOptions {
   readonly keptOutputsBytes?: number;
   readonly cgroups?: Cgroups;
   readonly random?: () => number;
+  /** Who has the files of runs; nobody by default. */
+  readonly blobs?: RunBlobs;
 }
 
 export class Bench implements Disposable {
@@ -145,6 +148,7 @@ export class Bench implements Disposable {
       directories: new RunDirectories(join(this.directory, "data"), options.clock ?? systemClock),
       ...(options.keptOutputsBytes === undefined ? {} : { keptOutputsBytes: options.keptOutputsBytes }),
       ...(options.random === undefined ? {} : { random: options.random }),
+      ...(options.blobs === undefined ? {} : { blobs: options.blobs }),
     };
   }
 
