@@ -89,6 +89,7 @@ describe("what cannot be run", () => {
     "params.yml",
     "params:\n  day: {type: int}\ntasks:\n  a: {runs_on: {gpu: a100}, run: echo day $CDKTR_PARAM_DAY}\n",
   );
+  file("files.yml", 'files: ["*.sql"]\ntasks: {a: {run: "true"}}\n');
   file("bad.yml", "tasks:\n  a:\n    rum: echo\n");
   const table: readonly [args: string[], code: number, stderr: string][] = [
     [
@@ -113,6 +114,7 @@ describe("what cannot be run", () => {
       2,
       "error: --principal needs a workflow of a principal, and ./hello.yml is a file",
     ],
+    [["files.yml"], 4, 'files.yml: error[E090]: "files": no file matches "*.sql"'],
     [["./"], 4, "error: ./ is not valid: nothing was run."],
   ];
   test.each(table)("%p", async (args, code, stderr) => {

@@ -1,4 +1,5 @@
 /** What runs without a principal share on this host: what an agent has for its tasks, but for the connection to a principal. */
+import { join } from "node:path";
 import { systemClock } from "../../clock.ts";
 import type { Config } from "../../config.ts";
 import { bootId } from "../../host/boot.ts";
@@ -22,6 +23,7 @@ import { TaskFiles } from "../task-files.ts";
 import type { TaskLog } from "../task-log.ts";
 import { TaskPaths } from "../task-paths.ts";
 import { TaskSlots } from "../task-slots.ts";
+import { LocalBlobs } from "./local-blobs.ts";
 import { PrivatePlace } from "./private-place.ts";
 
 /** Where the output of tasks goes. */
@@ -56,6 +58,7 @@ interface LocalHostOptions {
 /** Executes tasks on this host as an agent does. */
 export class LocalHost {
   readonly context: AgentContext;
+  readonly blobs: LocalBlobs;
   readonly #place: PrivatePlace;
   readonly #own: Readonly<Record<string, string | undefined>>;
   readonly #runs = new Map<string, Run>();
@@ -93,7 +96,9 @@ export class LocalHost {
       },
       forgetProcess: (pid) => this.#processes.delete(pid),
     };
+    this.blobs = new LocalBlobs(join(path, "blobs"), config.CDKTR_ARTIFACTS_LIMIT_MB * 1024 * 1024);
     this.context = {
+      blobs: this.blobs,
       outbox: sink,
       slots: new TaskSlots(config.CDKTR_AGENT_MAX_TASKS),
       clock: systemClock,

@@ -7,7 +7,7 @@
 
 import { endOfCaller } from "../../contract/child-runs.ts";
 import type { LogLevel } from "../../contract/log-line.ts";
-import type { ItemResult, RunAssignment, RunDetails } from "../../contract/messages.ts";
+import type { Blob, ItemResult, RunAssignment, RunDetails } from "../../contract/messages.ts";
 import type { Outputs } from "../../contract/outputs.ts";
 import { outputsOfWorkflow } from "../../contract/workflow-outputs.ts";
 import { errorMessage, InvalidInputError } from "../../errors.ts";
@@ -32,10 +32,12 @@ import { nextSlices } from "../../workflow/slices.ts";
 import { type Ending, isEnding } from "../../workflow/task-state.ts";
 import { runVariables } from "../environment.ts";
 import type { NewReport } from "../outbox.ts";
+import { RunBundle } from "../run-bundle.ts";
 import { RunSecrets } from "../secrets/run-secrets.ts";
 import { SliceRun } from "../slice-run.ts";
 import type { RunContext } from "../task-context.ts";
 import { TaskLog } from "../task-log.ts";
+import { hereOnly } from "./here-only.ts";
 import type { LocalHost } from "./local-host.ts";
 import { type RunName, RunRecord } from "./run-record.ts";
 
@@ -61,8 +63,10 @@ interface Stopped {
 
 /** What {@link LocalRun} needs. */
 interface LocalRunOptions extends RunName {
+  /** Where its file is. */
+  readonly directory: string;
   /** The other workflows that tasks may run, by id. */
-  readonly workflows?: ReadonlyMap<string, WorkflowDefinition>;
+  readonly workflows?: ReadonlyMap<string, Pick<LocalRunOptions, "definition" | "directory">>;
   /** Number of runs that it is nested in. */
   readonly depth?: number;
   /** Who is asked for approvals; without one they fail. */
@@ -102,6 +106,8 @@ export class LocalRun {
   readonly #progress: Progress;
   readonly #record: RunRecord;
   readonly #secrets: RunSecrets | undefined;
+  /** The files of its workflow. */
+  readonly #bundle: Blob | undefined;
   /** The tasks whose results somebody may read. */
   readonly #read: ReadonlySet<string>;
   readonly #slices = new Map<number, Slice>();
@@ -119,7 +125,7 @@ export class LocalRun {
   #isTimedOut = false;
   readonly #over = Promise.withResolvers<RunDetails>();
 
-  /** @throws InvalidInputError when its tasks do not form a DAG */
+  /** @throws InvalidInputError when its tasks do not form a DAG, or its files cannot be packed */
   constructor(host: LocalHost, name: LocalRunOptions) {
     this.#host = host;
     this.#name = name;
@@ -133,6 +139,8 @@ export class LocalRun {
     this.#read = new Set([...nodes.flatMap((node) => [...neededBy(node)]), ...readAtEnd]);
     if (this.#definition.secrets !== undefined)
       this.#secrets = new RunSecrets(this.#assignment([], false), host.secretPlaces);
+    const { files } = this.#definition;
+    if (files !== undefined) this.#bundle = host.blobs.bundle(this.#definition.id, name.directory, files);
     host.add(this.id, this);
   }
 
@@ -316,6 +324,9 @@ export class LocalRun {
         variables: runVariables(assignment, this.#host.streamId, runDirectory.path),
         runDirectory,
         secrets: this.#secrets,
+        ...(this.#bundle === undefined
+          ? {}
+          : { bundle: new RunBundle(assignment, this.#bundle, this.#host.blobs, runDirectory) }),
       } satisfies RunContext);
       this.#slices.set(slice, { run, tasks });
       queueMicrotask(() => run.start());
@@ -362,6 +373,7 @@ export class LocalRun {
       items,
       results,
       item_results,
+      artifacts: this.#record.filesOf(needed),
       workflow: {
         ...workflow,
         tasks: [
@@ -541,8 +553,9 @@ export class LocalRun {
       throw new InvalidInputError(
         `${MAX_RUN_DEPTH} runs are nested already, the most that are allowed: do workflows run each other in a circle?`,
       );
-    const definition = workflows?.get(workflow);
-    if (definition === undefined) throw new InvalidInputError(`there is no workflow "${workflow}"`);
+    const found = workflows?.get(workflow);
+    if (found === undefined) throw new InvalidInputError(`there is no workflow "${workflow}"`);
+    const { definition } = found;
     const run = {
       workflow_instance_id: crypto.randomUUID(),
       created_at_ms: this.#now,
@@ -552,7 +565,7 @@ export class LocalRun {
     const resolved = resolveParams(definition, params, about);
     return new LocalRun(this.#host, {
       ...run,
-      definition,
+      ...found,
       params: resolved,
       depth: depth + 1,
       ...(workflows === undefined ? {} : { workflows }),
@@ -671,18 +684,4 @@ export class LocalRun {
       ? { status, error, allowed, outputs: computed.outputs }
       : { status: "FAILED", error: computed.error, allowed };
   }
-}
-
-/** A workflow as one host executes it: all tasks may run anywhere. */
-function hereOnly(definition: WorkflowDefinition): WorkflowDefinition {
-  const { runs_on: _, placement: __, ...workflow } = definition;
-  const anywhere = <T extends Pick<TaskDefinition, "runs_on">>({ runs_on: _, ...task }: T) => task;
-  const { hooks } = definition;
-  return {
-    ...workflow,
-    tasks: definition.tasks.map(anywhere),
-    ...(hooks === undefined
-      ? {}
-      : { hooks: Object.fromEntries(Object.entries(hooks).map(([on, hook]) => [on, anywhere(hook)])) }),
-  };
 }

@@ -1,11 +1,20 @@
 /** What is known of a run without a principal, in the form in which a principal tells of its runs. */
-import type { ItemResult, RunDetails, TaskReport, TaskRunSummary } from "../../contract/messages.ts";
+import type {
+  ItemResult,
+  RunAssignment,
+  RunDetails,
+  TaskReport,
+  TaskRunSummary,
+} from "../../contract/messages.ts";
 import type { Outputs } from "../../contract/outputs.ts";
 import { aggregate } from "../../workflow/fan-out.ts";
 import { allTasks, isHook } from "../../workflow/hooks.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import { type Ending, isEnding } from "../../workflow/task-state.ts";
+
+/** What a task, or an item, has left as files. */
+type InputFiles = NonNullable<RunAssignment["artifacts"]>[number];
 
 /** Which run it is. */
 export interface RunName {
@@ -42,6 +51,7 @@ export class RunRecord {
   readonly #name: RunName;
   readonly #tasks = new Map<string, TaskRunSummary>();
   readonly #items = new Map<string, Items>();
+  readonly #files = new Map<string, InputFiles[]>();
   #startedMs: number | null = null;
 
   constructor(name: RunName) {
@@ -52,13 +62,25 @@ export class RunRecord {
   reported(report: Omit<TaskReport, "seq">, keepsOutputs: boolean): void {
     const { task_id, item, status, timestamp_ms: at, outputs } = report;
     if (status === "RUNNING") this.#startedMs ??= at;
+    if (report.artifacts !== undefined) {
+      const { hash, bytes } = report.artifacts;
+      const left = { task_id, item_key: item?.key ?? null, hash, bytes };
+      this.#files.set(task_id, [...(this.#files.get(task_id) ?? []), left]);
+    }
     if (item !== undefined) {
       this.item(task_id, item, status, keepsOutputs ? outputs : null);
       return;
     }
     if (report.items_total !== undefined) this.#itemsOf(task_id).total = report.items_total;
     const { workflow_id: _, workflow_instance_id: __, kind: ___, timestamp_ms: ____, ...rest } = report;
-    const { items_total: _____, next_try_ms, outputs: ______, item: _______, ...told } = rest;
+    const {
+      items_total: _____,
+      next_try_ms,
+      outputs: ______,
+      item: _______,
+      artifacts: ________,
+      ...told
+    } = rest;
     const before = this.#tasks.get(task_id);
     this.#tasks.set(task_id, {
       ...told,
@@ -117,6 +139,11 @@ export class RunRecord {
     const items = this.#items.get(task_id);
     if (items === undefined) return null;
     return [...items.results.values()].sort((a, b) => a.index - b.index);
+  }
+
+  /** What tasks, or their items, have left as files. */
+  filesOf(tasks: Iterable<string>): InputFiles[] {
+    return [...tasks].flatMap((task) => this.#files.get(task) ?? []);
   }
 
   /** What a fan-out has published: for each name, the list of its items. */

@@ -1,6 +1,6 @@
 /** Reads a workflow file that is run without a principal, and those of the workflows that it runs. */
 import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { InvalidInputError, NotFoundError } from "../../errors.ts";
 import { callsOf } from "../../workflow/check-calls.ts";
 import { type Diagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
@@ -12,10 +12,10 @@ import { say } from "../support/report.ts";
 import { styleFor } from "../support/style.ts";
 import type { FilePlace } from "../support/workflow-file.ts";
 
-/** A workflow, and by their ids all that its tasks may run, and theirs. */
+/** A workflow, and where its file is. */
 interface Loaded {
   readonly definition: WorkflowDefinition;
-  readonly workflows: ReadonlyMap<string, WorkflowDefinition>;
+  readonly directory: string;
 }
 
 /**
@@ -23,7 +23,9 @@ interface Loaded {
  * @throws NotFoundError when one is missing
  * @throws InvalidInputError when one is not valid, after printing what is wrong
  */
-export function loadWithOthers(place: FilePlace): Loaded {
+export function loadWithOthers(
+  place: FilePlace,
+): Loaded & { readonly workflows: ReadonlyMap<string, Loaded> } {
   const files = new SettingsFiles();
   const { root, relativePath, shown } = place;
   if (!existsSync(resolve(root, relativePath))) {
@@ -32,10 +34,10 @@ export function loadWithOthers(place: FilePlace): Loaded {
       hint: `A path is a file of this host.${id === null ? "" : ` A workflow of the principal is named by its id: 'cdktr run ${id}'.`}`,
     });
   }
-  const definition = load(place, files);
-  const workflows = new Map([[definition.id, definition]]);
+  const loaded = load(place, files);
+  const workflows = new Map([[loaded.definition.id, loaded]]);
   // The map grows while it is read.
-  for (const caller of workflows.values()) {
+  for (const { definition: caller } of workflows.values()) {
     for (const { task, workflow } of callsOf(caller) ?? []) {
       if (workflows.has(workflow)) continue;
       const path = pathsOf(workflow).find((each) => existsSync(join(root, each)));
@@ -49,7 +51,7 @@ export function loadWithOthers(place: FilePlace): Loaded {
       workflows.set(workflow, load({ root, relativePath: path, shown: shownAs(place, path) }, files));
     }
   }
-  return { definition, workflows };
+  return { ...loaded, workflows };
 }
 
 /** The paths at which the file of a workflow may be. Dots of an id are directories or parts of a name. */
@@ -59,7 +61,7 @@ function pathsOf(id: string): string[] {
 }
 
 /** @throws InvalidInputError after printing what is wrong */
-function load(place: FilePlace, files: SettingsFiles): WorkflowDefinition {
+function load(place: FilePlace, files: SettingsFiles): Loaded {
   const { root, relativePath, shown } = place;
   for (const directory of directoriesOf(relativePath)) {
     const below = directory === "" ? "" : `${directory}/`;
@@ -74,7 +76,7 @@ function load(place: FilePlace, files: SettingsFiles): WorkflowDefinition {
   });
   if (!loaded.ok) throw invalid(shown, loaded.diagnostics);
   show(loaded.warnings);
-  return loaded.definition;
+  return { definition: loaded.definition, directory: dirname(resolve(root, relativePath)) };
 }
 
 /** The name of another file below the same root, as the user would write it. */

@@ -54,11 +54,14 @@ export async function runFile(
   refuseOptions(path, options);
   const config = settings(undefined).values;
   setLogLevel(config.CDKTR_LOG_LEVEL === "INFO" ? "WARN" : config.CDKTR_LOG_LEVEL);
-  const { definition, workflows } = loadWithOthers(placeOfFile(path, resolve(config.CDKTR_WORKFLOW_DIR)));
+  const { definition, directory, workflows } = loadWithOthers(
+    placeOfFile(path, resolve(config.CDKTR_WORKFLOW_DIR)),
+  );
   const workflow_instance_id = Bun.randomUUIDv7();
   const created_at_ms = Date.now();
   const about = {
     definition,
+    directory,
     workflows,
     trigger: "cli",
     workflow_instance_id,
@@ -72,13 +75,11 @@ export async function runFile(
       created_at_ms,
     }),
   } as const;
-  for (const each of new Set([definition, ...workflows.values()])) warnOfLabels(each);
+  for (const each of workflows.values()) warnOfLabels(each.definition);
   const output = new Output(definition, formOf(options));
   await endAbandoned();
   const host = new LocalHost({ config, output, cleaner: [...selfCommand(), END_LOCAL_RUN] });
-  await host.start();
   const person = terminalAsker();
-  const run = new LocalRun(host, { ...about, ...(person === undefined ? {} : { asker: person.asker }) });
   const ignoreSignals = onStopSignals((count) => {
     if (count === 1) {
       tell(options, "Cancelling: tasks get SIGTERM, then hooks run. Ctrl-C again kills all of it.");
@@ -91,6 +92,8 @@ export async function runFile(
   });
   let details: RunDetails;
   try {
+    await host.start();
+    const run = new LocalRun(host, { ...about, ...(person === undefined ? {} : { asker: person.asker }) });
     tell(
       options,
       `${definition.id}: ${plural(allTasks(definition).length, "task")}, run here. Ctrl-C cancels.`,

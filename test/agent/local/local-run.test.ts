@@ -56,10 +56,14 @@ function begin(text: string, others: Readonly<Record<string, string>> = {}, aske
     workflow_instance_id: crypto.randomUUID(),
     created_at_ms: Date.now(),
     params: resolveParams(definition, {}),
+    directory: directory.root,
     trigger: "cli",
     ...(asker === undefined ? {} : { asker }),
     workflows: new Map(
-      Object.entries({ t: text, ...others }).map(([id, text]) => [id, definitionOf(text, id)]),
+      Object.entries({ t: text, ...others }).map(([id, text]) => [
+        id,
+        { definition: definitionOf(text, id), directory: directory.root },
+      ]),
     ),
   });
   run.start();
@@ -246,6 +250,24 @@ tasks:
     expect(tasks).toBe("CANCELLED, a CANCELLED");
     expect(lines).toContain("on_cancel: hook");
   });
+});
+
+test("files of the workflow are in the directory of the run; what tasks leave is there for those after them", async () => {
+  writeFileSync(directory.path("query.sql"), "select 1\n");
+  const { tasks, lines } = await runOf(`
+files: ["*.sql"]
+tasks:
+  read: {run: 'cat query.sql; echo "$(pwd)" > "$CDKTR_ARTIFACTS/where"'}
+  wait: {depends: [read], config: !Wait {for: 1ms}}
+  each: {depends: [wait], foreach: [a, b], key: "\${{ item }}", run: 'echo $CDKTR_ITEM > "$CDKTR_ARTIFACTS/x"'}
+  write: {depends: [wait, read, each], run: '[ "$(cat "$CDKTR_INPUTS/read/where")" = "$(pwd)" ]; cat "$CDKTR_INPUTS"/each/*/x; rm query.sql'}
+`);
+  expect(lines).toEqual(["read: select 1", "wait: Waits for 1ms.", "write: a", "write: b"]);
+  expect(tasks).toBe("COMPLETED, read COMPLETED, wait COMPLETED, each COMPLETED, write COMPLETED");
+  expect(existsSync(directory.path("query.sql"))).toBe(true);
+  const other = 'files: ["*.py"]\ntasks: {a: {run: "true"}}';
+  const { details } = await runOf("tasks: {a: {config: !Workflow {workflow: other}}}", { other });
+  expect(details.tasks[0]?.error).toStartWith("The files of other cannot be packed: ");
 });
 
 describe("approvals", () => {

@@ -242,12 +242,13 @@ test("each ends in the same way without a principal", async () => {
       const own = testable(root, scheduled === undefined ? text : dated);
       const parsed = parseWorkflow(own, { path: `${name}.yml`, id: name });
       if (!parsed.ok) throw new Error(`${name} is not valid`);
-      return [name, parsed.definition];
+      return [name, { definition: parsed.definition, directory: cluster.workflowDirectory }];
     }),
   );
-  const runs = [...workflows].map(([name, definition]) => {
+  const runs = [...workflows].map(([name, { definition, directory }]) => {
     const run = new LocalRun(host, {
       definition,
+      directory,
       workflow_instance_id: crypto.randomUUID(),
       created_at_ms: Date.now(),
       params: resolveParams(definition, paramsOf(name, root)),
