@@ -1,4 +1,4 @@
-import { KINDS } from "../project/answers.ts";
+import { EDITORS, KINDS } from "../project/answers.ts";
 import { command, keyValues, repeated } from "./support/command.ts";
 import { jsonArg, principalArg } from "./support/globals.ts";
 
@@ -61,6 +61,12 @@ export default command({
       type: "boolean",
       description: "Write an example workflow (default if there are no workflows yet; --no-example)",
     },
+    editor: {
+      type: "enum",
+      options: [...EDITORS, "none"],
+      valueHint: "EDITOR",
+      description: "Set up an editor for workflow files: vscode extends .vscode/settings.json",
+    },
     "import-crontab": {
       type: "string",
       valueHint: "FILE",
@@ -116,6 +122,7 @@ export default command({
       { command: "cdktr init", does: "ask questions, then create a project" },
       { command: "cdktr init demo --yes", does: "a project to try cdktr, without questions" },
       { command: "cdktr init /srv/cdktr --yes --import-crontab own", does: "your crontab as workflows" },
+      { command: "cdktr init . --yes --editor vscode", does: "a project with completion in VS Code" },
       {
         command: "cdktr init /srv/cdktr --yes --host 10.0.0.5 --service",
         does: "a principal for agents on other hosts, with keys, as a service",

@@ -14,7 +14,7 @@ import files from "./files.md" with { type: "text" };
 import gettingStarted from "./getting-started.md" with { type: "text" };
 import hooks from "./hooks.md" with { type: "text" };
 import http from "./http.md" with { type: "text" };
-import type { keysPage as KeysPage } from "./keys.ts";
+import type { editorPage as EditorPage, keysPage as KeysPage } from "./keys.ts";
 import listeners from "./listeners.md" with { type: "text" };
 import logsAndHistory from "./logs-and-history.md" with { type: "text" };
 import migration from "./migration.md" with { type: "text" };
@@ -76,16 +76,19 @@ function madePage(topic: string, about: string, title: string, make: () => strin
   };
 }
 
-/** The tables of all keys. What knows the keys is loaded only for them. */
-function keysPage(): string {
-  return (require("./keys.ts") as { readonly keysPage: typeof KeysPage }).keysPage();
+/** The pages that are made from the schema of workflow files, which is loaded only for them. */
+function made(): { readonly keysPage: typeof KeysPage; readonly editorPage: typeof EditorPage } {
+  return require("./keys.ts");
 }
 
 /** All pages, in reading order. */
 export const PAGES: readonly Page[] = [
   page("getting-started", "The first ten minutes", gettingStarted),
   page("workflows", "The whole language of workflow files", workflows),
-  madePage("keys", "Every key of workflow files, in tables", "Keys of workflow files", keysPage),
+  madePage("keys", "Every key of workflow files, in tables", "Keys of workflow files", () =>
+    made().keysPage(),
+  ),
+  madePage("editor", "Completion and checks while you write", "Editors", () => made().editorPage()),
   page("expressions", "Values that are known only when a task starts", expressions),
   page("http", "Tasks that send HTTP requests", http),
   page("fan-out", "A task for each item of a list, or each combination", fanOut),

@@ -1,5 +1,7 @@
-/** The page of all keys of workflow files, from the schema: `cdktr docs keys`. */
+/** The pages that are made from the schema of workflow files: `cdktr docs keys` and `cdktr docs editor`. */
+import { CUSTOM_TAGS } from "../workflow/json-schema.ts";
 import { type KeyRow, type KeyTable, keyTables } from "../workflow/tables.ts";
+import editor from "./editor.md" with { type: "text" };
 
 const INTRODUCTION = `# Keys of workflow files
 
@@ -10,6 +12,12 @@ In the names of places, \`ID\` stands for the id of a task, \`NAME\` for a name 
 /** The page, Markdown. */
 export function keysPage(): string {
   return `${[INTRODUCTION, ...keyTables().map(tableText)].join("\n\n")}\n`;
+}
+
+/** The page about editors, with the tags of this version. */
+export function editorPage(): string {
+  const tags: readonly string[] = JSON.parse(CUSTOM_TAGS);
+  return editor.replace("    TAGS", tags.map((tag) => `    ${JSON.stringify(tag)}`).join(",\n"));
 }
 
 function tableText({ places, rows }: KeyTable): string {

@@ -4,6 +4,10 @@ import type { CrontabImport } from "./crontab/import-crontab.ts";
 export const KINDS = ["try", "principal", "agent"] as const;
 export type Kind = (typeof KINDS)[number];
 
+/** Editors that can be set up for workflow files. */
+export const EDITORS = ["vscode"] as const;
+export type Editor = (typeof EDITORS)[number];
+
 /** The three ports of a principal. */
 export interface Ports {
   readonly api: number;
@@ -38,6 +42,7 @@ export interface PrincipalAnswers extends CommonAnswers {
   readonly keys: boolean;
   readonly withAgent: boolean;
   readonly example: boolean;
+  readonly editor?: Editor | undefined;
   readonly crontab: CrontabAnswer | undefined;
 }
 

@@ -14,6 +14,8 @@ export interface PlannedFile {
   /** The current content; undefined when there is no such file. */
   readonly current: string | undefined;
   readonly state: "new" | "same" | "differs";
+  /** What is there stays, and more is added. */
+  readonly isExtended?: boolean;
 }
 
 /** What to do with a file that differs. */
@@ -30,7 +32,7 @@ export function planFiles(answers: Answers): PlannedFile[] {
     const current = textOf(join(answers.directory, path));
     const text = file.text(current);
     const state = current === undefined ? "new" : current === text ? "same" : "differs";
-    return { path, what, mode, text, current, state };
+    return { path, what, mode, text, current, state, ...(file.isExtended ? { isExtended: true } : {}) };
   });
 }
 

@@ -1,7 +1,7 @@
 /** Generates the files of a project from the answers. */
 import { posix } from "node:path";
 import { parseEnv } from "node:util";
-import { CUSTOM_TAGS, workflowJsonSchema } from "../workflow/json-schema.ts";
+import { CUSTOM_TAGS, settingsJsonSchema, workflowJsonSchema } from "../workflow/json-schema.ts";
 import {
   type Answers,
   IMPORT_DIRECTORY,
@@ -12,6 +12,12 @@ import {
 } from "./answers.ts";
 import { importReport } from "./crontab/import-report.ts";
 import { type DotenvValues, dotenvText, mergeDotenv } from "./dotenv.ts";
+import {
+  EDITOR_SETTINGS_PATH,
+  editorSettings,
+  SETTINGS_SCHEMA_PATH,
+  withEditorSettings,
+} from "./editor-settings.ts";
 import { DEFAULT_PORTS } from "./ports.ts";
 
 /** A file of a project. */
@@ -23,6 +29,8 @@ export interface ProjectFile {
   readonly what: string;
   /** Generates its text, given the existing one. */
   text(current: string | undefined): string;
+  /** It is only added to: all that it has stays. */
+  readonly isExtended?: boolean;
 }
 
 const IGNORED = ["/.cdktr/*", "!/.cdktr/workflow.schema.json", "/.env"];
@@ -62,6 +70,20 @@ export function projectFiles(answers: Answers): ProjectFile[] {
     "the schema of workflow files, for editors",
     `${JSON.stringify(workflowJsonSchema(), null, 2)}\n`,
   );
+  if (answers.editor !== undefined) {
+    fixed(
+      SETTINGS_SCHEMA_PATH,
+      "the schema of _cdktr.yml, for editors",
+      `${JSON.stringify(settingsJsonSchema(), null, 2)}\n`,
+    );
+    files.push({
+      path: EDITOR_SETTINGS_PATH,
+      mode: 0o644,
+      what: "VS Code: completion and checks of workflow files",
+      text: (current) => withEditorSettings(current, editorSettings(workflowDirectory)) ?? current ?? "",
+      isExtended: true,
+    });
+  }
   if (answers.example)
     fixed(`${workflowDirectory}/hello.yml`, "an example workflow", exampleWorkflow(answers));
   if (crontab !== undefined) {

@@ -108,6 +108,11 @@ export class Field<T, K extends string | null = null> {
     return new Field(this.file.describe(text), this.stored, this.traits, this.storedKey);
   }
 
+  /** Sets what the JSON Schema says of it, where a file may have more than what its reader is given. */
+  json(meta: z.GlobalMeta): Field<T, K> {
+    return new Field(this.file.meta(meta), this.stored, this.traits, this.storedKey);
+  }
+
   help(help: string): Field<T, K> {
     return new Field(this.file, this.stored, { ...this.traits, help }, this.storedKey);
   }

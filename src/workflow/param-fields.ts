@@ -15,7 +15,7 @@ import {
 } from "./field.ts";
 import { hasExpressions } from "./has-expressions.ts";
 import { paramVariable } from "./own-variables.ts";
-import { flag, paramType, text } from "./scalars.ts";
+import { ANY_VALUE, flag, paramType, text } from "./scalars.ts";
 
 const NAME_HELP = "use letters, digits and _, and do not start with a digit";
 
@@ -45,7 +45,8 @@ const keysOf = (asked: string) => ({
   min: text().sparse().describe("The smallest value, of an int, a number or a date"),
   max: text().sparse().describe("The largest value, of an int, a number or a date"),
   required: notStored(flag()).describe("true is the same as no default"),
-  default: templated(text(), "string")
+  // A list or a mapping is read as JSON before its field is.
+  default: templated(text().json(ANY_VALUE), "string")
     .help("for a list or a mapping, write type: json")
     .optional()
     .describe(`Without one, a value must be given ${asked}`),

@@ -10,6 +10,10 @@ import { parseTimestamp } from "./timestamp.ts";
 
 /** In the JSON Schema, a scalar that may be written without quotes whatever it looks like. */
 const ANY_SCALAR = { type: ["string", "number", "boolean"] };
+/** What the JSON Schema says of a text that a file may have as a list or a mapping, too. */
+export const ANY_VALUE = {
+  type: ["string", "number", "boolean", "array", "object"],
+} as unknown as z.GlobalMeta;
 
 const LONGEST_NAME = 200;
 /** As agents accept it. */

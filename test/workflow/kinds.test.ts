@@ -52,7 +52,7 @@ test("a config without a tag is of the kind whose own keys it has", () => {
 });
 
 test("editors are told of every tag", () => {
-  expect(JSON.parse(CUSTOM_TAGS)).toEqual(TASK_TAGS.map((tag) => `!${tag} mapping`));
+  expect(JSON.parse(CUSTOM_TAGS)).toEqual(TASK_TAGS.flatMap((tag) => [`!${tag} mapping`, `!${tag} scalar`]));
 });
 
 describe("a script", () => {

@@ -110,6 +110,19 @@ async function askPrincipal(draft: Draft, previous: Given): Promise<void> {
     draft.crontab = await askCrontab(draft.workflowDirectory ?? "workflows", previous.crontab);
   const isEmpty = hasNoWorkflows(join(directory, draft.workflowDirectory ?? "workflows"));
   draft.example ??= await confirm("Write an example workflow?", previous.example ?? isEmpty);
+  if (draft.editor === undefined && seemsToHaveVsCode(directory)) {
+    const message = "Set up VS Code here: completion and checks of workflow files (.vscode/settings.json)?";
+    draft.editor = (await confirm(message, previous.editor !== null)) ? "vscode" : null;
+  }
+}
+
+/** Whether somebody works on this project with VS Code: on a server, the question would be noise. */
+function seemsToHaveVsCode(directory: string): boolean {
+  return (
+    process.env.TERM_PROGRAM === "vscode" ||
+    existsSync(join(directory, ".vscode")) ||
+    ["code", "codium"].some((name) => Bun.which(name) !== null)
+  );
 }
 
 async function askHost(initial: string): Promise<string> {

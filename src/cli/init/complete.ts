@@ -78,6 +78,7 @@ export async function completeAnswers(given: Given): Promise<Answers> {
     workflowDirectory,
     keys: given.keys ?? keysByDefault(host, resolve(directory, dataDirectory)),
     withAgent: given.withAgent ?? true,
+    ...(given.editor == null ? {} : { editor: given.editor }),
     example: given.example ?? hasNoWorkflows(join(directory, workflowDirectory)),
     crontab,
   };

@@ -1,7 +1,7 @@
 /** What the wizard has been told so far, first by flags, then by answers. `undefined` means open. */
 import { resolve } from "node:path";
 import { InvalidInputError, UsageError } from "../../errors.ts";
-import type { Kind, Ports, ServiceAnswer } from "../../project/answers.ts";
+import type { Editor, Kind, Ports, ServiceAnswer } from "../../project/answers.ts";
 import {
   checkHost,
   checkProjectDirectory,
@@ -25,6 +25,8 @@ export interface Given {
   readonly withAgent?: boolean | undefined;
   readonly example?: boolean | undefined;
   /** `null` for none. */
+  readonly editor?: Editor | null | undefined;
+  /** `null` for none. */
   readonly crontab?: CrontabSource | null | undefined;
   /** `null` for none. */
   readonly service?: ServiceAnswer | null | undefined;
@@ -47,6 +49,7 @@ export interface InitFlags {
   readonly keys?: boolean | undefined;
   readonly agent?: boolean | undefined;
   readonly example?: boolean | undefined;
+  readonly editor?: string | undefined;
   readonly "import-crontab"?: string | undefined;
   readonly "crontab-format"?: string | undefined;
   readonly "crontab-user"?: string | undefined;
@@ -67,6 +70,7 @@ const OF_KIND: Partial<Record<keyof InitFlags, readonly Kind[]>> = {
   keys: ["try", "principal"],
   agent: ["principal"],
   example: ["try", "principal"],
+  editor: ["try", "principal"],
   "import-crontab": ["try", "principal"],
   principal: ["agent"],
   "max-concurrent-workflows": ["agent"],
@@ -144,6 +148,7 @@ export function givenOf(flags: InitFlags, extra: Extra): Given {
     keys: flags.keys,
     withAgent: flags.agent,
     example: flags.example,
+    editor: flags.editor === "none" ? null : (flags.editor as Editor | undefined),
     crontab:
       from === undefined
         ? undefined

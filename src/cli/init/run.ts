@@ -99,7 +99,7 @@ async function runScript(
   const decisions = new Map<string, Decision>(
     plan.files
       .filter(({ state }) => state === "differs")
-      .map(({ path }) => [path, force ? "overwrite" : "keep"]),
+      .map(({ path, isExtended = false }) => [path, force || isExtended ? "overwrite" : "keep"]),
   );
   if (!json) {
     for (const line of planLines(plan, decisions, dryRun)) say(line);

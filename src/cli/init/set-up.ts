@@ -7,6 +7,7 @@ import { CdktrError, UnprocessableError } from "../../errors.ts";
 import { selfCommand } from "../../host/self.ts";
 import { setLogLevel } from "../../log.ts";
 import type { AgentAnswers, Answers } from "../../project/answers.ts";
+import { EDITOR_SETTINGS_PATH, editorSettings, withEditorSettings } from "../../project/editor-settings.ts";
 import { type NextStep, nextSteps, shellWord, startArguments } from "../../project/next-steps.ts";
 import { type Decision, filesToWrite, type PlannedFile, planFiles } from "../../project/plan.ts";
 import { isHostService } from "../../project/project-files.ts";
@@ -61,6 +62,7 @@ export function planOf(answers: Answers, token: string | undefined, joinToken: b
   const hasKeys = answers.kind !== "agent" && new KeyStore(data).exists;
   const makesKeys = answers.kind !== "agent" && answers.keys && !hasKeys;
   const actions: string[] = [];
+  const files = planFiles(answers);
   const foreign = foreignDataDirectory(answers);
   if (foreign !== undefined)
     actions.push(
@@ -70,6 +72,14 @@ export function planOf(answers: Answers, token: string | undefined, joinToken: b
     actions.push(`keys: the principal's and its admin's, in ${join(answers.dataDirectory, "keys")}`);
   if (answers.kind !== "agent" && answers.keys && hasKeys)
     actions.push(`keys: the existing ones in ${join(answers.dataDirectory, "keys")} stay in use`);
+  if (answers.kind !== "agent" && answers.editor !== undefined) {
+    const { current } = files.find(({ path }) => path === EDITOR_SETTINGS_PATH) ?? {};
+    const wanted = editorSettings(answers.workflowDirectory);
+    if (withEditorSettings(current, wanted) === null)
+      actions.push(
+        `editor: ${EDITOR_SETTINGS_PATH} cannot be read as JSON and stays as it is; add to it: ${JSON.stringify(wanted)}`,
+      );
+  }
   if (answers.kind === "agent") actions.push(principalLine(answers, token !== undefined));
   if (answers.service !== undefined) {
     const role = answers.kind === "agent" ? "agent" : "principal";
@@ -79,7 +89,7 @@ export function planOf(answers: Answers, token: string | undefined, joinToken: b
     );
   }
   if (joinToken) actions.push("join token: for one agent on another host, valid for an hour");
-  return { answers, files: planFiles(answers), actions, makesKeys, token, joinToken };
+  return { answers, files, actions, makesKeys, token, joinToken };
 }
 
 function principalLine(

@@ -38,6 +38,8 @@ function fileLine(file: PlannedFile, decisions: ReadonlyMap<string, Decision>): 
       return line("=", file.path, "exists already, unchanged");
     case "differs": {
       const decision = decisions.get(file.path);
+      if (file.isExtended && decision === "overwrite")
+        return line("!", file.path, "will be extended; what it has stays");
       const fate = { keep: "kept", overwrite: "will be OVERWRITTEN" } as const;
       return line(
         "!",

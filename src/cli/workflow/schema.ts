@@ -15,7 +15,9 @@ export default command({
   extras: {
     details: `For editors. Write it to a file, name that file on the first line of a workflow
       (# yaml-language-server: $schema=cdktr.schema.json), and tell the editor of the tags:
-      yaml.customTags ${CUSTOM_TAGS}.`,
+      yaml.customTags ${CUSTOM_TAGS}.
+      'cdktr init --editor vscode' does so for a project.`,
+    topic: "editor",
     examples: [
       { command: "cdktr workflow schema > cdktr.schema.json", does: "completion in the editor" },
       { command: "cdktr workflow schema --settings > settings.schema.json", does: "the same for _cdktr.yml" },

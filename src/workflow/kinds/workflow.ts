@@ -1,5 +1,5 @@
 import { type NameCheck, named, oneOf, templated, VARIABLE_NAME, type ValueOf } from "../field.ts";
-import { filled, flag, text } from "../scalars.ts";
+import { ANY_VALUE, filled, flag, text } from "../scalars.ts";
 import { Kind } from "./kind.ts";
 
 const paramNames = (): NameCheck => (param) =>
@@ -19,7 +19,7 @@ export const ChildWorkflow = new Kind(
     workflow: filled()
       .help("such as workflow: etl.load, for the file etl/load.yml")
       .describe("Id of the workflow: etl.load is the file etl/load.yml"),
-    params: named(VARIABLE_NAME, paramNames, templated(text(), "string"))
+    params: named(VARIABLE_NAME, paramNames, templated(text().json(ANY_VALUE), "string"))
       .default({})
       .describe("Its parameters; lists and mappings are passed on as JSON"),
     wait: flag()
