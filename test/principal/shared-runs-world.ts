@@ -778,7 +778,11 @@ export class SharedRunsWorld {
           "true",
         );
     }
-    const expanded = definition.tasks.filter(({ id }) => final.get(id)?.items_total != null);
+    const expanded = definition.tasks.filter(({ id }) => {
+      const { items_total = null, slice = 0, status } = final.get(id) ?? {};
+      // The agent that has expanded it is lost: nothing is known of items that it had not begun.
+      return items_total !== null && !(slice > 0 && status === "CRASHED");
+    });
     const facts = new Map<string, ModelEnd>();
     for (const [id, { status, allowed }] of final) {
       // How a fan-out ended follows from its items.
