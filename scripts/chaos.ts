@@ -1,6 +1,6 @@
 /**
- * `npm run chaos -- --minutes N --seed S [--rate R] [--hostile] [--only history]`: kills, stops and cuts off a principal with its history
- * and three agents under load, with `--hostile` under attack as well, with `--only` by no other faults than those whose names begin so, then counts what was lost or done twice. Exit status 1, the seed and a timeline when anything was.
+ * `npm run chaos -- --minutes N --seed S [--rate R] [--hostile] [--no-language] [--only history]`: kills, stops and cuts off a principal with its history
+ * and three agents under load, of workflows that use the whole language unless `--no-language` says otherwise, with `--hostile` under attack as well, with `--only` by no other faults than those whose names begin so, then counts what was lost or done twice. Exit status 1, the seed and a timeline when anything was.
  */
 import { parseArgs } from "node:util";
 import { BINARY } from "./support/paths.ts";
@@ -12,6 +12,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: String(Date.now() % 1_000_000) },
     rate: { type: "string", default: "4" },
     hostile: { type: "boolean", default: false },
+    "no-language": { type: "boolean", default: false },
     only: { type: "string", default: "" },
   },
 });
@@ -23,6 +24,7 @@ const result = await chaos({
   seed: Number(values.seed),
   runsPerSecond: Number(values.rate),
   hostile: values.hostile,
+  language: !values["no-language"],
   only: values.only,
   say: (line) => console.error(line),
 });

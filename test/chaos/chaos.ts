@@ -20,6 +20,8 @@ export interface ChaosOptions {
   readonly runsPerSecond?: number;
   /** Strangers attack the principal all the while. */
   readonly hostile?: boolean;
+  /** Also workflows that use the whole language. */
+  readonly language?: boolean;
   /** Only faults whose name begins like this. */
   readonly only?: string;
   /** Told of each event as it happens. */
@@ -103,7 +105,7 @@ class Storm {
 
   async run(): Promise<ChaosResult> {
     const { minutes, seed, runsPerSecond = 4 } = this.options;
-    const workflows = await prepareWorkflows(this.cluster);
+    const workflows = await prepareWorkflows(this.cluster, this.options.language === true);
     const workflowIds = [...workflows.whole, ...workflows.split];
     await this.#startPrincipal();
     for (let n = 1; n <= AGENTS; n++) await this.#addAgent(`chaos-${n}`);
@@ -112,6 +114,7 @@ class Storm {
     );
     const load = new Load(this.#client, workflowIds, new Random(seed + 1), runsPerSecond);
     load.start();
+    const answers = workflows.language.length > 0 ? load.answer() : Promise.resolve();
     await this.#quiet(2000);
     const memoryBefore = residentMb(this.cluster.principal?.pid);
     const attacks = this.options.hostile === true ? this.#attack(seed) : Promise.resolve(0);
@@ -126,6 +129,8 @@ class Storm {
     this.#say("the storm is over");
     await load.stop();
     const violations = await this.#settle(load.acknowledged.map((run) => run.runId));
+    load.leave();
+    await answers;
     const memoryAfter = residentMb(this.cluster.principal?.pid);
     await this.#shutDown();
     violations.push(...(await this.#leftovers()));
@@ -135,6 +140,7 @@ class Storm {
       witness: this.#witness,
       acknowledged: load.acknowledged,
       split: workflows.split,
+      answered: load.answered,
       outages: this.#outages,
       fencingSeconds: FENCING_SECONDS,
     });

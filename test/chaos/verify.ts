@@ -1,7 +1,7 @@
 /** Verifies the results: compares what the principal acknowledged, what the tasks recorded, and what the history contains. */
 import { readFileSync } from "node:fs";
 import { DuckDBInstance } from "@duckdb/node-api";
-import type { Acknowledged } from "./workload.ts";
+import { type Acknowledged, RUNS_AGAIN } from "./workload.ts";
 
 /** A record that a task wrote into the witness file. */
 interface Witnessed {
@@ -33,6 +33,8 @@ export interface Evidence {
   readonly acknowledged: readonly Acknowledged[];
   /** Workflows whose runs agents share. */
   readonly split: readonly string[];
+  /** Task runs whose approval was acknowledged; none by default. */
+  readonly answered?: ReadonlySet<string>;
   readonly outages: readonly Outage[];
   /** Seconds that an agent with a good connection may take to end a superseded attempt. */
   readonly fencingSeconds: number;
@@ -52,12 +54,12 @@ export async function account(evidence: Evidence): Promise<Account> {
   const rows = async <T>(sql: string) => (await connection.runAndReadAll(sql)).getRowObjectsJson() as T[];
   try {
     // In the order in which the principal wrote them: the time of a reason why a run waits is the principal's, that of an end the agent's.
-    const runs = await rows<{ run: string; attempt: number; statuses: string[] }>(
-      `SELECT workflow_instance_id AS run, attempt, list(status::VARCHAR ORDER BY rowid) AS statuses
+    const runs = await rows<RunRow>(
+      `SELECT workflow_instance_id AS run, attempt, any_value(workflow_id) AS workflow, any_value(parent_run) AS parent, list(status::VARCHAR ORDER BY rowid) AS statuses
        FROM workflow_run_status GROUP BY ALL ORDER BY run, attempt`,
     );
     const tasks = await rows<TaskRow>(
-      `SELECT workflow_instance_id AS run, coalesce(slice, 0) AS slice, attempt, agent_id AS agent, task_id AS task, task_instance_id AS instance, status::VARCHAR AS status
+      `SELECT workflow_instance_id AS run, coalesce(slice, 0) AS slice, attempt, agent_id AS agent, task_id || coalesce('[' || item_key || ']', '') AS task, task_instance_id AS instance, status::VARCHAR AS status
        FROM task_run_status ORDER BY timestamp_ms, rowid`,
     );
     const lines = await rows<{ instance: string; payload: string }>(
@@ -69,6 +71,7 @@ export async function account(evidence: Evidence): Promise<Account> {
       "acknowledged triggers": evidence.acknowledged.length,
       ...checkRuns(evidence, runs, violations),
       ...checkTasks(witnessed, tasks, violations),
+      ...checkAnswers(evidence.answered ?? new Set(), tasks, violations),
       ...checkInputs(witnessed, tasks, violations),
       ...checkSharing(tasks),
       ...checkFencing(witnessed, tasks, evidence, violations),
@@ -79,6 +82,16 @@ export async function account(evidence: Evidence): Promise<Account> {
     connection.closeSync();
     instance.closeSync();
   }
+}
+
+/** The statuses of an attempt at a run in the history. */
+interface RunRow {
+  readonly run: string;
+  readonly attempt: number;
+  readonly workflow: string;
+  /** The run whose task has started it. */
+  readonly parent: string | null;
+  readonly statuses: string[];
 }
 
 /** A status of a task run in the history. */
@@ -97,13 +110,22 @@ const TERMINAL = new Set(["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]);
 /** Every acknowledged trigger is one run with one terminal status; no run was made that nobody asked for. */
 function checkRuns(
   { acknowledged, split }: Evidence,
-  rows: readonly { run: string; attempt: number; statuses: string[] }[],
+  rows: readonly RunRow[],
   violations: string[],
 ): Record<string, number> {
   const byRun = Map.groupBy(rows, (row) => row.run);
   const ends: Record<string, number> = {};
   let reruns = 0;
-  for (const { runId, workflowId } of acknowledged) {
+  const known = new Set(acknowledged.map(({ runId }) => runId));
+  const children = [...byRun.values()].flatMap(([first]) => {
+    if (first === undefined || known.has(first.run)) return [];
+    if (first.parent === null || !known.has(first.parent)) {
+      violations.push(`run ${first.run} was never acknowledged`);
+      return [];
+    }
+    return [{ runId: first.run, workflowId: first.workflow }];
+  });
+  for (const { runId, workflowId } of [...acknowledged, ...children]) {
     const attempts = byRun.get(runId);
     const last = attempts?.at(-1);
     if (attempts === undefined || last === undefined) {
@@ -129,9 +151,11 @@ function checkRuns(
     ends[`runs ${end}`] = (ends[`runs ${end}`] ?? 0) + 1;
     if (attempts.length > 1) reruns++;
   }
-  const known = new Set(acknowledged.map(({ runId }) => runId));
-  for (const run of byRun.keys()) if (!known.has(run)) violations.push(`run ${run} was never acknowledged`);
-  return { ...ends, "runs with more than one attempt": reruns };
+  return {
+    ...ends,
+    "runs that tasks have started": children.length,
+    "runs with more than one attempt": reruns,
+  };
 }
 
 /** Its attempts are those of its slices: it ends once, and before that goes on after each CRASHED. */
@@ -151,26 +175,41 @@ function checkTasks(
   const seen = new Set<string>();
   for (const start of starts) {
     const key = `${start.run} attempt ${start.attempt} task ${start.task} try ${start.try}`;
-    if (seen.has(key)) violations.push(`${key} started twice`);
+    if (seen.has(key) && !RUNS_AGAIN.test(start.task)) violations.push(`${key} started twice`);
     seen.add(key);
   }
   const completed = new Map<string, number>();
   for (const row of rows) {
     if (row.status !== "COMPLETED") continue;
     const key = `${row.run} ${row.task}`;
-    if (completed.has(key))
+    if (completed.has(key) && !RUNS_AGAIN.test(row.task))
       violations.push(`task ${key} COMPLETED in attempts ${completed.get(key)} and ${row.attempt}`);
     completed.set(key, row.attempt);
   }
   for (const start of starts) {
     const attempt = completed.get(`${start.run} ${start.task}`);
-    if (attempt !== undefined && start.attempt > attempt) {
+    if (attempt !== undefined && start.attempt > attempt && !RUNS_AGAIN.test(start.task)) {
       violations.push(
         `task ${start.run} ${start.task} COMPLETED in attempt ${attempt} and ran again in ${start.attempt}`,
       );
     }
   }
   return { "task tries started": starts.length, "tasks COMPLETED": completed.size };
+}
+
+/** What was approved is COMPLETED, unless it was cancelled in the meantime, and nothing else is. */
+function checkAnswers(
+  answered: ReadonlySet<string>,
+  rows: readonly TaskRow[],
+  violations: string[],
+): Record<string, number> {
+  const asked = rows.filter(({ task }) => task === "ask");
+  const ends = new Map(asked.map(({ instance, status }) => [instance, status]));
+  for (const instance of answered)
+    if (ends.get(instance) !== "COMPLETED")
+      violations.push(`approval ${instance} was acknowledged, and its task is ${ends.get(instance)}`);
+  const completed = asked.filter(({ status }) => status === "COMPLETED");
+  return answered.size + completed.length === 0 ? {} : { "tasks approved": completed.length };
 }
 
 /**

@@ -13,7 +13,8 @@ const TASK = `#!/bin/sh
 # usage: task.sh LINES PAUSE STATUS [STATUS_OF_THE_FIRST_TRY]; CHAOS_NEEDS: the tasks on which it depends
 witness() {
   read -r up _ < /proc/uptime
-  printf '%s %s %s %s %s %s %s %s %s %s\\n' "$1" "$up" "$CDKTR_WORKFLOW_INSTANCE_ID" "$CDKTR_RUN_ATTEMPT" "$CDKTR_TASK_ID" \\
+  node=$CDKTR_TASK_ID\${CDKTR_ITEM_KEY:+[$CDKTR_ITEM_KEY]}
+  printf '%s %s %s %s %s %s %s %s %s %s\\n' "$1" "$up" "$CDKTR_WORKFLOW_INSTANCE_ID" "$CDKTR_RUN_ATTEMPT" "$node" \\
     "$CDKTR_TASK_INSTANCE_ID" "$CDKTR_ATTEMPT" "$CHAOS_AGENT" "\${2:--}" "\${3:--}" >> "$CHAOS_WITNESS"
 }
 witness start
@@ -63,10 +64,74 @@ export interface Workflows {
   readonly whole: readonly string[];
   /** Runs of these are shared by agents, some of which have the label `left` or `right`. */
   readonly split: readonly string[];
+  /** Those of {@link split} that use the whole language. */
+  readonly language: readonly string[];
 }
 
-/** Writes the task script and the workflows. */
-export async function prepareWorkflows(cluster: Cluster): Promise<Workflows> {
+/**
+ * Tasks with these names are expected to run again: a poll tries until it is met, also after its agent was lost; what handles a failure runs
+ * again if the failure does.
+ */
+export const RUNS_AGAIN = /^(poll|handle|cleaned)$/;
+
+/** Workflows that use what the principal has a part in: fan-outs, waits, polls, hooks, approvals, child runs. */
+function languageWorkflows(script: string): Record<string, string> {
+  const run = (args: readonly string[]) =>
+    `config: !Subprocess {cmd: sh, args: ${JSON.stringify([script, ...args])}}`;
+  const quick = run(["8", "0.05", "0"]);
+  const hooks = `hooks: {on_success: {${quick}}, on_failure: {${quick}}, on_cancel: {${quick}}, on_exit: {${quick}}}\n`;
+  const file = (tasks: Readonly<Record<string, string>>, rest = "") =>
+    `${rest}tasks:\n${Object.entries(tasks)
+      .map(([id, text]) => `  ${id}: {${text}}\n`)
+      .join("")}`;
+  const items = `foreach: [a, b, c, d, e, f]`;
+  return {
+    "items.together": file({
+      each: `${items}, max_parallel: 3, ${quick}`,
+      sum: `depends: [each], runs_on: {left: "yes"}, ${quick}`,
+    }),
+    "items.spread": file(
+      {
+        first: quick,
+        each: `depends: [first], ${items}, ${quick}`,
+        cut: `depends: [first], ${items}, max_parallel: 2, fail_fast: true, allow_failure: true, ${run(["8", "0.05", "3"])}`,
+        last: `depends: {each: completed, cut: ended}, ${quick}`,
+      },
+      "placement: spread\n",
+    ),
+    polling: file({
+      poll: `repeat: {every: 200ms, until: "\${{ exit_code == 0 }}", max_attempts: 100}, ${run(["0", "0", "0", "7"])}`,
+      after: `depends: [poll], ${quick}`,
+    }),
+    asking: file(
+      {
+        first: quick,
+        pause: "depends: [first], config: !Wait {for: 400ms}",
+        ask: "depends: [pause], config: !Approval {message: Go on?}",
+        last: `depends: [ask], ${quick}`,
+      },
+      hooks,
+    ),
+    handling: file(
+      {
+        bad: `runs_on: {left: "yes"}, ${run(["8", "0.1", "3"])}`,
+        handle: `depends: {bad: failed}, runs_on: {right: "yes"}, ${quick}`,
+        cleaned: `depends: {handle: [completed, skipped]}, ${quick}`,
+        never: `when: "\${{ 1 > 2 }}", ${quick}`,
+      },
+      hooks,
+    ),
+    nesting: file({
+      chained: "config: !Workflow {workflow: chain}",
+      polled: "config: !Workflow {workflow: polling}",
+      sided: "config: !Workflow {workflow: sides}",
+      end: `depends: [chained, polled, sided], ${quick}`,
+    }),
+  };
+}
+
+/** Writes the task script and the workflows. @param hasLanguage also those that use the whole language */
+export async function prepareWorkflows(cluster: Cluster, hasLanguage = false): Promise<Workflows> {
   const script = join(cluster.directory, "task.sh");
   await Bun.write(script, TASK);
   const whole = {
@@ -127,8 +192,14 @@ export async function prepareWorkflows(cluster: Cluster): Promise<Workflows> {
       good: [["shaky"], ["8", "0.1", "0"]],
     }),
   };
-  for (const [id, text] of Object.entries({ ...whole, ...split })) cluster.writeWorkflow(`${id}.yml`, text);
-  return { whole: Object.keys(whole), split: Object.keys(split) };
+  const language = hasLanguage ? languageWorkflows(script) : {};
+  for (const [id, text] of Object.entries({ ...whole, ...split, ...language }))
+    cluster.writeWorkflow(`${id.replace(".", "/")}.yml`, text);
+  return {
+    whole: Object.keys(whole),
+    split: [...Object.keys(split), ...Object.keys(language)],
+    language: Object.keys(language),
+  };
 }
 
 /** A trigger that the principal acknowledged. */
@@ -146,7 +217,10 @@ export class Load {
   /** A repeated request that was answered with another run: never allowed. */
   readonly doubled: string[] = [];
   readonly cancelled = new Set<string>();
+  /** Task runs whose approval was acknowledged. */
+  readonly answered = new Set<string>();
   #ended = false;
+  #left = false;
   readonly #open = new Set<Promise<void>>();
   #loop: Promise<void> = Promise.resolve();
 
@@ -167,6 +241,28 @@ export class Load {
         await Bun.sleep(1000 / this.runsPerSecond);
       }
     })();
+  }
+
+  /** Whatever waits for a person is approved, until {@link leave}. */
+  async answer(): Promise<void> {
+    while (!this.#left) {
+      const waiting = await this.client.listApprovals({ limit: 100 }, SOON).catch(() => []);
+      for (const { workflow_instance_id, task_id, task_instance_id } of waiting) {
+        const answer = { workflow_instance_id, task_id, answer: "approve", params: {}, note: "" } as const;
+        const done = await this.client.answerApproval({ ...answer, dedupe_key: task_instance_id }, SOON).then(
+          () => true,
+          () => false,
+        );
+        if (done) this.answered.add(task_instance_id);
+      }
+      // A pause, not a wait: a person looks now and then.
+      await Bun.sleep(300);
+    }
+  }
+
+  /** Nobody answers any more. */
+  leave(): void {
+    this.#left = true;
   }
 
   /** Triggers nothing new and waits until everything is acknowledged. */
