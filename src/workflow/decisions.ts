@@ -62,6 +62,8 @@ export type Decision =
     }
   /** A fan-out is over. */
   | ({ readonly kind: "end"; readonly task: string } & Ended)
+  /** All tasks COMPLETED: compute the outputs of the workflow and call `concluded`. Hooks are decided about then. */
+  | { readonly kind: "conclude" }
   /** Everything in scope is over. */
   | ({ readonly kind: "finish" } & RunFinish);
 

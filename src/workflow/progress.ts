@@ -57,6 +57,8 @@
  *   finish FAILED      it was stopped as timed out (the text is the caller's)
  *   finish CRASHED     a task CRASHED
  *   finish FAILED      a task FAILED and was not allowed to, or was CANCELLED although the run was not
+ *   conclude           otherwise, if only the caller knows whether the outputs of the workflow can be computed: hooks wait for that
+ *   finish FAILED      they cannot
  *   finish COMPLETED   otherwise; SKIPPED tasks do not matter
  */
 import { InvalidInputError } from "../errors.ts";
@@ -137,6 +139,8 @@ export interface ProgressOptions {
   readonly facts?: () => RunFacts;
   /** The tasks that it decides about; all by default. */
   readonly tasks?: Iterable<string>;
+  /** Whether tasks that all COMPLETED may still make a run that FAILED: {@link Progress.concluded} says so. */
+  readonly concludes?: boolean;
   /** What is over already, also items. Ids that are not in the plan are ignored. */
   readonly over?: Iterable<readonly [id: string, end: TaskEnd]>;
 }
@@ -157,6 +161,9 @@ export class Progress {
   /** Whether hooks have been decided about: the end of the other tasks is final. */
   #hasHooked = false;
   #areHooksStopped = false;
+  readonly #concludes: boolean;
+  /** Why a run has FAILED although all tasks COMPLETED, null for no reason; undefined while that is not known. */
+  #conclusion: string | null | undefined;
   /** Why outputs are not kept; undefined while they are. */
   #leftOut: string | undefined;
   #finish: RunFinish | null = null;
@@ -168,6 +175,7 @@ export class Progress {
   constructor(plan: Plan, options: ProgressOptions = {}) {
     this.#plan = plan;
     this.#factsOf = options.facts;
+    this.#concludes = options.concludes === true;
     this.#overBefore = new Map(options.over);
     const scope = options.tasks === undefined ? null : new Set(options.tasks);
     for (const node of plan.nodes) this.#add(node, scope?.has(node.id) ?? true, null);
@@ -228,6 +236,13 @@ export class Progress {
     if (this.#hasBegun) return [];
     this.#hasBegun = true;
     this.#touched = [...this.#states.values()];
+    return this.#settle();
+  }
+
+  /** All tasks COMPLETED. @param error why the run FAILED nevertheless; null if it did not */
+  concluded(error: string | null): Decision[] {
+    if (!this.#concludes || this.#conclusion !== undefined || this.#open > 0) return [];
+    this.#conclusion = error;
     return this.#settle();
   }
 
@@ -555,6 +570,10 @@ export class Progress {
   /** All tasks but hooks are over. */
   #decideEnd(): void {
     const { failed: _, ...finish } = this.#outcome();
+    if (this.#concludes && this.#conclusion === undefined && finish.status === "COMPLETED") {
+      this.#decided.push({ at: Number.POSITIVE_INFINITY, decision: { kind: "conclude" } });
+      return;
+    }
     this.#hasHooked ||= this.#openHooks > 0;
     for (const { node, isScoped, phase } of this.#openHooks > 0 ? [...this.#states.values()] : []) {
       if (node.hook === undefined || !isScoped || phase !== "waiting") continue;
@@ -572,7 +591,11 @@ export class Progress {
     const tasks = [...this.#states.values()].filter(
       ({ isScoped, parent, node }) => isScoped && parent === null && node.hook === undefined,
     );
-    return outcomeOf(tasks, this.#stop);
+    const outcome = outcomeOf(tasks, this.#stop);
+    const error = this.#conclusion ?? null;
+    return error === null || outcome.status !== "COMPLETED"
+      ? outcome
+      : { ...outcome, status: "FAILED", error };
   }
 
   #skip(state: State, status: "SKIPPED" | "CANCELLED" | "FAILED", reason: string): void {
@@ -636,6 +659,7 @@ export class Progress {
             reopened.push(dependent);
         }
         this.#finish = null;
+        if (!this.#hasHooked) this.#conclusion = undefined;
       }
       const wasCause = isCause(state);
       this.#move(state, state.items === null ? "waiting" : "expanded");

@@ -54,6 +54,33 @@ async function tasksEnd(agent: FakeAgent, status: "COMPLETED" | "FAILED"): Promi
 }
 
 describe("hooks", () => {
+  test.each([false, true])(
+    "know that the outputs of the workflow cannot be computed (restart: %p)",
+    async (restarts) => {
+      const top = ['outputs: {n: "${{ tasks.a.outputs.n }}"}'];
+      await using cluster = await principal(HOOKS, { top });
+      const id = await trigger(cluster);
+      let agent = await cluster.agent("x", NEW);
+      await tasksEnd(agent, "COMPLETED");
+      if (restarts) {
+        await cluster.stop();
+        await cluster.start();
+        const { sessionId, streamId, seq } = agent;
+        agent = await cluster.agent("x", { ...NEW, sessionId, streamId });
+        agent.seq = seq;
+      }
+      const hooks = await given(agent);
+      const error = 'output "n": tasks.a.outputs.n has no value: "a" published no "n"';
+      expect(hooks).toMatchObject({
+        tasks: ["on_failure", "on_exit"],
+        run: { status: "FAILED", failed_tasks: [] },
+      });
+      await agent.execute(hooks);
+      const run = await cluster.client().waitRun(id, 10_000);
+      expect([run.status, run.error, hooks.run?.error]).toEqual(["FAILED", error, error]);
+    },
+  );
+
   test("run when all tasks are over, by how those ended, and know it", async () => {
     await using cluster = await principal(HOOKS);
     const id = await trigger(cluster);

@@ -242,7 +242,7 @@ class Case {
   /** Compares the decisions with those of the model, and carries them out. */
   #apply(event: string, decisions: readonly Decision[]): void {
     this.#trace.push(
-      `${event}: ${decisions.map((each) => `${each.kind} ${"task" in each ? each.task : each.status}`).join(", ")}`,
+      `${event}: ${decisions.map((each) => `${each.kind} ${"task" in each ? each.task : ""}`).join(", ")}`,
     );
     const { over, todo, outcome, finish } = this.#model.state();
     const said = new Map<string, string>();
@@ -251,6 +251,8 @@ class Case {
         expect(decision).toBe(decisions.at(-1) as typeof decision);
         expect(decision.status).toBe(finish as typeof decision.status);
         expect(decision.allowed).toBe(outcome?.allowed as number);
+      } else if (decision.kind === "conclude") {
+        throw new Error("nobody has asked for it");
       } else if (decision.kind === "cancel") {
         expect(this.#model.held).toContain(decision.task);
       } else {

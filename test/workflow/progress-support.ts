@@ -55,6 +55,8 @@ export function said(decisions: readonly Decision[]): string[] {
         return `cancel ${decision.task}: ${decision.reason}`;
       case "end":
         return `end ${decision.task} ${decision.status}`;
+      case "conclude":
+        return "conclude";
       default:
         return `${decision.kind} ${decision.task}`;
     }

@@ -418,6 +418,30 @@ describe("what the language has no key for yet", () => {
       always: { hook: "on_exit" },
     });
 
+  test("hooks wait until it is known whether the outputs of the workflow can be computed", () => {
+    const progress = new Progress(hooks("a"), { concludes: true });
+    progress.begin();
+    expect(progress.concluded("too early")).toEqual([]);
+    expect(said(progress.ended("a", COMPLETED))).toEqual(["conclude"]);
+    // The slice is lost, and a has not completed: it is asked again.
+    expect(said(progress.requeued(["a"], new Set(["a"])))).toEqual([]);
+    expect(said(progress.ended("a", COMPLETED))).toEqual(["conclude"]);
+    expect(said(progress.concluded("output n has no value"))).toEqual([
+      "skip ok SKIPPED: the run FAILED",
+      "start bad",
+      "skip off SKIPPED: the run FAILED",
+      "start always",
+    ]);
+    expect(progress.concluded(null)).toEqual([]);
+    expect(progress.outcome).toMatchObject({ status: "FAILED", error: "output n has no value", failed: [] });
+    progress.ended("bad", COMPLETED);
+    expect(said(progress.ended("always", COMPLETED))).toEqual(["finish FAILED: output n has no value"]);
+    const fine = new Progress(hooks("a"), { concludes: true });
+    fine.begin();
+    fine.ended("a", COMPLETED);
+    expect(said(fine.concluded(null))).toContain("start ok");
+  });
+
   test("hooks run after everything else, each for its end, and change no status", () => {
     const progress = new Progress(hooks("a; b < a"));
     expect(said(progress.begin())).toEqual(["start a"]);

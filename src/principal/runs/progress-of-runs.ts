@@ -19,6 +19,7 @@ import { type AgentFacts, factsOf, type RunFacts } from "../../workflow/run-fact
 import type { RunStatus } from "../../workflow/status.ts";
 import { isEnding } from "../../workflow/task-state.ts";
 import type { Definitions } from "./definitions.ts";
+import { faultOfResult } from "./run-outputs.ts";
 import { stopOf } from "./stopped.ts";
 
 /** How far a run has got. */
@@ -182,7 +183,7 @@ export class ProgressOfRuns {
         return agents.up;
       },
     });
-    const progress = new Progress(plan, { over, facts });
+    const progress = new Progress(plan, { over, facts, concludes: concludes(plan, definition) });
     if (!isWithin(published)) progress.leaveOutOutputs(LEFT_OUT);
     for (const [task, values] of items) progress.expanded(task, machineItems(definition, values));
     for (const { state, tasks } of slices) {
@@ -194,10 +195,17 @@ export class ProgressOfRuns {
     }
     if (run.hooks_stopped) progress.stopHooks();
     const stop = stopOf(run);
-    const decisions =
+    const first =
       stop === null
         ? progress.begin()
         : progress.stop(stop, stop === "timed out" ? timeoutText(definition) : null);
+    const isConcluded = first.some(({ kind }) => kind === "conclude");
+    const decisions = isConcluded
+      ? [
+          ...first.filter(({ kind }) => kind !== "conclude"),
+          ...progress.concluded(await faultOfResult(tx, run, definition)),
+        ]
+      : first;
     return { definition, plan, progress, items, placements: new Map(), agents, published, decisions };
   }
 
@@ -267,6 +275,11 @@ type Read = Pick<TaskEnd, "error" | "outputs" | "leftOut">;
 
 function isWithin({ bytes }: RunProgress["published"]): boolean {
   return bytes <= MAX_OUTPUTS_TOGETHER_BYTES;
+}
+
+/** Whether hooks have to know first whether the outputs of the workflow can be computed. */
+function concludes(plan: Plan, { outputs }: WorkflowDefinition): boolean {
+  return plan.hasHooks && outputs !== undefined;
 }
 
 /** Counts outputs that the machine of a run is about to be told. If all are too large, it keeps none of them. @param bytes as JSON */

@@ -26,6 +26,16 @@ export async function outputsOfRun(
   return error === undefined ? { outputs: JSON.stringify(outputs) } : { error };
 }
 
+/** Why the outputs of a run whose tasks all COMPLETED cannot be computed; null if they can. Part of a unit of work. */
+export async function faultOfResult(
+  tx: OperationalTx,
+  run: RunRecord,
+  definition: WorkflowDefinition,
+): Promise<string | null> {
+  const result = await outputsOfRun(tx, run, definition);
+  return result !== null && "error" in result ? result.error : null;
+}
+
 function undamaged(error: unknown): string {
   if (error instanceof SyntaxError) return "what is stored of the outputs of its tasks is damaged";
   throw error;

@@ -47,6 +47,7 @@ import {
   type RunProgress,
 } from "./progress-of-runs.ts";
 import { endWhenDue, waitOf } from "./run-kinds.ts";
+import { faultOfResult } from "./run-outputs.ts";
 import { limited, newNodeRun, type RunWriting } from "./run-writing.ts";
 import { stopOf } from "./stopped.ts";
 
@@ -385,6 +386,9 @@ export class SplitRuns {
           }
           break;
         }
+        case "conclude":
+          left.push(...progress.concluded(await faultOfResult(tx, run, of.definition)));
+          break;
         case "finish":
           break;
       }
