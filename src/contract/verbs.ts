@@ -121,10 +121,11 @@ export const VERBS = {
     changes: "idempotent",
   }),
   RETRYRUN: verb({
-    about: "Starts a new run from the failed tasks of one that is over, or from its beginning",
+    about:
+      "Starts a new run from the failed tasks of one that is over, from chosen ones, or from its beginning",
     roles: CLIENT,
     request: m.RetryRun,
-    reply: m.RunCreated,
+    reply: m.RunRetried,
     answers: "OK",
     changes: { key: "dedupe_key" },
   }),

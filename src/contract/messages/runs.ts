@@ -30,9 +30,11 @@ export function eventBytes(event: Readonly<Record<string, string>>): number {
 /** A run that is triggered now may start this much later, ms. */
 const LONGEST_WAIT_MS = 10 * 366 * 24 * 3_600_000;
 
+const Params = z.record(z.string().max(256), z.string().max(64 * 1024));
+
 /** Options of `RUNTASK`. */
 export const RunTaskOptions = z.object({
-  params: z.record(z.string().max(256), z.string().max(64 * 1024)).default({}),
+  params: Params.default({}),
   trigger: Trigger.default("api"),
   /** Idempotency key: a second request with the same key returns the run of the first. */
   dedupe_key: z.string().min(1).max(512).optional(),
@@ -49,8 +51,15 @@ export const RunTaskOptions = z.object({
 });
 export type RunTaskOptions = z.infer<typeof RunTaskOptions>;
 
-/** Reply to `RUNTASK` and `RETRYRUN`. */
+/** Reply to `RUNTASK`. */
 export const RunCreated = z.object({ workflow_instance_id: z.string() });
+
+/** Reply to `RETRYRUN`. */
+export const RunRetried = RunCreated.extend({
+  /** What whoever asked for it should know, as sentences; absent for nothing, and when the request is repeated. */
+  notes: z.array(z.string()).optional(),
+});
+export type RunRetried = z.infer<typeof RunRetried>;
 
 /** `LSRUNS`: newest first. */
 export const ListRuns = z.object({
@@ -257,6 +266,15 @@ export type RunDetails = z.infer<typeof RunDetails>;
 export const RetryRun = z.object({
   workflow_instance_id: Name,
   from_start: z.boolean().default(false),
+  /**
+   * Instead of those that did not complete, these tasks and items, `load` or `load[KEY]`, and all that depends on them. Principals before
+   * protocol 3 pass over this and the following.
+   */
+  tasks: z.array(z.string().min(1).max(1024)).min(1).max(1000).optional(),
+  /** Whether it runs with the definition as it is now, instead of that of the run. */
+  current_definition: z.boolean().optional(),
+  /** Parameters instead of those of the run; the others stay. */
+  params: Params.optional(),
   dedupe_key: z.string().min(1).max(512).optional(),
 });
 export type RetryRun = z.infer<typeof RetryRun>;

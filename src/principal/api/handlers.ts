@@ -115,9 +115,7 @@ export function handlersOf(s: HandlerServices): Handlers {
     LSITEMS: (request) => s.runs.items(request),
     WAITRUN: ({ workflow_instance_id: id, wait_ms }) => s.runs.wait(id, wait_ms),
     CANCELRUN: ({ workflow_instance_id: id, hooks }) => s.runs.cancel(id, hooks),
-    RETRYRUN: async (request, sender, { user }) => ({
-      workflow_instance_id: await s.runs.retry(request, actorOf(sender, user)),
-    }),
+    RETRYRUN: (request, sender, { user }) => s.runs.retry(request, actorOf(sender, user)),
     GETRECENTSTATUSES: () => s.runs.recentStatuses(10),
     LSAPPROVALS: (request, sender, { user }) => s.approvals.list(request, askerOf(sender, user)),
     ANSWERAPPROVAL: (request, sender, { user }) => s.approvals.answer(request, askerOf(sender, user)),

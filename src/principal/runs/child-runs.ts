@@ -230,7 +230,9 @@ export class ChildRuns {
     )
       return null;
     try {
-      return await retryOf(tx, this.#o.definitions, before, { from_start: false }, id);
+      const now = this.#o.clock.now();
+      const again = await retryOf(tx, this.#o.definitions, before, { from_start: false }, { id, now });
+      return again?.run ?? null;
     } catch (error) {
       // What it needs is only in the history: it runs from its beginning.
       if (error instanceof OutputsMovedError || error instanceof UnprocessableError) return null;

@@ -30,12 +30,15 @@ export interface NewRun {
   readonly tasks_total: number;
   /** The files of its workflow, packed; none by default. */
   readonly bundle?: Blob | null;
-  /** Tasks that need not run again; copied from the run that this one retries. */
+  /** Tasks that need not run again, as they ended; copied from the run that this one retries. */
   readonly carried: readonly TaskRunRecord[];
   /** The run whose items of fan-outs need not run again; none by default. */
   readonly items_of?: string | null;
-  /** Those fan-outs. */
+  /** Those fan-outs, and the items of them that run again all the same, by their nodes. */
   readonly fan_outs?: readonly string[];
+  readonly not_items?: readonly string[];
+  /** Tasks that do not run, and why; by default none. */
+  readonly skipped?: readonly { readonly task: string; readonly reason: string }[];
   /** What items published that only the history had, as JSON, by their task runs. */
   readonly item_outputs?: ReadonlyMap<string, string>;
 }

@@ -36,7 +36,7 @@ import { needsOfWhole } from "./needs.ts";
 import type { NewRun } from "./new-run.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
 import { type ReportTime, timeOf } from "./report-time.ts";
-import { limited, newTaskRun, RunWriting, type RunWritingOptions } from "./run-writing.ts";
+import { limited, newNodeRun, newTaskRun, RunWriting, type RunWritingOptions } from "./run-writing.ts";
 import { type Leftover, SplitRuns } from "./split-runs.ts";
 import { stopOf } from "./stopped.ts";
 import { startNote } from "./waits.ts";
@@ -88,6 +88,8 @@ export class RunChanges {
       definition,
       items_of = null,
       fan_outs = [],
+      not_items = [],
+      skipped = [],
       item_outputs = new Map(),
       bundle = null,
       ...fields
@@ -95,7 +97,9 @@ export class RunChanges {
     const now = this.#o.clock.now();
     const plan = this.#o.definitions.planOfText(fresh.definition_hash, definition);
     const { start_at_ms = null } = fresh;
-    const place = start_at_ms === null ? this.#placeOf(plan) : NOWHERE;
+    // An agent that gets all of it knows of those that COMPLETED only.
+    const isPlain = skipped.length === 0 && carried.every(({ status }) => status === "COMPLETED");
+    const place = start_at_ms === null ? this.#placeOf(plan, isPlain) : NOWHERE;
     const run: RunRecord = {
       ...fields,
       event: fresh.event ?? null,
@@ -142,7 +146,7 @@ export class RunChanges {
       await tx.referToBlob(run.workflow_instance_id, "bundle", "", bundle.hash);
     }
     if (items_of !== null) {
-      await tx.carryItems(items_of, run.workflow_instance_id, fan_outs);
+      await tx.carryItems(items_of, run.workflow_instance_id, fan_outs, not_items);
       await tx.restoreOutputs(run.workflow_instance_id, item_outputs);
     }
     if (run.retry_of !== null && (carried.length > 0 || items_of !== null))
@@ -150,6 +154,10 @@ export class RunChanges {
     if (start_at_ms !== null) {
       await this.#startsAt(tx, run, start_at_ms);
       return run;
+    }
+    for (const { task, reason: error } of skipped) {
+      const row = newNodeRun(run, task, plan?.node(task), { slice: 0, attempt: run.attempt }, now);
+      await this.#writing.setTask(tx, run, null, row, null, now, { status: "SKIPPED", error });
     }
     this.#writing.queued(tx);
     return place.queued ? run : this.#split.created(tx, run);
@@ -198,9 +206,9 @@ export class RunChanges {
   }
 
   /** How a run waits for agents. One whose definition is damaged ends when an agent gets it. */
-  #placeOf(plan: Plan | null): Pick<RunRecord, "queued" | "needs" | "revision"> {
+  #placeOf(plan: Plan | null, isPlain = true): Pick<RunRecord, "queued" | "needs" | "revision"> {
     if (plan === null) return { queued: true, needs: "", revision: 0 };
-    if (plan.isWhole) return { queued: true, needs: needsOfWhole(plan), revision: 0 };
+    if (plan.isWhole && isPlain) return { queued: true, needs: needsOfWhole(plan), revision: 0 };
     return { queued: false, needs: "", revision: this.#progress.newRevision() };
   }
 

@@ -171,7 +171,8 @@ function tasksOf(
   const present = tasks.filter(isPresent);
   const named = new Set(present.map((task) => task.task_id));
   const carried = tasks.filter(
-    (task) => !isPresent(task) && task.status === "COMPLETED" && !named.has(task.task_id),
+    (task) =>
+      !isPresent(task) && (task.status === "COMPLETED" || task.attempt === 0) && !named.has(task.task_id),
   );
   return [...newestOf(carried), ...present];
 }

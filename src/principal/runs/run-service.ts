@@ -7,6 +7,7 @@ import type {
   ListRuns,
   RetryRun,
   RunDetails,
+  RunRetried,
   RunSummary,
   RunTaskOptions,
 } from "../../contract/messages.ts";
@@ -167,7 +168,7 @@ export class RunService {
   }
 
   /** See {@link RunRetries.retry}. */
-  retry(retry: RetryRun, actor: string | null = null): Promise<string> {
+  retry(retry: RetryRun, actor: string | null = null): Promise<RunRetried> {
     return this.#retries.retry(retry, actor);
   }
 

@@ -384,7 +384,12 @@ export interface ItemIntentions {
   /** Whether the items of a fan-out that are not over are to be stopped. */
   cutFanOut(runId: string, taskId: string, isCut: boolean): Promise<void>;
   /** Copies the items of these fan-outs of a run that completed, in any attempt, to the run that retries it. */
-  carryItems(runId: string, toRunId: string, fanOuts: readonly string[]): Promise<void>;
+  carryItems(
+    runId: string,
+    toRunId: string,
+    fanOuts: readonly string[],
+    except?: readonly string[],
+  ): Promise<void>;
   /** Puts back what task runs published that only the history had, as JSON, by their ids. */
   restoreOutputs(runId: string, outputs: ReadonlyMap<string, string>): Promise<void>;
   fanOutsOf(runId: string): Promise<FanOutRecord[]>;

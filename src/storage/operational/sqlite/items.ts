@@ -41,7 +41,8 @@ const CARRY = `INSERT INTO task_runs (${CARRIED})
   SELECT ${CARRIED.split(", ")
     .map((column) => OWN[column] ?? column)
     .join(", ")} FROM task_runs
-  WHERE seq IN (${newest("AND task_id IN (SELECT value FROM json_each(?3))")}) AND status = 'COMPLETED' ORDER BY seq`;
+  WHERE seq IN (${newest("AND task_id IN (SELECT value FROM json_each(?3))")}) AND status = 'COMPLETED'
+    AND task_id || '[' || item_key || ']' NOT IN (SELECT value FROM json_each(?4)) ORDER BY seq`;
 
 const ID_AND_STATUS = "lower(task_id || '[' || item_key || '] ' || status)";
 const LIST = `SELECT ${TASK_STATE_COLUMNS} FROM task_runs
@@ -92,8 +93,8 @@ export function itemIntentions(db: Statements): ItemIntentions {
       db.run(sql, isCut ? 1 : 0, runId, taskId);
     },
 
-    async carryItems(runId, toRunId, fanOuts) {
-      db.run(CARRY, runId, toRunId, JSON.stringify(fanOuts));
+    async carryItems(runId, toRunId, fanOuts, except = []) {
+      db.run(CARRY, runId, toRunId, JSON.stringify(fanOuts), JSON.stringify(except));
     },
 
     async restoreOutputs(runId, outputs) {
