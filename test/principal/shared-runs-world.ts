@@ -310,9 +310,10 @@ export class SharedRunsWorld {
     await this.#try(`retry ${old} as ${id}`, async (tx) => {
       const run = await tx.getRun(old);
       if (run === null || !isTerminal(RUN_TRANSITIONS, run.status) || run.status === "COMPLETED") return;
-      const fresh = await retryOf(tx, new Definitions(), run, { from_start: false }, id);
+      const of = { id, now: this.#clock.now() };
+      const fresh = await retryOf(tx, new Definitions(), run, { from_start: false }, of);
       if (fresh === null) return;
-      await this.#changes.create(tx, fresh);
+      await this.#changes.create(tx, fresh.run);
       tx.afterCommit(() => {
         this.#created++;
         this.#runs.set(id, { definition: told.definition, stop: null });
