@@ -1,22 +1,10 @@
 /** Describes common cron expressions in words; others are shown as they are. */
+import { DAYS, MONTHS, shortName } from "../terminal/calendar-names.ts";
 
-const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-const DAY_NAMES = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
-const MONTHS = [
-  "January",
-  "February",
-  "March",
-  "April",
-  "May",
-  "June",
-  "July",
-  "August",
-  "September",
-  "October",
-  "November",
-  "December",
-];
-const MONTH_NAMES = MONTHS.map((month) => month.slice(0, 3).toUpperCase());
+/** As cron numbers them: 0 and 7 are Sunday. */
+const WEEKDAYS: readonly string[] = [...DAYS, "Sunday"];
+const DAY_NAMES = DAYS.map((day) => shortName(day).toUpperCase());
+const MONTH_NAMES = MONTHS.map((month) => shortName(month).toUpperCase());
 const NICKNAMES: Readonly<Record<string, string>> = {
   "@yearly": "0 0 0 1 1 *",
   "@annually": "0 0 0 1 1 *",
@@ -99,7 +87,7 @@ function daysInWords(day: string, weekday: string): string | null {
   const anyWeekday = weekday === "*" || weekday === "?";
   if (anyDay && anyWeekday) return "";
   const ofMonth = anyDay ? "" : dayOfMonth(day);
-  const ofWeek = anyWeekday ? "" : named(weekday, DAYS, DAY_NAMES, 0);
+  const ofWeek = anyWeekday ? "" : named(weekday, WEEKDAYS, DAY_NAMES, 0);
   if (ofMonth === null || ofWeek === null) return null;
   return [ofMonth, ofWeek].filter(Boolean).join(" or ");
 }

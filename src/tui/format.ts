@@ -1,4 +1,5 @@
 /** Formats times, durations and sizes for the screen. */
+import { DAYS, MONTHS, shortName } from "../terminal/calendar-names.ts";
 
 const pad2 = (n: number) => String(n).padStart(2, "0");
 
@@ -19,16 +20,13 @@ export function dateTime(ms: number): string {
   return `${date.getFullYear()}-${pad2(date.getMonth() + 1)}-${pad2(date.getDate())} ${clock(ms)}`;
 }
 
-const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
-const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
 /** `14:03:59` today, otherwise `Tue 31 Mar 14:03`, with the year if it differs. */
 export function moment(ms: number, now: number): string {
   const date = new Date(ms);
   const today = new Date(now);
   if (date.toDateString() === today.toDateString()) return clock(ms);
   const year = date.getFullYear() === today.getFullYear() ? "" : ` ${date.getFullYear()}`;
-  return `${DAYS[date.getDay()]} ${date.getDate()} ${MONTHS[date.getMonth()]}${year} ${clock(ms).slice(0, 5)}`;
+  return `${shortName(DAYS[date.getDay()] ?? "")} ${date.getDate()} ${shortName(MONTHS[date.getMonth()] ?? "")}${year} ${clock(ms).slice(0, 5)}`;
 }
 
 /** `850ms`, `4.2s`, `3m12s`, `2h05m`, `3d04h`. */

@@ -1,5 +1,6 @@
 /** Calendar fields of a point in time, and dates as text. */
 import { isTimezone } from "../../host/timezones.ts";
+import { DAYS, MONTHS, shortName } from "../../terminal/calendar-names.ts";
 
 /** What a clock and a calendar show; month, day and yearday start at 1, weekday at 0 for Sunday. */
 export interface DateFields {
@@ -80,22 +81,6 @@ function aheadMs(ms: number, zone: string): number {
   return local.getTime() - Math.floor(ms / 1000) * 1000;
 }
 
-const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"] as const;
-const MONTHS = [
-  "January",
-  "February",
-  "March",
-  "April",
-  "May",
-  "June",
-  "July",
-  "August",
-  "September",
-  "October",
-  "November",
-  "December",
-] as const;
-
 /** A date as text, in a format of strftime whose parts are all known. @param ms since the epoch */
 export function formatDate(format: string, ms: number, at: DateFields): string {
   const two = (value: number): string => String(value).padStart(2, "0");
@@ -125,11 +110,11 @@ export function formatDate(format: string, ms: number, at: DateFields): string {
       case "e":
         return String(at.day).padStart(2, " ");
       case "a":
-        return (DAYS[at.weekday] ?? "").slice(0, 3);
+        return shortName(DAYS[at.weekday] ?? "");
       case "A":
         return DAYS[at.weekday] ?? "";
       case "b":
-        return (MONTHS[at.month - 1] ?? "").slice(0, 3);
+        return shortName(MONTHS[at.month - 1] ?? "");
       case "B":
         return MONTHS[at.month - 1] ?? "";
       case "u":

@@ -1,6 +1,6 @@
 /**
  * The functions of expressions: CEL's own, those of its strings extension, and cdktr's. A function that is not in this table does not
- * exist. The operators and macros are in compile.ts.
+ * exist. The operators and macros are in compile-operators.ts and compile-macros.ts.
  */
 
 import { findsPattern, patternFault } from "../pattern.ts";
