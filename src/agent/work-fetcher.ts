@@ -1,4 +1,4 @@
-import type { RunAssignment } from "../contract/messages.ts";
+import { MOST_RUNS_AT_ONCE, type RunAssignment, type RunAssignments } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
@@ -7,7 +7,7 @@ import type { PrincipalLink } from "./principal-link.ts";
 
 const FETCH_RETRY_MS = 500;
 /** Maximum number of requests for work at once, while there is more work than the agent has got. */
-const MOST_FETCHES = 4;
+const MOST_FETCHES = 2;
 /** How long a draining agent waits for the reply to its last request for work, ms. */
 const LAST_FETCH_MS = 250;
 
@@ -31,7 +31,7 @@ interface Fetching {
 export class WorkFetcher {
   readonly #agent: Fetching;
   readonly #fetching = new Set<Promise<void>>();
-  /** Number of requests that wait for an answer: each has room for a run. */
+  /** Number of runs for which requests that wait for an answer have room. */
   #asking = 0;
   /** Aborts the requests. */
   readonly #abort = new AbortController();
@@ -70,9 +70,9 @@ export class WorkFetcher {
     await this.ended();
   }
 
-  /** More work waits: fetches as much as there is room for with several requests at once, until there is none. */
+  /** More work waits: fetches as much as there is or will be room for with several requests at once, until there is none. */
   #fetchMore(): void {
-    while (this.#fetching.size < MOST_FETCHES && this.#room > 0) this.#start(0);
+    while (this.#fetching.size < MOST_FETCHES) this.#start(0);
   }
 
   #start(waitMs: number): void {
@@ -89,19 +89,22 @@ export class WorkFetcher {
     while (this.#agent.isTaking()) {
       try {
         await link.untilUp(signal);
-        if (!(await this.#reserveRoom())) return;
-        let assignment: RunAssignment | null;
+        const most = await this.#reserveRoom();
+        if (most === 0) return;
+        let assignment: RunAssignments | null;
         try {
-          assignment = await this.#ask({ wait_ms, fetch_id });
+          assignment = await this.#ask({ wait_ms, fetch_id, most });
         } finally {
           // What it brings is taken before anyone else finds this room.
-          this.#asking--;
+          this.#asking -= most;
           this.hasRoom();
         }
         fetch_id = crypto.randomUUID();
         if (assignment !== null) {
-          this.#agent.take(assignment);
-          if (assignment.has_more) this.#fetchMore();
+          const { others = [], ...first } = assignment;
+          this.#agent.take(first);
+          for (const other of others) this.#agent.take({ ...other, workflow: first.workflow });
+          if (first.has_more) this.#fetchMore();
         } else if (wait_ms === 0) return;
       } catch (error) {
         if (signal.aborted) return;
@@ -114,7 +117,11 @@ export class WorkFetcher {
     }
   }
 
-  #ask(how: { readonly wait_ms: number; readonly fetch_id: string }): Promise<RunAssignment | null> {
+  #ask(how: {
+    readonly wait_ms: number;
+    readonly fetch_id: string;
+    readonly most: number;
+  }): Promise<RunAssignments | null> {
     const { client, link, agentId, sessionId, labels } = this.#agent;
     const who = { session_id: sessionId, labels, last_token: link.lastToken };
     const signal = AbortSignal.any([this.#abort.signal, link.whileUp]);
@@ -125,14 +132,15 @@ export class WorkFetcher {
     return this.#agent.room() - this.#asking;
   }
 
-  /** Waits for room for a run and reserves it, by counting in `#asking`. False when the agent takes no more runs. */
-  async #reserveRoom(): Promise<boolean> {
+  /** Waits for room and reserves it, by counting in `#asking`. Returns for how many runs; 0 when the agent takes no more. */
+  async #reserveRoom(): Promise<number> {
     while (this.#room <= 0 && this.#agent.isTaking()) {
       this.#roomFor ??= Promise.withResolvers<void>();
       await this.#roomFor.promise;
     }
-    if (!this.#agent.isTaking()) return false;
-    this.#asking++;
-    return true;
+    if (!this.#agent.isTaking()) return 0;
+    const most = Math.min(this.#room, MOST_RUNS_AT_ONCE);
+    this.#asking += most;
+    return most;
   }
 }

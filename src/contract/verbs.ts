@@ -331,7 +331,7 @@ export const VERBS = {
     roles: AGENT,
     fields: ["agent", "options"],
     request: m.FetchWorkflow,
-    reply: m.RunAssignment.nullable(),
+    reply: m.RunAssignments.nullable(),
     // An agent without a session need not have registered before.
     speaksFor: ({ options }) => (options.session_id === undefined ? "new agent" : "agent"),
     changes: { key: "options.fetch_id" },

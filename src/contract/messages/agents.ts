@@ -100,13 +100,18 @@ export const AgentDescription = z.object({
 });
 export type AgentDescription = z.infer<typeof AgentDescription>;
 
+/** The most runs that an agent is given with one reply. */
+export const MOST_RUNS_AT_ONCE = 16;
+
 /** Options of `FETCHWORKFLOW`: the reply waits for work up to `wait_ms`. */
 const FetchOptions = z.object({
   session_id: z.string().max(64).optional(),
   wait_ms: WaitMs.default(0),
   labels: z.record(z.string(), z.string()).default({}),
-  /** Idempotency key: the principal answers a repeated request with the same run. */
+  /** Idempotency key: the principal answers a repeated request with the same run, and the same others. */
   fetch_id: z.string().max(64).optional(),
+  /** How many runs the agent takes at once: if several of one workflow wait, the others come with the first. Older agents take one. */
+  most: z.number().int().positive().max(MOST_RUNS_AT_ONCE).default(1),
   last_token: ContactToken.optional(),
 });
 
@@ -210,6 +215,12 @@ export const RunAssignment = z.object({
     .optional(),
 });
 export type RunAssignment = z.infer<typeof RunAssignment>;
+
+/** Reply to `FETCHWORKFLOW`: a run, or a slice, and perhaps further runs of the same workflow. */
+export const RunAssignments = RunAssignment.extend({
+  others: z.array(RunAssignment.omit({ workflow: true })).optional(),
+});
+export type RunAssignments = z.infer<typeof RunAssignments>;
 
 /** A process of a task that nothing could end: one of another user, or one that the kernel does not let go. */
 export const Survivor = z.object({

@@ -263,7 +263,8 @@ async function fetchWorkflow(
     await ticket.wait(waitMs);
     return null;
   }
-  return s.dispatcher.fetch({ agentId, sessionId, fetchId: options.fetch_id ?? null, waitMs });
+  const { fetch_id: fetchId = null, most } = options;
+  return s.dispatcher.fetch({ agentId, sessionId, fetchId, waitMs, most });
 }
 
 /**

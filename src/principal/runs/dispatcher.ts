@@ -5,7 +5,7 @@
 
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
-import type { RunAssignment } from "../../contract/messages.ts";
+import { MOST_RUNS_AT_ONCE, type RunAssignment, type RunAssignments } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { BackgroundService } from "../../service.ts";
 import type {
@@ -35,12 +35,27 @@ export interface FetchRequest {
   /** The same in a repeated request. */
   readonly fetchId: string | null;
   readonly waitMs: number;
+  /** How many runs the agent takes at once; 1 by default. */
+  readonly most?: number;
 }
 
 interface Waiter extends FetchRequest {
-  readonly reply: (assignment: RunAssignment | null) => void;
+  readonly reply: (assignment: RunAssignments | null) => void;
   readonly patience: Timer;
 }
+
+/** What a request is given in a commit. */
+interface Given {
+  readonly waiter: Waiter;
+  readonly head: QueueHead;
+  readonly first: RunAssignment;
+  readonly others: RunAssignment[];
+  /** Their length as JSON. */
+  characters: number;
+}
+
+/** No further runs are added to a reply that is longer than this. */
+const TOGETHER_CHARACTERS = 256 * 1024;
 
 /** Maximum number of waiting requests per agent: one in progress, plus abandoned ones. */
 const WAITERS_OF_AGENT = 16;
@@ -65,7 +80,7 @@ export class Dispatcher extends BackgroundService {
   readonly #givesSecrets: boolean;
   readonly #waiters = new Set<Waiter>();
   /** Requests that have an id, until they are answered. */
-  readonly #fetching = new Map<string, Promise<RunAssignment | null>>();
+  readonly #fetching = new Map<string, Promise<RunAssignments | null>>();
   readonly #step: CommitStep = {
     work: (tx) => this.#assign(tx),
     failed: (error) => this.#failed(error),
@@ -101,8 +116,8 @@ export class Dispatcher extends BackgroundService {
     options.events.on("agent dismissed", (agentId) => this.#dismiss(agentId));
   }
 
-  /** The next run for an agent, or null when there is none before its long poll ends. */
-  fetch(request: FetchRequest): Promise<RunAssignment | null> {
+  /** The next run for an agent, perhaps with others, or null when there is none before its long poll ends. */
+  fetch(request: FetchRequest): Promise<RunAssignments | null> {
     if (request.fetchId === null) return this.#fetch(request);
     // The request was repeated: whichever of the two is still listened to gets the answer.
     const key = `${request.agentId} ${request.fetchId}`;
@@ -130,10 +145,10 @@ export class Dispatcher extends BackgroundService {
     await Promise.all([...this.#waiters].map((waiter) => this.#giveUp(waiter)));
   }
 
-  async #fetch(request: FetchRequest): Promise<RunAssignment | null> {
+  async #fetch(request: FetchRequest): Promise<RunAssignments | null> {
     const again = await this.#assignedBefore(request);
     if (again !== null) return again;
-    const { promise, resolve } = Promise.withResolvers<RunAssignment | null>();
+    const { promise, resolve } = Promise.withResolvers<RunAssignments | null>();
     const patience = new Timer(() => void this.#giveUp(waiter), this.clock);
     const waiter: Waiter = { ...request, reply: resolve, patience };
     this.#waiters.add(waiter);
@@ -171,18 +186,26 @@ export class Dispatcher extends BackgroundService {
   }
 
   /** Answers a waiting request, once. */
-  #answer(waiter: Waiter, assignment: RunAssignment | null): void {
+  #answer(waiter: Waiter, assignment: RunAssignments | null): void {
     if (!this.#waiters.delete(waiter)) return;
     waiter.patience.cancel();
     waiter.reply(assignment);
   }
 
-  /** The run that a request was already given, if its reply was lost. */
-  async #assignedBefore({ agentId, fetchId }: FetchRequest): Promise<RunAssignment | null> {
+  /** What a request was already given, if its reply was lost. */
+  async #assignedBefore({ agentId, fetchId }: FetchRequest): Promise<RunAssignments | null> {
     if (fetchId === null) return null;
     return this.#store.read(async (tx) => {
       const claim = await tx.claimedBy(agentId, fetchId);
-      return claim === null ? null : this.#assignments.of(tx, claim);
+      const first = claim === null ? null : await this.#assignments.of(tx, claim);
+      if (first === null) return null;
+      const others: RunAssignment[] = [];
+      for (let n = 1; n < MOST_RUNS_AT_ONCE; n++) {
+        const further = await tx.claimedBy(agentId, furtherId(fetchId, n));
+        const other = further === null ? null : await this.#assignments.of(tx, further);
+        if (other !== null) others.push(other);
+      }
+      return together(first, others, false);
     });
   }
 
@@ -200,28 +223,67 @@ export class Dispatcher extends BackgroundService {
   async #assign(tx: OperationalTx): Promise<void> {
     const waiting = new WaitingAgents(tx, this.#inOrder(), this.#givesSecrets);
     const queue = await tx.queueHeads();
+    const given: Given[] = [];
     let assigned = 0;
-    for (let head = queue.shift(); head !== undefined && !waiting.isEmpty; head = queue.shift()) {
+    const after = async ({ needs }: QueueHead) => {
+      for (const next of await tx.queueHeads(needs)) enqueue(queue, next);
+    };
+    for (; assigned < BATCH && !waiting.isEmpty; ) {
+      const head = queue.shift();
+      if (head === undefined) break;
       const waiter = await waiting.next(head);
       if (waiter === undefined) continue;
-      const to = { agent_id: waiter.agentId, session_id: waiter.sessionId, fetch_id: waiter.fetchId };
-      const claim = await tx.claim({
-        ...to,
-        head,
-        isHeld: await this.#changes.startsAtOnce(tx, head, to),
-        offer_ms: this.#offerMs,
-        assigned_at_ms: this.clock.now(),
-      });
+      const claim = await this.#claim(tx, head, waiter, waiter.fetchId);
       if (claim === "empty") continue;
       // The agent gets nothing: it may not accept work, or not any more.
       const assignment = claim === "unfit" ? null : await this.#given(tx, claim);
       waiting.answered(waiter, assignment !== null);
-      for (const next of await tx.queueHeads(head.needs)) enqueue(queue, next);
-      const reply = assignment && queue.length > 0 ? { ...assignment, has_more: true } : assignment;
-      tx.afterCommit(() => this.#answer(waiter, reply));
-      if (assignment !== null && ++assigned === BATCH) break;
+      await after(head);
+      if (assignment === null) tx.afterCommit(() => this.#answer(waiter, null));
+      else {
+        const characters = queue.length > 0 ? lengthOf(assignment) : 0;
+        given.push({ waiter, head, first: assignment, others: [], characters });
+        assigned++;
+      }
     }
+    // All requests are served. Those that take more get further runs of their workflows, in turn, as long as the oldest one is such.
+    for (; assigned < BATCH; ) {
+      const [head] = queue;
+      const at = head === undefined ? -1 : given.findIndex((one) => takesMore(one, head));
+      const [one] = at === -1 ? [] : given.splice(at, 1);
+      if (head === undefined || one === undefined) break;
+      queue.shift();
+      given.push(one);
+      const { waiter, others } = one;
+      const claim = await this.#claim(tx, head, waiter, furtherId(waiter.fetchId ?? "", others.length + 1));
+      if (claim === "empty" || claim === "unfit") break;
+      const other = await this.#given(tx, claim);
+      await after(head);
+      if (other === null) continue;
+      others.push(other);
+      one.characters += lengthOf(other, true);
+      assigned++;
+    }
+    const hasMore = queue.length > 0;
+    for (const { waiter, first, others } of given)
+      tx.afterCommit(() => this.#answer(waiter, together(first, others, hasMore)));
     if (assigned === BATCH) tx.afterCommit(() => void this.#kick());
+  }
+
+  async #claim(
+    tx: OperationalTx,
+    head: QueueHead,
+    { agentId: agent_id, sessionId: session_id }: Waiter,
+    fetch_id: string | null,
+  ): Promise<Claim | "empty" | "unfit"> {
+    const to = { agent_id, session_id, fetch_id };
+    return tx.claim({
+      ...to,
+      head,
+      isHeld: await this.#changes.startsAtOnce(tx, head, to),
+      offer_ms: this.#offerMs,
+      assigned_at_ms: this.clock.now(),
+    });
   }
 
   /** What the agent is sent. Null if there is nothing that it could be: others must not wait for a run that fails each time. */
@@ -266,6 +328,32 @@ export class Dispatcher extends BackgroundService {
 /** Why a run ends whose assignment cannot be built. */
 function unbuilt(error: unknown): string {
   return `what an agent needs to execute it cannot be put together: ${errorMessage(error)}; what is stored of the run may be damaged`;
+}
+
+/** The key of a further run that a request is given. */
+function furtherId(fetchId: string, n: number): string {
+  return `${fetchId}.${n}`;
+}
+
+/** Whether a request takes this, too: a run of the same workflow as a whole, which any agent may have. */
+function takesMore({ waiter, head, first, others, characters }: Given, next: QueueHead): boolean {
+  const isAlike = next.needs === "" && next.slice === 0 && next.definition_hash === head.definition_hash;
+  const isPlain = head.slice === 0 && first.bundle === undefined && first.stored_secrets === undefined;
+  const hasRoom = others.length + 1 < (waiter.most ?? 1) && characters < TOGETHER_CHARACTERS;
+  return isAlike && isPlain && hasRoom && waiter.fetchId !== null && waiter.sessionId !== null;
+}
+
+function lengthOf({ workflow, ...rest }: RunAssignment, isFurther = false): number {
+  return JSON.stringify(isFurther ? rest : { ...rest, workflow }).length;
+}
+
+/** The reply with all that a request was given. */
+function together(first: RunAssignment, others: readonly RunAssignment[], hasMore: boolean): RunAssignments {
+  return {
+    ...first,
+    ...(others.length === 0 ? {} : { others: others.map(({ workflow: _same, ...other }) => other) }),
+    ...(hasMore ? { has_more: true } : {}),
+  };
 }
 
 /** Puts something into its place in the queue. */
