@@ -10,6 +10,8 @@ import { UnprocessableError } from "../errors.ts";
 import type { HistoricStatuses, PendingStatus } from "./history-rows.ts";
 import type {
   FilePiece,
+  ItemSummary,
+  ListItems,
   ListRuns,
   LogPage,
   PreparedFiles,
@@ -92,6 +94,8 @@ export interface HistoryCalls {
     { readonly workflow_instance_id: string; readonly outputs: boolean },
     HistoricRun | null
   >;
+  /** A page of the items of a fan-out. */
+  readonly findItems: Call<ListItems, ItemSummary[]>;
   /** What task runs published, as JSON, by their ids; null if that is too much for a message. */
   readonly findOutputs: Call<readonly string[], readonly (readonly [string, string])[] | null>;
   readonly listRuns: Call<{ readonly filter: ListRuns; readonly before_ms?: number }, RunSummary[]>;

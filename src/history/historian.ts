@@ -17,6 +17,8 @@ import type { HistoricStatuses, PendingStatus } from "../contract/history-rows.t
 import type { LogBatch } from "../contract/log-line.ts";
 import type {
   FilePiece,
+  ItemSummary,
+  ListItems,
   ListRuns,
   LogPage,
   PreparedFiles,
@@ -334,6 +336,11 @@ export class Historian extends BackgroundService<HistorianSignals> {
   /** A run that was removed from the operational state, or null. @throws HistoryUnavailableError */
   findRun(workflowInstanceId: string, outputs: boolean): Promise<HistoricRun | null> {
     return this.#read((database) => database.findRun(workflowInstanceId, outputs));
+  }
+
+  /** A page of the items of a fan-out. @throws HistoryUnavailableError */
+  findItems(list: ListItems): Promise<ItemSummary[]> {
+    return this.#read((database) => database.findItems(list));
   }
 
   /** What task runs published, as JSON, by their ids; null if that is too much for a message. @throws HistoryUnavailableError */

@@ -180,6 +180,7 @@ export class History extends BackgroundService {
       lines: (request) => this.#historian.queryLogs(request),
       query: (request) => this.#historian.query(request),
       findRun: ({ workflow_instance_id, outputs }) => this.#historian.findRun(workflow_instance_id, outputs),
+      findItems: (list) => this.#historian.findItems(list),
       findOutputs: async (ids) => {
         const found = await this.#historian.findOutputs(ids);
         return found === null ? null : [...found];

@@ -342,6 +342,7 @@ describe("a run that is only in the history", () => {
     client = cluster.client();
 
     expect((await client.getRun(old.slice(0, 13).toUpperCase())).workflow_instance_id).toBe(old);
+    expect(await client.listItems({ workflow_instance_id: old.slice(0, 13), task_id: "hello" })).toEqual([]);
     const list = async (filter: Parameters<typeof client.listRuns>[0]) =>
       (await client.listRuns(filter)).map((run) => run.workflow_instance_id);
     expect(await list({ id_prefix: old.slice(0, 13) })).toEqual([old]);

@@ -3,6 +3,8 @@ import { mkdirSync } from "node:fs";
 import { type HistoricRun, IN_MEMORY, type LineQuery } from "../../contract/history.ts";
 import type { HistoricStatuses } from "../../contract/history-rows.ts";
 import type {
+  ItemSummary,
+  ListItems,
   ListRuns,
   LogPage,
   QueryDatabase,
@@ -25,7 +27,7 @@ import {
 } from "./migrations.ts";
 import { runQuery } from "./query.ts";
 import { HistoryReaders } from "./readers.ts";
-import { findOutputs, findRun, listRuns } from "./runs.ts";
+import { findItems, findOutputs, findRun, listRuns } from "./runs.ts";
 import { VIEWS } from "./schema.ts";
 import { crashRuns, findStatuses, findUnfinished } from "./unfinished.ts";
 import { type HistoryBatch, type HistoryCursors, HistoryWriter } from "./write.ts";
@@ -235,6 +237,11 @@ export class HistoryDatabase {
     return this.#read("The query", READ_TIMEOUT_MS, (connection) =>
       findRun(connection, workflowInstanceId, outputs),
     );
+  }
+
+  /** A page of the items of a fan-out. @throws HistoryUnavailableError */
+  findItems(list: ListItems): Promise<ItemSummary[]> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) => findItems(connection, list));
   }
 
   /** What task runs published, as JSON, by their ids; null if that is too much for a message. @throws HistoryUnavailableError */

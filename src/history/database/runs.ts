@@ -1,7 +1,14 @@
 /** Runs from the history, for those that are no longer in the operational state. */
 import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
 import type { HistoricRun } from "../../contract/history.ts";
-import type { ListRuns, RunAttempt, RunSummary, TaskRunSummary } from "../../contract/messages.ts";
+import type {
+  ItemSummary,
+  ListItems,
+  ListRuns,
+  RunAttempt,
+  RunSummary,
+  TaskRunSummary,
+} from "../../contract/messages.ts";
 import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 
@@ -94,6 +101,42 @@ function countsIn(rows: readonly Row[]): (task: string) => Pick<TaskRunSummary, 
     const total = counts.reduce((sum, [, count]) => sum + count, 0);
     return { items: { total, by_status: Object.fromEntries(counts) } };
   };
+}
+
+/** A page of the items of a fan-out, in order: of each the task run that COMPLETED, or else the newest. */
+export async function findItems(
+  connection: DuckDBConnection,
+  { workflow_instance_id, task_id, status, after_index, before_index, words = [], limit, outputs }: ListItems,
+): Promise<ItemSummary[]> {
+  const asked = words.map((word) => (word.startsWith("!") && word.length > 1 ? word.slice(1) : word));
+  const has = asked.map((word, n) => {
+    const isNot = word !== words[n];
+    return `AND ${isNot ? "NOT " : ""}contains(lower(task_id || '[' || item_key || '] ' || status::VARCHAR), lower($${6 + n}::VARCHAR))`;
+  });
+  // One statement reads the outputs, which may be large, of the items of the page only.
+  const reader = await connection.runAndReadAll(
+    `SELECT * EXCLUDE (bytes) FROM (
+       SELECT *, sum(strlen(outputs::VARCHAR)) OVER (ORDER BY item_index) AS bytes FROM (
+         SELECT * ${outputs ? "" : "REPLACE (NULL AS outputs)"} FROM task_runs
+         WHERE workflow_instance_id = $1 AND task_id = $2 AND item_key IS NOT NULL
+         QUALIFY row_number() OVER (PARTITION BY item_index ORDER BY status = 'COMPLETED' DESC, created_at_ms DESC) = 1)
+       WHERE item_index > $3::BIGINT AND item_index < $4::BIGINT ${status === undefined ? "" : `AND status = '${status}'`} ${has.join(" ")}
+       ORDER BY item_index LIMIT $5::BIGINT)
+     WHERE bytes IS NULL OR bytes <= ${MAX_OUTPUTS_TOGETHER_BYTES} ORDER BY item_index`,
+    [
+      workflow_instance_id,
+      task_id,
+      after_index ?? -1,
+      before_index ?? Number.MAX_SAFE_INTEGER,
+      limit,
+      ...asked,
+    ],
+  );
+  return reader.getRowObjects().map((row) => ({
+    ...toTask(row),
+    item_key: text(row, "item_key") ?? "",
+    item_index: number(row, "item_index") ?? 0,
+  }));
 }
 
 /**

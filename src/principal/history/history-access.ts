@@ -2,6 +2,8 @@
 import type { HistoricRun, HistoryAvailability, LineQuery, Preparation } from "../../contract/history.ts";
 import type {
   FilePiece,
+  ItemSummary,
+  ListItems,
   ListRuns,
   LogPage,
   PreparedFiles,
@@ -25,6 +27,8 @@ export interface HistoryAccess extends LogPositions {
   queryLogs(query: LineQuery): Promise<string[]>;
   query(query: QueryDatabase): Promise<QueryResult>;
   findRun(runId: string, outputs: boolean): Promise<HistoricRun | null>;
+  /** A page of the items of a fan-out. */
+  findItems(list: ListItems): Promise<ItemSummary[]>;
   /** What task runs published, as JSON, by their ids; null if that is too much for a message. */
   findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null>;
   /** Answers at once when the history is not there: lists of runs do not wait for it. */

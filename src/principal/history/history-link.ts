@@ -22,6 +22,8 @@ import {
 } from "../../contract/history.ts";
 import type {
   FilePiece,
+  ItemSummary,
+  ListItems,
   ListRuns,
   LogPage,
   PreparedFiles,
@@ -85,6 +87,7 @@ const READS: readonly (keyof HistoryCalls)[] = [
   "lines",
   "query",
   "findRun",
+  "findItems",
   "findOutputs",
   "prepare",
   "readFile",
@@ -536,6 +539,10 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
 
   findRun(workflow_instance_id: string, outputs: boolean): Promise<HistoricRun | null> {
     return this.#read("findRun", { workflow_instance_id, outputs });
+  }
+
+  findItems(list: ListItems): Promise<ItemSummary[]> {
+    return this.#read("findItems", list);
   }
 
   async findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null> {

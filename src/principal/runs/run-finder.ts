@@ -1,6 +1,6 @@
 /** Finds runs by id or by the beginning of one: in the operational state, or else in the history. */
 import type { Clock } from "../../clock.ts";
-import type { ListRuns, RunDetails, RunSummary } from "../../contract/messages.ts";
+import type { ItemSummary, ListItems, ListRuns, RunDetails, RunSummary } from "../../contract/messages.ts";
 import { SHORTEST_PREFIX } from "../../contract/run-id.ts";
 import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import type { OperationalStore, OperationalTx, RunRecord } from "../../storage/operational/store.ts";
@@ -12,6 +12,8 @@ export const KEPT_RUNS = 10_000;
 /** Runs that are no longer in the operational state. */
 export interface OldRuns {
   findRun(runId: string, outputs: boolean): Promise<Omit<RunDetails, "definition"> | null>;
+  /** A page of the items of a fan-out. */
+  findItems(list: ListItems): Promise<ItemSummary[]>;
   /** What task runs published, as JSON, by their ids; null if that is too much for a message. */
   findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null>;
   /** Newest first; with `beforeMs` only those created before it. */
@@ -84,6 +86,20 @@ export class RunFinder {
         this.#askingForOlder = undefined;
       });
     return this.#askingForOlder;
+  }
+
+  /** A page of the items of a fan-out of a run that only the history knows. */
+  async itemsFromHistory(list: ListItems): Promise<ItemSummary[]> {
+    const { workflow_instance_id } = await this.fromHistory(list.workflow_instance_id, false);
+    try {
+      return await this.#old.findItems({ ...list, workflow_instance_id });
+    } catch (error) {
+      if (!(error instanceof UnprocessableError)) throw error;
+      throw away(
+        `Run ${quote(workflow_instance_id)} is not among the newest, and the history is not available`,
+        error,
+      );
+    }
   }
 
   async fromHistory(runId: string, outputs: boolean): Promise<RunDetails> {

@@ -253,10 +253,13 @@ export class RunService {
 
   /**
    * A page of the items of a fan-out.
-   * @throws NotFoundError when nothing is known about the run, UnprocessableError when only the history has it
+   * @throws NotFoundError when nothing is known about the run, UnprocessableError when only the history has it, which is not available
    */
-  async items({ workflow_instance_id, task_id, outputs, ...page }: ListItems): Promise<ItemSummary[]> {
-    const { workflow_instance_id: id } = await this.#finder.find(workflow_instance_id, "listed item by item");
+  async items(list: ListItems): Promise<ItemSummary[]> {
+    const { workflow_instance_id, task_id, outputs, ...page } = list;
+    const known = await this.#o.store.read((tx) => lookUpRun(tx, workflow_instance_id));
+    if (known === null) return this.#finder.itemsFromHistory(list);
+    const { workflow_instance_id: id } = known;
     return this.#o.store.read(async (tx) => {
       const attempts = await tx.listAttempts(id);
       const summaryOfTask = summarizer(new Map(attempts.map((attempt) => [nameOf(attempt), attempt])), null);

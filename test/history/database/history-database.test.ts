@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { HistoryUnavailableError } from "../../../src/contract/history.ts";
 import type { PendingStatus } from "../../../src/contract/history-rows.ts";
+import type { ListItems } from "../../../src/contract/messages.ts";
 import { openDatabase } from "../../../src/history/database/duckdb.ts";
 import type { HistoryDatabase } from "../../../src/history/database/history-database.ts";
 import type { RunStatus } from "../../../src/workflow/status.ts";
@@ -454,6 +455,54 @@ test("an old run that agents shared is found with what each of them had of it", 
   });
   const plain = await history.findRun("run-1", false);
   expect(plain?.tasks.map((task) => task.outputs)).toEqual(Array(4).fill(undefined));
+  await history.close();
+});
+
+test("the items of a fan-out: the newest of each, or the one that COMPLETED; page by page", async () => {
+  using directory = new TestDirectory();
+  const history = await openHistory(directory);
+  const item = (id: number, item_index: number, change: Parameters<typeof task>[1]) =>
+    task(id, {
+      task_id: "load",
+      task_instance_id: `i${id}`,
+      timestamp_ms: id,
+      item_key: `Key ${item_index}`,
+      item_index,
+      ...change,
+    });
+  const outputs = JSON.stringify({ text: "x".repeat(250 * 1024) });
+  await history.write({
+    logs: [],
+    disordered: [],
+    statuses: [
+      run(1, {}),
+      task(2, { task_id: "load", task_instance_id: "load", status: "FAILED" }),
+      item(3, 0, { status: "CRASHED" }),
+      item(4, 0, { status: "COMPLETED", outputs: '{"rows":3}', attempt: 2 }),
+      item(5, 1, { status: "FAILED", error: "exit status 1" }),
+      item(6, 2, { status: "SKIPPED", task_attempt: 0 }),
+      ...Array.from({ length: 40 }, (_, n) => item(7 + n, 3 + n, { status: "COMPLETED", outputs })),
+    ],
+  });
+  const of = { workflow_instance_id: "run-1", task_id: "load", limit: 100, outputs: false };
+  const found = async (more: Partial<ListItems>) =>
+    (await history.findItems({ ...of, ...more })).map((each) => each.item_index);
+  const all = await history.findItems({ ...of, outputs: false });
+  expect(all).toHaveLength(43);
+  expect(all.slice(0, 2)).toMatchObject([
+    { item_key: "Key 0", item_index: 0, status: "COMPLETED", attempt: 2 },
+    { item_key: "Key 1", item_index: 1, status: "FAILED", error: "exit status 1" },
+  ]);
+  expect(all[0]?.outputs).toBeUndefined();
+  expect(await found({ limit: 2, after_index: 0 })).toEqual([1, 2]);
+  expect(await found({ before_index: 2 })).toEqual([0, 1]);
+  expect(await found({ status: "FAILED" })).toEqual([1]);
+  expect(await found({ words: ["LOAD[key", "!completed", "!skip"] })).toEqual([1]);
+  expect(await found({ task_id: "other" })).toEqual([]);
+  const whole = await history.findItems({ ...of, outputs: true });
+  expect(whole[0]?.outputs).toEqual({ rows: 3 });
+  expect(whole.length).toBeLessThan(43);
+  expect(whole.every((each) => each.status !== "COMPLETED" || each.outputs !== undefined)).toBe(true);
   await history.close();
 });
 
