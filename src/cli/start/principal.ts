@@ -1,4 +1,5 @@
 import type { Config } from "../../config.ts";
+import { PrincipalUnreachableError } from "../../errors.ts";
 import { reachableHost } from "../../host/addresses.ts";
 import { keepDataPrivate } from "../../host/private-data.ts";
 import { ownExecutable, selfCommand } from "../../host/self.ts";
@@ -154,7 +155,7 @@ export default command({
         // The agent is on its way meanwhile, and triggers are accepted.
         await Promise.race([principal.historySettled(), stop.promise]);
         if (!isStopping) {
-          await announce(config, principal);
+          await Promise.race([announce(config, principal), stop.promise]);
           supervisor.ready(
             () => `listening on port ${principal.ports.api}`,
             () => answers(config, principal),
@@ -178,7 +179,7 @@ export default command({
 const AGENT_LEAVING_MS = 60_000;
 /** The same for the agent to leave and the principal to write everything, ms. */
 const LEAVING_MS = 90_000;
-/** Deadline for the principal's ping to itself, which feeds systemd's watchdog, ms. */
+/** Deadline for the principal's requests to itself: the ping that feeds systemd's watchdog, and the first one, ms. */
 const PING_MS = 10_000;
 
 /** Checks that requests are answered, by sending one like any client. */
@@ -192,11 +193,20 @@ async function answers(config: Config, { ports, ownKeys }: Principal): Promise<b
   }
 }
 
-/** Reports the addresses and the number of workflows. */
+/** Reports the addresses and the number of workflows, which it asks for like any client: a host that is very busy may leave that open. */
 async function announce(config: Config, { ports, ownKeys, isOpen }: Principal): Promise<void> {
-  const client = connect(config, { keys: ownKeys }, { port: ports.api });
+  const client = connect(config, { keys: ownKeys }, { port: ports.api, timeoutMs: PING_MS });
   try {
-    const info = await client.info();
+    const info = await client.info().catch((error) => {
+      if (error instanceof PrincipalUnreachableError) return null;
+      throw error;
+    });
+    if (info === null) {
+      log.warn(
+        `The principal is ready at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, ports.api)}, but so busy that it has not answered its own first request within ${PING_MS / 1000} s. Is this host overloaded? 'cdktr doctor' shows more.`,
+      );
+      return;
+    }
     const files = info.invalid_workflow_files;
     const invalid = files.length;
     const waiting = files.reduce((sum, file) => sum + (file.waiting ?? 0), 0);
