@@ -580,7 +580,12 @@ export class Progress {
       const state = this.#state(node.id);
       if (this.#areHooksStopped) this.#skip(state, "CANCELLED", HOOKS_STOPPED);
       else if (node.hook === "on_exit" || node.hook === HOOKS_AFTER[finish.status]) this.#begin(state);
-      else this.#skip(state, "SKIPPED", `the run ${finish.status}`);
+      else
+        this.#skip(
+          state,
+          "SKIPPED",
+          `the run ${finish.status === "CANCELLED" ? "was cancelled" : finish.status}`,
+        );
     }
     if (this.#openHooks > 0 || this.#finish !== null) return;
     this.#finish = finish;

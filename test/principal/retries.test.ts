@@ -145,6 +145,9 @@ test("other parameters: the tasks that are kept have read the former ones, which
   ]);
   expect((await client.getRun(again.workflow_instance_id)).params).toEqual({ day: "friday", days: "7" });
   await execute(agent);
+  expect(await messageOf(retry(client, id, { params: { day: "x".repeat(70_000) } }))).toBe(
+    "arguments is invalid: params.day: it has more than 64 KiB; pass large data on as a file.",
+  );
   const all = await retry(client, id, { params: { day: "friday" }, from_start: true });
   expect(all.notes).toBeUndefined();
 });

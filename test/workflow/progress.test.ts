@@ -459,8 +459,8 @@ describe("what the language has no key for yet", () => {
     stopped.begin();
     expect(stopped.stop("cancelled")).toEqual([]);
     expect(said(stopped.ended("a", { status: "CANCELLED" }))).toEqual([
-      "skip ok SKIPPED: the run CANCELLED",
-      "skip bad SKIPPED: the run CANCELLED",
+      "skip ok SKIPPED: the run was cancelled",
+      "skip bad SKIPPED: the run was cancelled",
       "start off",
       "start always",
     ]);

@@ -84,7 +84,9 @@ export function timelineOf(run: RunDetails): TimelineEntry[] {
   const shared = isShared(run);
   for (const task of run.tasks) {
     const on = shared && task.agent_id !== null ? ` on ${task.agent_id}` : "";
-    add(task.started_at_ms, `RUNNING${on}`, task, task.task_id);
+    // What no agent executes has no tries: it waits.
+    const began = task.task_attempt === 0 && task.agent_id === null ? "WAITING" : `RUNNING${on}`;
+    add(task.started_at_ms, began, task, task.task_id);
     add(task.finished_at_ms, `${task.status}${allowedSuffix(task)}`, task, task.task_id);
   }
   for (const attempt of attempts) {

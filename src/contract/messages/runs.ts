@@ -30,7 +30,13 @@ export function eventBytes(event: Readonly<Record<string, string>>): number {
 /** A run that is triggered now may start this much later, ms. */
 const LONGEST_WAIT_MS = 10 * 366 * 24 * 3_600_000;
 
-const Params = z.record(z.string().max(256), z.string().max(64 * 1024));
+/** The longest value of a parameter, characters: it is an environment variable of each task. */
+const MAX_PARAM = 64 * 1024;
+
+const Params = z.record(
+  z.string().max(256),
+  z.string().max(MAX_PARAM, `it has more than ${MAX_PARAM / 1024} KiB; pass large data on as a file`),
+);
 
 /** Options of `RUNTASK`. */
 export const RunTaskOptions = z.object({

@@ -177,7 +177,13 @@ function toSummary(row: Row): RunSummary {
     finished_at_ms: number(row, "finished_at_ms"),
     duration_ms: number(row, "duration_ms"),
     ...(allowed === 0 ? {} : { allowed_failures: allowed }),
+    ...parentOf(row),
   };
+}
+
+function parentOf(row: Row): Pick<RunSummary, "parent"> {
+  const [run, task] = [text(row, "parent_run"), text(row, "parent_task")];
+  return run === null || task === null ? {} : { parent: { workflow_instance_id: run, task_id: task } };
 }
 
 function toAttempt(row: Row): RunAttempt {

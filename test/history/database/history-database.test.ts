@@ -425,10 +425,19 @@ test("an old run that agents shared is found with what each of them had of it", 
         attempt: 2,
       }),
       ...part(11, "send", { slice: 3, agent_id: "a", timestamp_ms: 60, status: "COMPLETED" }),
-      run(13, { status: "FAILED", timestamp_ms: 80, attempt: 2, agent_id: "c", agents: 3 }),
+      run(13, {
+        status: "FAILED",
+        timestamp_ms: 80,
+        attempt: 2,
+        agent_id: "c",
+        agents: 3,
+        parent_run: "run-0",
+        parent_task: "all[a]",
+      }),
     ],
   });
-  expect(await history.listRuns({ limit: 1 })).toMatchObject([{ agent_id: "c", agents: 3 }]);
+  const parent = { workflow_instance_id: "run-0", task_id: "all[a]" };
+  expect(await history.listRuns({ limit: 1 })).toMatchObject([{ agent_id: "c", agents: 3, parent }]);
   expect(await history.findRun("run-1", true)).toMatchObject({
     status: "FAILED",
     attempts: [
