@@ -8,6 +8,9 @@ import type { RunBlobs, SayOfFiles } from "./run-blobs.ts";
 import type { RunDirectory } from "./run-directories.ts";
 import { cannotWrite } from "./task-files.ts";
 
+/** How long unpacking keeps the agent from other things, ms. */
+const BUSY_MS = 10;
+
 export class RunBundle {
   readonly #attempt: AttemptName;
   readonly #blob: Blob;
@@ -42,9 +45,13 @@ export class RunBundle {
  */
 export async function unpack(archive: string, into: string, signal: AbortSignal): Promise<void> {
   try {
+    let turnedMs = performance.now();
     for (const _ of unpacking(archive, into)) {
+      // There may be ten thousand small files: a turn for each would take longer than the files.
+      if (performance.now() - turnedMs < BUSY_MS) continue;
       await turn();
       signal.throwIfAborted();
+      turnedMs = performance.now();
     }
   } catch (error) {
     signal.throwIfAborted();
