@@ -144,6 +144,12 @@ export const SETTINGS = {
     "a whole number of MiB, at least 1",
     256,
   ),
+  CDKTR_ARTIFACTS_KEEP_DAYS: setting(
+    "How long the files are kept that tasks of runs have left that are over; 0 for ever",
+    z.coerce.number().int().min(0).max(36_500),
+    "a whole number of days, 0 to 36500",
+    0,
+  ),
   CDKTR_BLOB_CACHE_MB: setting(
     "How much an agent keeps of such files, for the next run that needs them",
     positive,

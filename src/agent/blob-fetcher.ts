@@ -17,6 +17,9 @@ import { ArtifactsError, type RunBlobs, type SayOfFiles } from "./run-blobs.ts";
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
 
+/** How long the principal has for an answer, ms: it may have to send a whole archive to a bucket. That it is gone is known before. */
+const ANSWER_MS = 120_000;
+
 /** What {@link BlobFetcher} needs. */
 interface BlobFetcherOptions {
   /** The agent's own, for what is kept. */
@@ -162,7 +165,7 @@ export class BlobFetcher implements RunBlobs {
   async #patiently<T>(
     { signal, say }: How,
     what: string,
-    ask: (options: { attempts: 1; signal: AbortSignal }) => Promise<T>,
+    ask: (options: { attempts: 1; timeoutMs: number; signal: AbortSignal }) => Promise<T>,
   ): Promise<T> {
     const { link } = this.#o;
     const pauses = new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
@@ -170,7 +173,11 @@ export class BlobFetcher implements RunBlobs {
     for (;;) {
       await link.untilUp(signal);
       try {
-        return await ask({ attempts: 1, signal: AbortSignal.any([signal, link.whileUp]) });
+        return await ask({
+          attempts: 1,
+          timeoutMs: ANSWER_MS,
+          signal: AbortSignal.any([signal, link.whileUp]),
+        });
       } catch (error) {
         signal.throwIfAborted();
         if (error instanceof RequestRefusedError) throw error;

@@ -194,6 +194,8 @@ export class Principal extends BackgroundService {
       store,
       blobs,
       limitBytes: config.CDKTR_BLOB_LIMIT_GB * 1024 ** 3,
+      artifactsMs:
+        config.CDKTR_ARTIFACTS_KEEP_DAYS === 0 ? null : config.CDKTR_ARTIFACTS_KEEP_DAYS * 86_400_000,
       artifactsBytes: config.CDKTR_ARTIFACTS_LIMIT_MB * 1024 ** 2,
       clock,
       log: log("files"),

@@ -11,12 +11,20 @@ import { ManualClock } from "../support/manual-clock.ts";
 const HOUR = 3_600_000;
 const hashOf = (content: string) => new Bun.CryptoHasher("sha256").update(content).digest("hex");
 
-async function open(stores: TestStores, limitBytes = 1_000_000) {
+async function open(stores: TestStores, limitBytes = 1_000_000, artifactsMs: number | null = null) {
   const clock = new ManualClock();
   const store = await stores.open("data", clock);
   const place = new DiskPlace(join(stores.directory, "blobs"));
   const blobs = new BlobStore(place, join(stores.directory, "parts"));
-  const keeper = new BlobKeeper({ store, blobs, limitBytes, artifactsBytes: 100, clock, log: silent });
+  const keeper = new BlobKeeper({
+    store,
+    blobs,
+    limitBytes,
+    artifactsBytes: 100,
+    artifactsMs,
+    clock,
+    log: silent,
+  });
   const add = async (content: string) => {
     const file = blobs.newFile();
     writeFileSync(file, content);
@@ -64,6 +72,36 @@ test("what the state does not know, as after a restore, is removed", async () =>
   expect(await keeper.has(known)).toBe(true);
   await keeper.tidy();
   expect(await kept()).toEqual([known.hash]);
+});
+
+test("what runs have left is removed when it is too old, if that is set, but not of a run that is not over", async () => {
+  await using stores = new TestStores();
+  const { clock, store, keeper, add, kept } = await open(stores, 1_000_000, 48 * HOUR);
+  const [over, open_] = [await add("over"), await add("open")];
+  await store.transact(async (tx) => {
+    await tx.createRun(pendingRun("over", { status: "FAILED", queued: false, finished_at_ms: 1 }), "{}", []);
+    await tx.createRun(pendingRun("open"), "{}", []);
+    for (const [workflow_instance_id, { hash, bytes }] of [
+      ["over", over],
+      ["open", open_],
+    ] as const) {
+      const of = {
+        workflow_instance_id,
+        task_id: "a",
+        item_key: null,
+        item_index: null,
+        task_instance_id: "t",
+      };
+      await tx.putArtifacts({ ...of, hash, bytes, files: "[]" });
+    }
+  });
+  clock.advance(47 * HOUR);
+  await keeper.tidy();
+  expect(await kept()).toHaveLength(2);
+  clock.advance(2 * HOUR);
+  await keeper.tidy();
+  expect(await kept()).toEqual([open_.hash]);
+  expect(await keeper.list("over")).toEqual([]);
 });
 
 test("no more is taken than there may be", async () => {

@@ -62,6 +62,9 @@ export default command({
     }),
 });
 
+/** How long a piece may take, ms: it may come from a bucket. */
+const PIECE_MS = 30_000;
+
 function nameOf({ task_id, item_key }: ArtifactsSummary): string {
   return nodeId(task_id, item_key);
 }
@@ -92,7 +95,11 @@ async function download(
     try {
       for (let offset: number | null = 0; offset !== null; ) {
         const at: number = offset;
-        const piece = await client.call("READBLOB", { workflow_instance_id, hash, offset: at });
+        const piece = await client.call(
+          "READBLOB",
+          { workflow_instance_id, hash, offset: at },
+          { timeoutMs: PIECE_MS },
+        );
         const data = Buffer.from(piece.data, "base64");
         hasher.update(data);
         await file.write(data);

@@ -17,6 +17,7 @@ import type { AttemptName, OperationalStore, OperationalTx } from "../../storage
 
 /** How long a blob stays to which nothing refers, ms: somebody may be about to. */
 const UNUSED_MS = 3_600_000;
+const DAY_MS = 24 * 3_600_000;
 /** The name of no blob. */
 const NOBODY = "0".repeat(64);
 /** How often unused ones are removed, and how often what the state does not know, ms. */
@@ -31,6 +32,8 @@ interface BlobKeeperOptions {
   readonly blobs: BlobStore;
   /** The most that is kept, bytes. */
   readonly limitBytes: number;
+  /** How long that stays which runs that are over have left, ms; null for ever. */
+  readonly artifactsMs: number | null;
   /** The most that the tasks of a run may leave, bytes. */
   readonly artifactsBytes: number;
   readonly clock: Clock;
@@ -191,6 +194,7 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
     const beforeMs = clock.now() - UNUSED_MS;
     try {
       await store.transact((tx) => tx.endUploads());
+      await this.#dropArtifacts();
       for (let unused: string[] = []; !this.isStopping; ) {
         unused = await store.read((tx) => tx.unusedBlobs(beforeMs, STEP));
         if (unused.length === 0) break;
@@ -204,6 +208,21 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
       log.debug(`Files that no run needs could not be removed; they are later: ${errorMessage(error)}`);
     }
     this.signals.emit("tidied");
+  }
+
+  /** Removes what runs have left that is too old. */
+  async #dropArtifacts(): Promise<void> {
+    const { store, clock, log, artifactsMs } = this.#o;
+    if (artifactsMs === null) return;
+    const beforeMs = clock.now() - artifactsMs;
+    let dropped = 0;
+    for (let last = STEP; last === STEP && !this.isStopping; dropped += last)
+      last = await store.transact((tx) => tx.dropArtifacts(beforeMs, STEP));
+    if (dropped === 0) return;
+    const days = Math.round(artifactsMs / DAY_MS);
+    log.info(
+      `What ${dropped === 1 ? "1 task" : `${dropped} tasks`} left as files more than ${days} days ago was removed (CDKTR_ARTIFACTS_KEEP_DAYS).`,
+    );
   }
 
   /** What is in the place and unknown to the state: it was put there just before the principal died, or the state is that of a backup. */

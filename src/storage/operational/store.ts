@@ -555,6 +555,8 @@ export interface BlobIntentions {
   artifactsOf(runId: string, taskIds?: readonly string[]): Promise<ArtifactsRecord[]>;
   /** How much a run keeps, apart from one of its task runs, bytes. */
   artifactsBytes(runId: string, exceptTask: string): Promise<number>;
+  /** Forgets what runs that are over have left whose time began before `beforeMs`. Does a bounded amount of work; returns how much that was. */
+  dropArtifacts(beforeMs: number, limit: number): Promise<number>;
   /** Ends what runs that are over are about to leave. */
   endUploads(): Promise<void>;
   /** Blobs to which nothing refers and whose time began before `beforeMs`. */

@@ -126,6 +126,8 @@ beforeAll(async () => {
   }
   furnish(root);
   for (const { name, text } of WORKFLOW_EXAMPLES) cluster.writeWorkflow(`${name}.yml`, testable(root, text));
+  // Those that travel with a run.
+  place(join(cluster.directory, "workflows/queries/orders.sql"), "SELECT 1\n");
   const uv = dirname(await pythonWith(["uv"]));
   environment = {
     PATH: `${commands}:${process.env.PATH}:${uv}`,

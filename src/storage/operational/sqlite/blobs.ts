@@ -69,6 +69,15 @@ export function blobIntentions(db: Statements): BlobIntentions {
       return db.one<{ bytes: number }>(sql, runId, exceptTask)?.bytes ?? 0;
     },
 
+    async dropArtifacts(beforeMs, limit) {
+      const sql = `DELETE FROM artifacts WHERE seq IN (
+        SELECT seq FROM artifacts JOIN blobs USING (hash)
+        WHERE created_at_ms < ? AND NOT EXISTS (
+          SELECT 1 FROM runs WHERE runs.workflow_instance_id = artifacts.workflow_instance_id AND finished_at_ms IS NULL)
+        ORDER BY seq LIMIT ?)`;
+      return db.run(sql, beforeMs, limit).changes;
+    },
+
     async endUploads() {
       db.run(
         `DELETE FROM blob_refs WHERE kind = 'upload'
