@@ -168,6 +168,8 @@ test("files that tasks leave are there for those that depend on them, on other h
     "each/us%2Fwest/region  8 B",
     "old/o  4 B",
   ]);
+  const shown = await cluster.cdktr(["runs", "show", id]);
+  expect(shown.stdout).toMatch(new RegExp(`Files +5 files, 20 B \\(cdktr runs artifacts ${id}\\)`));
   const out = join(cluster.directory, "out");
   const got = await cluster.cdktr(["runs", "artifacts", id, "--get", out]);
   expect(got.code).toBe(0);

@@ -1,6 +1,6 @@
 import { allowedWord } from "../../contract/allowed-failures.ts";
 import { itemsWord } from "../../contract/item-counts.ts";
-import type { ItemSummary, RunAttempt, RunDetails } from "../../contract/messages.ts";
+import type { ArtifactsSummary, ItemSummary, RunAttempt, RunDetails } from "../../contract/messages.ts";
 import { agentsOf, isSplit } from "../../contract/run-agents.ts";
 import { answerCommands, nameOfApproval } from "../../contract/run-approvals.ts";
 import { presentError, waitLines } from "../../contract/run-waits.ts";
@@ -12,6 +12,7 @@ import { RUN_STATUSES, type RunStatus } from "../../workflow/status.ts";
 import { command } from "../support/command.ts";
 import { type Connection, principalNow, withPrincipal } from "../support/connect.ts";
 import {
+  formatBytes,
   formatClock,
   formatDuration,
   formatInstant,
@@ -63,9 +64,13 @@ export default command({
   async run({ args }) {
     if (args.items !== undefined) return showItems(args, args.items);
     if (args.status !== undefined) throw new UsageError("--status needs --items TASK.");
-    const { run, failed } = await withPrincipal(args, async (connection) => {
+    const { run, failed, left } = await withPrincipal(args, async (connection) => {
       const found = await findRun(connection, args.run, { outputs: args.json === true });
-      return { run: found, failed: args.json ? [] : await failedItems(connection, found) };
+      if (args.json) return { run: found, failed: [], left: [] };
+      const { workflow_instance_id } = found;
+      // An older principal keeps no files.
+      const left = await connection.client.call("LSARTIFACTS", { workflow_instance_id }).catch(() => []);
+      return { run: found, failed: await failedItems(connection, found), left };
     });
     if (run.outputs_left_out === true) {
       const sql = `SELECT task_id, outputs FROM task_runs WHERE workflow_instance_id = '${run.workflow_instance_id}'`;
@@ -74,7 +79,7 @@ export default command({
       );
     }
     if (args.json) return printJson(runJson(run));
-    await printRun(run, failed, principalNow());
+    await printRun(run, failed, left, principalNow());
   },
 });
 
@@ -142,7 +147,12 @@ function noFanOut(run: RunDetails, task: string): NotFoundError {
   );
 }
 
-async function printRun(run: RunDetails, failed: readonly ItemSummary[], now: number): Promise<void> {
+async function printRun(
+  run: RunDetails,
+  failed: readonly ItemSummary[],
+  left: readonly ArtifactsSummary[],
+  now: number,
+): Promise<void> {
   const style = styleFor("stdout");
   const time = (ms: number) => `${formatInstant(ms)} (${formatRelative(ms, now)})`;
   const fact = (label: string, value: string | null) =>
@@ -171,6 +181,7 @@ async function printRun(run: RunDetails, failed: readonly ItemSummary[], now: nu
   await fact("Took", took === null ? null : formatDuration(took));
   const agents = agentsOf(run).map(plainText);
   await fact(agents.length > 1 ? "Agents" : "Agent", agents.length === 0 ? null : agents.join(", "));
+  await fact("Files", filesOf(run, left));
   for (const line of waitLines(run)) await fact("Waits", style.yellow(plainText(line)));
   for (const approval of run.approvals ?? []) {
     const asks = `${nameOfApproval(approval)}: ${approval.message} (${answerCommands(approval).approve})`;
@@ -214,6 +225,14 @@ async function printRun(run: RunDetails, failed: readonly ItemSummary[], now: nu
       return `  ${style.dim(formatClock(timestamp_ms))} ${style.dim(offset.padStart(9))}  ${plainText(subject)}: ${plainText(event)}`;
     }),
   );
+}
+
+/** How many files its tasks have left, and how to get them; null for none. */
+function filesOf({ workflow_instance_id }: RunDetails, left: readonly ArtifactsSummary[]): string | null {
+  const files = left.flatMap((artifacts) => artifacts.files);
+  if (files.length === 0) return null;
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  return `${plural(files.length, "file")}, ${formatBytes(bytes)} (cdktr runs artifacts ${workflow_instance_id})`;
 }
 
 /** The value of an output: text as it is, everything else as JSON. */
