@@ -79,6 +79,30 @@ test("what a task has left is listed and read by clients, of its run only", asyn
   expect((await foreign).message).toContain(`Run ${other} does not refer to this file.`);
 });
 
+test("items of a fan-out are listed in their order, whichever was ready first", async () => {
+  await using cluster = await new TestPrincipal({
+    workflows: { "w.yml": 'tasks:\n  each: {run: "true", foreach: [x, y]}\n' },
+  }).start();
+  const agent = await cluster.agent("agent-1", { protocol: 3 });
+  const id = await trigger(cluster);
+  const run = required(await agent.fetch());
+  await write(agent, run);
+  const item = (index: number) => ({
+    ...agent.taskReport(run, "each", "COMPLETED"),
+    task_instance_id: `item-${index}`,
+    item: { key: String(index), index },
+    artifacts: LEFT,
+  });
+  await agent.send(
+    agent.runReport(run, "RUNNING"),
+    { ...agent.taskReport(run, "each", "RUNNING"), items_total: 2 },
+    item(1),
+    item(0),
+  );
+  const listed = await cluster.client().call("LSARTIFACTS", { workflow_instance_id: id });
+  expect(listed.map(({ item_key }) => item_key)).toEqual(["0", "1"]);
+});
+
 test("only who has an attempt at the run sends and fetches its files", async () => {
   const { cluster, agent } = await start();
   await using _ = cluster;

@@ -13,7 +13,12 @@ import type {
 } from "../../contract/messages.ts";
 import { errorMessage, InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import { BackgroundService } from "../../service.ts";
-import type { AttemptName, OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
+import type {
+  ArtifactsRecord,
+  AttemptName,
+  OperationalStore,
+  OperationalTx,
+} from "../../storage/operational/store.ts";
 
 /** How long a blob stays to which nothing refers, ms: somebody may be about to. */
 const UNUSED_MS = 3_600_000;
@@ -159,10 +164,17 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
     return { next: hash === null ? 0 : await blobs.write(hash, bytes, offset, Buffer.from(data, "base64")) };
   }
 
-  /** What the tasks of a run have left. */
+  /** What the tasks of a run have left; items of a fan-out are in their order. */
   async list(runId: string): Promise<ArtifactsSummary[]> {
     const found = await this.#o.store.read((tx) => tx.artifactsOf(runId));
-    return found.map(({ task_id, item_key, task_instance_id, hash, bytes, files }) => ({
+    const tasks = [...new Set(found.map(({ task_id }) => task_id))];
+    const placeOf = ({ task_id, item_index }: ArtifactsRecord) =>
+      [tasks.indexOf(task_id), item_index ?? -1] as const;
+    const sorted = found.toSorted((a, b) => {
+      const [[taskA, itemA], [taskB, itemB]] = [placeOf(a), placeOf(b)];
+      return taskA - taskB || itemA - itemB;
+    });
+    return sorted.map(({ task_id, item_key, task_instance_id, hash, bytes, files }) => ({
       task_id,
       item_key,
       task_instance_id,
