@@ -80,11 +80,18 @@ export class LostSlices {
     }
     const disturbed = await this.#disturbed(tx, present, slice);
     const scope = new Set(slice.tasks);
-    const elsewhere = disturbed.filter((task) => !scope.has(task));
-    await tx.forgetTasks(id, elsewhere);
+    const elsewhere = new Set(disturbed.filter((task) => !scope.has(task)));
+    const ended = elsewhere.size === 0 ? [] : await tx.listTaskStates(id);
+    const gone = ended.filter(({ task_id, status }) => elsewhere.has(task_id) && isEnding(status));
     // First: a machine that has to be built must see the slice as it was.
     await this.#takeBack(tx, present, slice, now, new Set(disturbed));
     await tx.forgetCompleted(slice, disturbed);
+    // Those that were skipped once more have another task run now.
+    await tx.forgetTasks(
+      id,
+      [...elsewhere],
+      gone.map((task) => task.task_instance_id),
+    );
     await tx.requeueSlice(slice, crashedAttempts, now, isTry ? crashedAttempts + 1 : undefined);
     this.#o.writing.queued(tx);
     return (await tx.getRun(id)) ?? present;

@@ -340,10 +340,10 @@ export interface LeaseIntentions {
    */
   forgetCompleted(attempt: AttemptName, taskIds: readonly string[]): Promise<void>;
   /**
-   * Removes all that is known of the ends of these tasks of a split run, also the items of fan-outs: the tasks are undecided again. The history
-   * keeps their rows.
+   * Tasks of a split run are undecided again: removes these task runs of theirs, which are over, also those of items, and what fan-outs among
+   * them were expanded to. The history keeps their rows.
    */
-  forgetTasks(runId: string, taskIds: readonly string[]): Promise<void>;
+  forgetTasks(runId: string, taskIds: readonly string[], taskInstanceIds: readonly string[]): Promise<void>;
   getTaskRun(runId: string, taskInstanceId: string): Promise<TaskRunRecord | null>;
   /** In the order in which they were first written, with what they published, which may be large. */
   listTaskRuns(runId: string): Promise<TaskRunRecord[]>;

@@ -359,14 +359,16 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
       db.run("UPDATE runs SET tasks_done = tasks_done - ? WHERE workflow_instance_id = ?", tasks, id);
     },
 
-    async forgetTasks(runId, taskIds) {
+    async forgetTasks(runId, taskIds, taskInstanceIds) {
       if (taskIds.length === 0) return;
       const ids = JSON.stringify(taskIds);
       const inList = "workflow_instance_id = ? AND task_id IN (SELECT value FROM json_each(?))";
       const gone = db.all<{ task_id: string; item_key: string | null }>(
-        `DELETE FROM task_runs WHERE ${inList} AND status NOT IN (${UNFINISHED_LIST}) RETURNING task_id, item_key`,
+        `DELETE FROM task_runs WHERE ${inList} AND status NOT IN (${UNFINISHED_LIST})
+           AND task_instance_id IN (SELECT value FROM json_each(?)) RETURNING task_id, item_key`,
         runId,
         ids,
+        JSON.stringify(taskInstanceIds),
       );
       db.run(`DELETE FROM fan_outs WHERE ${inList}`, runId, ids);
       const tasks = new Set(gone.flatMap(({ task_id, item_key }) => (item_key === null ? [task_id] : [])));
