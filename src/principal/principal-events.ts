@@ -15,6 +15,8 @@ interface PrincipalTopics {
   readonly "run limited": number;
   /** A run, or a task, waits until this time, ms since the epoch. */
   readonly "wait added": number;
+  /** The run with this id may rest, or not rest any more. */
+  readonly "run touched": string;
   readonly "run ended": RunRecord;
   /** Finished runs were removed; only the history has them. */
   readonly "runs forgotten": undefined;

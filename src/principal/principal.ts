@@ -52,6 +52,7 @@ import { FollowUps } from "./runs/follow-ups.ts";
 import { LeaseWatch } from "./runs/lease-watch.ts";
 import { PauseWatch } from "./runs/pause-watch.ts";
 import { ProgressOfRuns } from "./runs/progress-of-runs.ts";
+import { RestWatch } from "./runs/rest-watch.ts";
 import { RunChanges } from "./runs/run-changes.ts";
 import { RunQueue } from "./runs/run-queue.ts";
 import { RunService } from "./runs/run-service.ts";
@@ -201,7 +202,8 @@ export class Principal extends BackgroundService {
       log: log("files"),
     });
     const bundles = new Bundles({ keeper, blobs, workflows });
-    const changes = new RunChanges({ ...base, queue, followUps, workflows, bundles });
+    const rests = new RestWatch({ ...base, log: log("dispatcher") });
+    const changes = new RunChanges({ ...base, queue, followUps, workflows, bundles, rests });
     const dispatcher = new Dispatcher({
       ...base,
       changes,
@@ -332,6 +334,7 @@ export class Principal extends BackgroundService {
       agents,
       waitWatch,
       dues,
+      rests,
       housekeeping,
       keeper,
       api,

@@ -186,12 +186,12 @@ export class PrincipalClient {
 
   /** Newest first. */
   listRuns(filter: RequestFor<"LSRUNS">, options?: RequestOptions) {
-    return this.call("LSRUNS", filter, options);
+    return this.call("LSRUNS", { ...filter, waiting: true }, options);
   }
 
   /** With `outputs`, the tasks have what they published, unless that is too large for one reply. */
   getRun(runId: string, { outputs, ...options }: RequestOptions & { readonly outputs?: boolean } = {}) {
-    const request = { workflow_instance_id: runId, ...(outputs === true ? { outputs } : {}) };
+    const request = { workflow_instance_id: runId, waiting: true, ...(outputs === true ? { outputs } : {}) };
     return this.call("GETRUN", request, options);
   }
 
@@ -202,7 +202,7 @@ export class PrincipalClient {
 
   /** Waits until the run has ended, at most `waitMs`; returns its present state. */
   waitRun(runId: string, waitMs: number, options?: RequestOptions) {
-    return this.call("WAITRUN", { workflow_instance_id: runId, wait_ms: waitMs }, options);
+    return this.call("WAITRUN", { workflow_instance_id: runId, wait_ms: waitMs, waiting: true }, options);
   }
 
   /** @param options.hooks also stops the hooks of a run whose tasks were cancelled before */

@@ -8,8 +8,11 @@
  *          ├──▶ SKIPPED   no agent took it before the next firing was due
  *          └──▶ FAILED    its time was up while it waited for another attempt
  *
- *   PENDING, RUNNING ──▶ CANCELLED   cancelled, and its agents have stopped it
- *   PENDING, RUNNING ──▶ CRASHED     its agent was lost, or never confirmed it
+ *   RUNNING ──▶ WAITING   nothing of it runs, and a task waits for its next try, a time or a person
+ *   WAITING ──▶ RUNNING   something of it runs again
+ *   WAITING ──▶ COMPLETED, FAILED   as from RUNNING: that was the end of it
+ *   PENDING, RUNNING, WAITING ──▶ CANCELLED   cancelled, and its agents have stopped it
+ *   PENDING, RUNNING, WAITING ──▶ CRASHED     its agent was lost, or never confirmed it
  *                        CRASHED ─ ─ ▶ PENDING of the next attempt
  *
  * The next attempt follows in the same transaction, unless attempts are used up or failover is `never`. An offer that was never confirmed
@@ -22,8 +25,8 @@ import { RUN_STATUSES, type RunStatus, type Transitions } from "./status.ts";
 
 export const RUN_TRANSITIONS: Transitions<RunStatus> = {
   PENDING: ["RUNNING", "FAILED", "CANCELLED", "CRASHED", "SKIPPED"],
-  RUNNING: ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"],
-  WAITING: [],
+  RUNNING: ["WAITING", "COMPLETED", "FAILED", "CRASHED", "CANCELLED"],
+  WAITING: ["RUNNING", "COMPLETED", "FAILED", "CRASHED", "CANCELLED"],
   COMPLETED: [],
   FAILED: [],
   CRASHED: [],
@@ -35,6 +38,19 @@ export const RUN_TRANSITIONS: Transitions<RunStatus> = {
 export const STATUSES_OF_RUNS = RUN_STATUSES.filter(
   (status) => status === "PENDING" || Object.values(RUN_TRANSITIONS).some((next) => next.includes(status)),
 );
+
+/**
+ * The status of a run as it is told. A run that rests is stored as RUNNING, because an older cdktr takes WAITING for the end of a run.
+ */
+export function toldStatus({
+  status,
+  resting,
+}: {
+  readonly status: RunStatus;
+  readonly resting: boolean;
+}): RunStatus {
+  return resting && status === "RUNNING" ? "WAITING" : status;
+}
 
 /** Maximum number of attempts of a run whose agents die. */
 export const MAX_RUN_ATTEMPTS = 3;

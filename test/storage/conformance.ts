@@ -1519,6 +1519,64 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await store.read((tx) => tx.listAttempts("one"))).toHaveLength(1);
     });
 
+    given(
+      "what of a run waits and what runs; and one that rests is RUNNING, with rows of WAITING",
+      async ({ store }) => {
+        const restOf = () => store.read((tx) => tx.restOf("split"));
+        const set = (id: string, status: RunStatus, from: RunStatus | null, over = {}) =>
+          store.transact((tx) =>
+            tx.transitionTask(
+              taskRun("split", { task_instance_id: id, task_id: id, status, ...over }),
+              from,
+              OF,
+            ),
+          );
+        await store.transact(async (tx) => {
+          await tx.createRun(SPLIT, "{}", []);
+          await tx.transitionRun(SPLIT, {
+            status: "RUNNING",
+            status_at_ms: 1001,
+            started_at_ms: 1001,
+            error: null,
+          });
+        });
+        expect(await restOf()).toEqual({ waiting: 0, since_ms: null, busy: 0 });
+        expect(await store.read((tx) => tx.runsThatMayRest())).toEqual([]);
+        await set("a", "WAITING", null, { status_at_ms: 7 });
+        await set("b", "WAITING", null, { status_at_ms: 9 });
+        await set("c", "RUNNING", null);
+        // A fan-out is what its items are.
+        await set("d", "RUNNING", null, { items_total: 2 });
+        expect(await restOf()).toEqual({ waiting: 2, since_ms: 9, busy: 1 });
+        expect(await store.read((tx) => tx.runsThatMayRest())).toEqual(["split"]);
+        await set("c", "COMPLETED", "RUNNING");
+        expect(await restOf()).toMatchObject({ busy: 0 });
+        const slice = { slice: 1, tasks: ["e"], needs: "", is_hook: false };
+        await store.transact(async (tx) => tx.addSlices(await runOf(tx, "split"), [slice], 1));
+        expect(await restOf()).toMatchObject({ busy: 1 });
+        await store.transact(async (tx) => {
+          for (const queued of await tx.listSlices("split", "open")) await tx.endSlice(queued);
+          const run = await runOf(tx, "split");
+          expect(await tx.restRun(run, true, 2000)).toMatchObject({ status: "RUNNING", resting: true });
+        });
+        const run = await store.read((tx) => runOf(tx, "split"));
+        expect(run).toMatchObject({ status: "RUNNING", resting: true, status_at_ms: 2000 });
+        const listed = (filter: object) =>
+          store.read(async (tx) => (await tx.listRuns({ limit: 9, ...filter })).length);
+        expect([
+          await listed({ status: "WAITING" }),
+          await listed({ status: "RUNNING" }),
+          await listed({ status: "RUNNING", waiting: true }),
+        ]).toEqual([1, 1, 0]);
+        const over = { status: "COMPLETED", status_at_ms: 3000, finished_at_ms: 3000, error: null } as const;
+        await store.transact((tx) => tx.transitionRun(run, over));
+        expect(await store.read((tx) => runOf(tx, "split"))).toMatchObject({ resting: false });
+        const rows = await store.takeStatuses(0, 100);
+        const told = rows.flatMap(({ table, row }) => (table === "workflow_run_status" ? [row.status] : []));
+        expect(told).toEqual(["PENDING", "RUNNING", "WAITING", "COMPLETED"]);
+      },
+    );
+
     given("the versions of workflows", async ({ store }) => {
       const changed = { ...VERSION, texts: Uint8Array.of(2) };
       await store.transact((tx) => tx.putWorkflowVersion(VERSION));

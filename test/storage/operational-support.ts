@@ -101,6 +101,7 @@ export function pendingRun(id: string, over: Partial<RunRecord> = {}): RunRecord
     deadline_ms: null,
     start_at_ms: null,
     hooks_stopped: false,
+    resting: false,
     actor: null,
     tasks_total: 1,
     tasks_done: 0,

@@ -116,7 +116,10 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
       const { status = "PENDING", is_allowed = false } = of.get(other) ?? {};
       return accepted.has(status) || (is_allowed && accepted.has("COMPLETED"));
     });
-  const unheard = run.status === "RUNNING" ? run.attempts.filter((attempt) => isSilent(attempt, run)) : [];
+  const unheard =
+    run.status === "RUNNING" || run.status === "WAITING"
+      ? run.attempts.filter((attempt) => isSilent(attempt, run))
+      : [];
   // Items of a fan-out that several agents share are not among the tasks: such an attempt may be of those, and reported.
   const hasSharedItems = run.tasks.some(
     ({ slice, items, task_id }) => slice === 0 && items !== undefined && !isDone(task_id),
@@ -166,7 +169,7 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
       started_at_ms,
     })),
     ready:
-      run.status === "RUNNING" && unheard.length === 0
+      (run.status === "RUNNING" || run.status === "WAITING") && unheard.length === 0
         ? toCome.filter(isReady).map(({ task_id }) => task_id)
         : [],
     crashed: run.attempts

@@ -25,7 +25,7 @@ export const ApprovalSummary = z.object({
   /** When it is over if nobody answers, ms since the epoch; null for never. */
   due_ms: z.number().nullable(),
   /** What happens then. */
-  on_timeout: z.enum(["reject", "approve"]).catch("reject"),
+  on_timeout: z.enum(["reject", "approve"]),
   /** Roles of the keys that may answer; absent for every key that may. */
   roles: z.array(z.string()).optional(),
   /** Whether whoever triggered the run may not answer. */

@@ -67,6 +67,12 @@ export const RunRetried = RunCreated.extend({
 });
 export type RunRetried = z.infer<typeof RunRetried>;
 
+/**
+ * Whether a run of which nothing runs, because it waits for something, is told as WAITING. Programs that do not ask for it are told RUNNING:
+ * those that are older than this status of runs take it for the end of one.
+ */
+const KnowsWaiting = z.boolean().optional();
+
 /** `LSRUNS`: newest first. */
 export const ListRuns = z.object({
   limit: z.number().int().min(1).max(10_000).default(20),
@@ -76,6 +82,7 @@ export const ListRuns = z.object({
   id_prefix: z.string().min(SHORTEST_PREFIX).max(64).optional(),
   /** Refuses the request if runs may be missing because the history is not available. Older principals ignore it. */
   complete: z.boolean().optional(),
+  waiting: KnowsWaiting,
 });
 export type ListRuns = z.infer<typeof ListRuns>;
 
@@ -220,6 +227,7 @@ export const GetRun = z.object({
   workflow_instance_id: Name,
   /** Whether the reply has what the tasks published. */
   outputs: z.boolean().default(false),
+  waiting: KnowsWaiting,
 });
 
 /** `CANCELRUN`. */
@@ -236,6 +244,7 @@ export const CancelRun = z.object({
 export const WaitRun = z.object({
   workflow_instance_id: Name,
   wait_ms: WaitMs,
+  waiting: KnowsWaiting,
 });
 
 export const RunDetails = RunSummary.extend({

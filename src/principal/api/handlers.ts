@@ -1,5 +1,5 @@
 /** What the principal does for each verb. */
-import type { PrincipalInfo } from "../../contract/messages.ts";
+import type { PrincipalInfo, RunSummary } from "../../contract/messages.ts";
 import type { ReplyOf, RequestOf, Verb } from "../../contract/verbs.ts";
 import { NotFoundError, UnprocessableError } from "../../errors.ts";
 import { type Access, type Identity, OWN_NAME } from "../../protocol/doors/access.ts";
@@ -110,11 +110,13 @@ export function handlersOf(s: HandlerServices): Handlers {
         actorOf(sender, user, options.trigger),
       ),
     }),
-    LSRUNS: (request) => s.runs.list(request),
-    GETRUN: ({ workflow_instance_id: id, outputs }) => s.runs.get(id, outputs),
+    LSRUNS: async (request) => (await s.runs.list(request)).map((run) => knownTo(request, run)),
+    GETRUN: async (request) =>
+      knownTo(request, await s.runs.get(request.workflow_instance_id, request.outputs)),
     LSITEMS: (request) => s.runs.items(request),
-    WAITRUN: ({ workflow_instance_id: id, wait_ms }) => s.runs.wait(id, wait_ms),
-    CANCELRUN: ({ workflow_instance_id: id, hooks }) => s.runs.cancel(id, hooks),
+    WAITRUN: async (request) =>
+      knownTo(request, await s.runs.wait(request.workflow_instance_id, request.wait_ms)),
+    CANCELRUN: async ({ workflow_instance_id: id, hooks }) => knownTo({}, await s.runs.cancel(id, hooks)),
     RETRYRUN: (request, sender, { user }) => s.runs.retry(request, actorOf(sender, user)),
     GETRECENTSTATUSES: () => s.runs.recentStatuses(10),
     LSAPPROVALS: (request, sender, { user }) => s.approvals.list(request, askerOf(sender, user)),
@@ -230,6 +232,11 @@ export function handlersOf(s: HandlerServices): Handlers {
       );
     },
   };
+}
+
+/** A run with a status that whoever asks for it knows: one that waits is RUNNING for older programs. */
+function knownTo<R extends RunSummary>({ waiting }: { readonly waiting?: boolean | undefined }, run: R): R {
+  return run.status === "WAITING" && waiting !== true ? { ...run, status: "RUNNING" } : run;
 }
 
 /** Whoever sends a request: the name of the key, or of the user if there are no keys. */

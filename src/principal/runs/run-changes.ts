@@ -120,6 +120,7 @@ export class RunChanges {
       timed_out_at_ms: null,
       deadline_ms: null,
       hooks_stopped: false,
+      resting: false,
       tasks_done: carried.length,
       allowed_failures: 0,
       outputs: null,

@@ -24,7 +24,7 @@ import { nodeId } from "../../workflow/item-id.ts";
 import { factsOf } from "../../workflow/kinds/index.ts";
 import type { RetryPolicy, WorkflowDefinition } from "../../workflow/model.ts";
 import { retryDelayMs } from "../../workflow/retry.ts";
-import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
+import { RUN_TRANSITIONS, toldStatus } from "../../workflow/run-state.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
@@ -86,7 +86,7 @@ export function summaryOf(run: ListedRun): RunSummary {
   return {
     workflow_id: run.workflow_id,
     workflow_instance_id: run.workflow_instance_id,
-    status: run.status,
+    status: toldStatus(run),
     trigger: run.trigger,
     agent_id: run.agent_id,
     ...(run.revision === 0 ? {} : { agents: run.agents }),

@@ -21,6 +21,8 @@ export interface RunWritingOptions {
   readonly events: PrincipalEvents;
   readonly queue: Pick<RunQueue, "queued">;
   readonly definitions: Definitions;
+  /** Says whether something of a run waits; by default of none. */
+  readonly rests?: { mayRest(runId: string): boolean };
   /** Called in the unit of work when a run ends. */
   readonly followUps: { ending(tx: OperationalTx, run: RunRecord): Promise<void> };
   /** Called in the unit of work when a run ends that another one has started. */
@@ -88,6 +90,9 @@ export class RunWriting {
     const next = changed(task, at, change);
     await tx.transitionTask(next, from, { workflow_id, agent_id: agentId, artifacts });
     this.written(tx);
+    const { workflow_instance_id: id } = task;
+    if (change.status === "WAITING") tx.afterCommit(() => this.#o.events.emit("run touched", id));
+    else this.touched(tx, id);
     return next;
   }
 
@@ -109,7 +114,14 @@ export class RunWriting {
     const ended = changed(begun, at, change);
     await tx.wholeTask(begun, ended, { workflow_id, agent_id: agentId, artifacts });
     this.written(tx);
+    this.touched(tx, task.workflow_instance_id);
     return ended;
+  }
+
+  /** Something of a run runs, or does not run any more. Of no importance unless something of it waits. */
+  touched(tx: OperationalTx, runId: string): void {
+    if (this.#o.rests?.mayRest(runId) === true)
+      tx.afterCommit(() => this.#o.events.emit("run touched", runId));
   }
 
   /** There are new rows for the history. */

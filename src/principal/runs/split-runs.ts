@@ -155,6 +155,7 @@ export class SplitRuns {
     }
     const ends = await this.#close(tx, run, attempt, slice, at, left);
     await tx.endSlice(slice);
+    this.#o.writing.touched(tx, id);
     return this.#advance(tx, run, at, (progress) =>
       [...ends].flatMap(([task, end]) => progress.ended(task, end)),
     );
@@ -508,6 +509,7 @@ export class SplitRuns {
     });
     if (isTerminal(RUN_TRANSITIONS, present.status)) return;
     await tx.wakeSlice(slice, at);
+    this.#o.writing.touched(tx, id);
     this.#o.writing.queued(tx);
   }
 

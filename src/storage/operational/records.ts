@@ -42,6 +42,8 @@ export interface ListedRun {
   readonly from_start: boolean;
   readonly created_at_ms: number;
   readonly status: RunStatus;
+  /** Whether nothing of it runs while it is RUNNING, because it waits for something; see {@link toldStatus}. */
+  readonly resting: boolean;
   /** Number of the newest attempt, 1-based. No slice of a split run has a higher one, except those of tasks that poll: their tries count there. */
   readonly attempt: number;
   /** Number of attempts that crashed and may have started: these are limited. Each slice of a split run counts its own. */
@@ -128,6 +130,16 @@ export interface SliceRecord {
   readonly is_hook: boolean;
   /** Its tasks cannot be read from the state, in words; they are missing here. Absent if they can be. */
   readonly damage?: string;
+}
+
+/** What of a run waits, and what runs. */
+export interface RunRest {
+  /** Number of its tasks, and items of fan-outs, that wait. */
+  readonly waiting: number;
+  /** Since when the last of them waits, ms since the epoch; null for none. */
+  readonly since_ms: number | null;
+  /** Number of its tasks and items that run, of slices that agents have or are to get and none of whose tasks waits, and of child runs. */
+  readonly busy: number;
 }
 
 /** Something that a run, or a task of it, waits for, and that no agent has to do with. */

@@ -24,6 +24,7 @@ import type {
   RecentStatus,
   RunNote,
   RunRecord,
+  RunRest,
   ScheduleCursor,
   SliceRecord,
   TaskRunRecord,
@@ -156,6 +157,12 @@ export interface RunIntentions {
   createRun(run: RunRecord, definition: string, carried: readonly TaskRunRecord[]): Promise<void>;
   /** Changes the status of a run that is unchanged since it was read. Returns the new state. */
   transitionRun(run: RunRecord, to: RunStep): Promise<RunRecord>;
+  /** Nothing of a RUNNING run runs any more, or something does again; with a row for the history. */
+  restRun(run: RunRecord, resting: boolean, nowMs: number): Promise<RunRecord>;
+  /** What of a run waits, and what runs. */
+  restOf(runId: string): Promise<RunRest>;
+  /** Runs that are not over and have tasks that wait, or that rest as far as is known. */
+  runsThatMayRest(): Promise<string[]>;
   /**
    * Puts a run whose newest attempt is CRASHED back into the queue, as the next attempt. A split run is not queued itself: it waits for its
    * slices, which are.
@@ -211,6 +218,8 @@ export interface RunIntentions {
     limit: number;
     workflow_id?: string;
     status?: RunStatus;
+    /** Whether those that rest are not RUNNING. */
+    waiting?: boolean;
     id_prefix?: string;
   }): Promise<ListedRun[]>;
   /** When the oldest of the newest `among` finished runs was created; null if there are none. */

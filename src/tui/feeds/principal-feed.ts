@@ -175,6 +175,7 @@ export class PrincipalFeed extends BackgroundService {
     if (older.length > 0) {
       const open = await Promise.all([
         client.listRuns({ status: "RUNNING", limit: 1000 }, request),
+        client.listRuns({ status: "WAITING", limit: 1000 }, request),
         client.listRuns({ status: "PENDING", limit: 1000 }, request),
       ]);
       pages.push(...open);

@@ -76,8 +76,8 @@ export const runCounts = memo((runs: readonly RunSummary[] | null, minute: numbe
   let queued = 0;
   let failed = 0;
   for (const run of runs ?? []) {
-    if (run.status === "RUNNING") running++;
-    else if (run.status === "PENDING" || run.status === "WAITING") queued++;
+    if (run.status === "RUNNING" || run.status === "WAITING") running++;
+    else if (run.status === "PENDING") queued++;
     else if (
       (run.status === "FAILED" || run.status === "CRASHED") &&
       (run.finished_at_ms ?? run.created_at_ms) >= since

@@ -19,21 +19,17 @@ function summaryOf(state: State, runId: string): RunSummary | undefined {
   );
 }
 
-function isOver(status: RunStatus): boolean {
-  return isTerminal(RUN_TRANSITIONS, status) && status !== "WAITING";
-}
-
 /** Why a run cannot be cancelled; null if it can, as far as is known. */
 export function cancelProblem(state: State, runId: string): string | null {
   const status = statusOf(state, runId);
-  if (status === undefined || !isOver(status)) return null;
+  if (status === undefined || !isTerminal(RUN_TRANSITIONS, status)) return null;
   return `The run is over (${status}); there is nothing to cancel.`;
 }
 
 /** Why a run cannot be retried; null if it can, as far as is known. */
 export function retryProblem(state: State, runId: string): string | null {
   const status = statusOf(state, runId);
-  return status === undefined || isOver(status)
+  return status === undefined || isTerminal(RUN_TRANSITIONS, status)
     ? null
     : `The run is ${status}; it can be retried when it is over.`;
 }

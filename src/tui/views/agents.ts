@@ -102,7 +102,9 @@ function drawSelected(region: Region, state: State): void {
   const ids = agent.run_ids;
   const isIts = (run: RunSummary) =>
     ids === undefined ? run.agent_id === id : ids.includes(run.workflow_instance_id);
-  const runs = (state.data.runs ?? []).filter((run) => run.status === "RUNNING" && isIts(run));
+  const runs = (state.data.runs ?? []).filter(
+    (run) => (run.status === "RUNNING" || run.status === "WAITING") && isIts(run),
+  );
   region.spans(1, 0, [[` ${id}: ${runs.length === 0 ? "no runs" : "current runs"} `, BOLD]]);
   runs.slice(0, RUNS).forEach((run, i) => {
     region.spans(1, lines.length + i + 1, runLine(run, state.now));

@@ -1,7 +1,7 @@
 /** Compares the state with what the history has, and repeats status rows that the history lost. */
 
 import type { HistoricStatuses } from "../../../contract/history-rows.ts";
-import { RUN_TRANSITIONS } from "../../../workflow/run-state.ts";
+import { RUN_TRANSITIONS, toldStatus } from "../../../workflow/run-state.ts";
 import { isTerminal, type RunStatus } from "../../../workflow/status.ts";
 import type { RunRecord, TaskRunRecord } from "../store.ts";
 import { getAttempt } from "./leases.ts";
@@ -38,7 +38,8 @@ export function compareWithHistory(
       if (!isTerminal(RUN_TRANSITIONS, status)) differences.unknown.push(id);
       continue;
     }
-    const rows = statusesSince(run, coming.get(id) ?? (attempt === 0 ? undefined : { attempt, status }));
+    const told = { ...run, status: toldStatus(run) };
+    const rows = statusesSince(told, coming.get(id) ?? (attempt === 0 ? undefined : { attempt, status }));
     const taskRows = db
       .all<TaskRunRecord>("SELECT * FROM task_runs WHERE workflow_instance_id = ? ORDER BY seq", id)
       // Those of attempt 0 were carried over from another run, whose rows they are.

@@ -2,22 +2,26 @@
 import type { SQLQueryBindings } from "bun:sqlite";
 import type { RunStatus } from "../../../workflow/status.ts";
 import { requireLegal } from "../legal.ts";
-import type { RecentStatus, RunIntentions, RunRecord } from "../store.ts";
+import type { RecentStatus, RunIntentions, RunRecord, RunRest } from "../store.ts";
 import { conflict, type Statements } from "./statements.ts";
-import { nextStatusId, writeRunStatus } from "./statuses.ts";
+import { appendRunStatus, nextStatusId, writeRunStatus } from "./statuses.ts";
 import { textsOf } from "./stored-json.ts";
 
-type StoredRun = Omit<RunRecord, "params" | "event" | "queued" | "hooks_stopped" | "from_start"> & {
+type StoredRun = Omit<
+  RunRecord,
+  "params" | "event" | "queued" | "hooks_stopped" | "from_start" | "resting"
+> & {
   params: string;
   event: string | null;
   queued: number;
   hooks_stopped: number;
   from_start: number;
+  resting: number;
 };
 
 /** Those of a {@link RunRecord}. */
 const COLUMNS =
-  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, event, outputs, trigger, scheduled_time_ms, retry_of, actor, trigger_depth, parent_run, parent_task, depth, from_start, created_at_ms, status, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, start_at_ms, hooks_stopped, tasks_total, tasks_done, allowed_failures, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq";
+  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, event, outputs, trigger, scheduled_time_ms, retry_of, actor, trigger_depth, parent_run, parent_task, depth, from_start, created_at_ms, status, resting, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, start_at_ms, hooks_stopped, tasks_total, tasks_done, allowed_failures, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq";
 const RUNS = `SELECT ${COLUMNS} FROM runs`;
 const LISTED = `SELECT ${COLUMNS.replace(" params, event, outputs,", "")} FROM runs`;
 const RUN = `${RUNS} WHERE workflow_instance_id = ?`;
@@ -26,7 +30,7 @@ const TAKE = `UPDATE runs SET queued = 0, agent_id = ? WHERE workflow_instance_i
 /** Matches a run that is unchanged since it was read. */
 const AS_READ =
   "workflow_instance_id = ? AND attempt = ? AND status = ? AND queued = ? AND cancel_requested_at_ms IS ? AND revision = ? AND timed_out_at_ms IS ?";
-const TRANSITION = `UPDATE runs SET status = ?, status_at_ms = ?, error = ?, queued = 0, deadline_ms = ?, started_at_ms = ?, finished_at_ms = ?,
+const TRANSITION = `UPDATE runs SET status = ?, resting = 0, status_at_ms = ?, error = ?, queued = 0, deadline_ms = ?, started_at_ms = ?, finished_at_ms = ?,
   duration_ms = ?, crashed_attempts = ?, allowed_failures = ?, outputs = ?, log_stream_id = ?, log_seq = ?, last_outbox_id = ? WHERE ${AS_READ}`;
 
 function asRead(run: RunRecord): SQLQueryBindings[] {
@@ -64,8 +68,14 @@ function flagsOf({
   queued,
   hooks_stopped,
   from_start,
-}: Pick<StoredRun, "queued" | "hooks_stopped" | "from_start">) {
-  return { queued: queued === 1, hooks_stopped: hooks_stopped === 1, from_start: from_start === 1 };
+  resting,
+}: Pick<StoredRun, "queued" | "hooks_stopped" | "from_start" | "resting">) {
+  return {
+    queued: queued === 1,
+    hooks_stopped: hooks_stopped === 1,
+    from_start: from_start === 1,
+    resting: resting === 1,
+  };
 }
 
 export function getRun(db: Statements, id: string): RunRecord | null {
@@ -111,7 +121,16 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       const [params, queued, hooks_stopped] = [JSON.stringify(run.params), run.queued ? 1 : 0, 0];
       const event = run.event === null ? null : JSON.stringify(run.event);
       const from_start = run.from_start ? 1 : 0;
-      db.insert("runs", { ...run, params, event, queued, hooks_stopped, from_start, last_outbox_id });
+      db.insert("runs", {
+        ...run,
+        params,
+        event,
+        queued,
+        hooks_stopped,
+        from_start,
+        resting: 0,
+        last_outbox_id,
+      });
       for (const task of carried) db.insert("task_runs", task);
       if (carried.length > 0) {
         // What is known of where their outputs are.
@@ -130,7 +149,13 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       requireLegal("run", run.status, to.status);
       // Its time goes on while it waits for its next attempt.
       const isOver = (to.finished_at_ms ?? run.finished_at_ms) !== null;
-      const next: RunRecord = { ...run, ...to, queued: false, ...(isOver ? { deadline_ms: null } : {}) };
+      const next: RunRecord = {
+        ...run,
+        ...to,
+        queued: false,
+        resting: false,
+        ...(isOver ? { deadline_ms: null } : {}),
+      };
       const statusId = nextStatusId(db);
       db.change(
         nameOf(run),
@@ -170,6 +195,41 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       // The reason why the previous attempt ended belongs to that attempt's row.
       writeRunStatus(db, { ...next, error: null }, statusId);
       return next;
+    },
+
+    async restRun(run, resting, nowMs) {
+      const status_at_ms = Math.max(run.status_at_ms, nowMs);
+      const update = `UPDATE runs SET resting = ?, status_at_ms = ? WHERE ${AS_READ} AND status = 'RUNNING'`;
+      db.change(nameOf(run), update, resting ? 1 : 0, status_at_ms, ...asRead(run));
+      const next: RunRecord = { ...run, resting, status_at_ms };
+      appendRunStatus(db, next);
+      return next;
+    },
+
+    async restOf(runId) {
+      const isBusy = `state = 'QUEUED' OR state = 'LEASED' AND NOT EXISTS (
+        SELECT 1 FROM task_runs AS own WHERE own.workflow_instance_id = ?1 AND own.slice = slices.slice
+          AND own.attempt = slices.attempt AND own.status = 'WAITING')`;
+      const found = db.one<RunRest>(
+        `SELECT count(*) FILTER (WHERE status = 'WAITING') AS waiting, max(status_at_ms) FILTER (WHERE status = 'WAITING') AS since_ms,
+           count(*) FILTER (WHERE status = 'RUNNING' AND items_total IS NULL)
+             + (SELECT count(*) FROM slices WHERE workflow_instance_id = ?1 AND (${isBusy}))
+             + (SELECT count(*) FROM waits WHERE workflow_instance_id = ?1 AND kind = 'run') AS busy
+         FROM task_runs WHERE workflow_instance_id = ?1 AND status IN ('WAITING', 'RUNNING')`,
+        runId,
+      );
+      return found ?? { waiting: 0, since_ms: null, busy: 0 };
+    },
+
+    async runsThatMayRest() {
+      const waits =
+        "SELECT 1 FROM task_runs WHERE task_runs.workflow_instance_id = runs.workflow_instance_id AND task_runs.status = 'WAITING'";
+      return db
+        .all<{ id: string }>(
+          `SELECT workflow_instance_id AS id FROM runs INDEXED BY runs_open
+           WHERE finished_at_ms IS NULL AND status = 'RUNNING' AND (resting = 1 OR EXISTS (${waits}))`,
+        )
+        .map(({ id }) => id);
     },
 
     async requestCancel(run, nowMs) {
@@ -280,8 +340,10 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       }
       if (filter.status !== undefined) {
         conditions.push("status = ?");
-        values.push(filter.status);
+        values.push(filter.status === "WAITING" ? "RUNNING" : filter.status);
       }
+      if (filter.status === "WAITING") conditions.push("resting = 1");
+      else if (filter.status === "RUNNING" && filter.waiting === true) conditions.push("resting = 0");
       if (filter.id_prefix !== undefined) {
         conditions.push(BEGINS);
         values.push(...rangeOf(filter.id_prefix));

@@ -1,5 +1,6 @@
 /** Statements about status rows for the history, and about the latest status of each workflow. */
 import type { PendingStatus, RunStatusRow, TaskStatusRow } from "../../../contract/history-rows.ts";
+import { toldStatus } from "../../../workflow/run-state.ts";
 import type { RunNote, RunRecord, StateIdentity, TaskRunRecord } from "../store.ts";
 import type { Statements } from "./statements.ts";
 
@@ -38,7 +39,7 @@ function insertRunStatus(db: Statements, id: number, run: RunRecord, note: RunNo
   const row: RunStatusRow = {
     workflow_id: run.workflow_id,
     workflow_instance_id: run.workflow_instance_id,
-    status: run.status,
+    status: toldStatus(run),
     timestamp_ms: run.status_at_ms,
     workflow_name: run.workflow_name,
     trigger: run.trigger,
