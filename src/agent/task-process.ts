@@ -38,6 +38,11 @@ const SETTLE_MS = 500;
  * in that time, its marker identifies it. How much memory it had stays unknown.
  */
 const SHORT_MS = 10;
+/** The same while so many others are that young: they take longer together, and the work would make all of them late. */
+const CROWDED_SHORT_MS = 30;
+const CROWD = 4;
+/** Processes that are that young. */
+let young = 0;
 
 /** How long a process may take to die after SIGKILL before it counts as one that cannot be ended, ms. */
 const DYING_MS = 3000;
@@ -116,6 +121,7 @@ export class TaskProcess {
   #lastError: string | null = null;
   /** Set until the process is not a short one any more. */
   readonly #settling: Timer;
+  #isYoung = true;
   #gone = false;
 
   /**
@@ -161,13 +167,21 @@ export class TaskProcess {
     this.#memory = new MemoryWatch(this.pid);
     this.#output = pipes.map(({ read }, index) => this.#outputOf(read, index === 0 ? "INFO" : "ERROR"));
     this.#settling = new Timer(() => {
+      this.#ages();
       this.#readOutput();
       this.#memory.start();
       const startTicks = readStat(this.pid)?.startTicks;
       if (startTicks !== undefined) options.remember(this.pid, startTicks);
     });
-    this.#settling.in(SHORT_MS);
+    this.#settling.in(++young > CROWD ? CROWDED_SHORT_MS : SHORT_MS);
     this.ended = this.#finish();
+  }
+
+  /** It is not young any more. */
+  #ages(): void {
+    if (!this.#isYoung) return;
+    this.#isYoung = false;
+    young--;
   }
 
   /** Tells the whole group to end; what is left after the grace period is killed. */
@@ -259,6 +273,7 @@ export class TaskProcess {
   async #finish(): Promise<ProcessEnd> {
     await Promise.race([this.#child.exited, this.#givenUp.promise]);
     this.#settling.cancel();
+    this.#ages();
     this.#memory.stop();
     if (this.#isOver()) {
       this.#gone = true;
