@@ -50,6 +50,7 @@ import { TaskFiles } from "./task-files.ts";
 import type { TaskLog } from "./task-log.ts";
 import { TaskPaths } from "./task-paths.ts";
 import { TaskSlots } from "./task-slots.ts";
+import { UserPlaces } from "./user-places.ts";
 import { WorkFetcher } from "./work-fetcher.ts";
 
 /** Options of an agent in addition to the settings. */
@@ -280,6 +281,7 @@ export class Agent extends BackgroundService<AgentSignals> {
           link,
           agentId,
         }),
+        users: new UserPlaces(join(directory, agentId)),
         cgroups: new Cgroups(),
       },
       secrets: {
@@ -640,6 +642,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       await client.close();
       context.paths.close();
       context.directories.close();
+      await context.users.close();
       outbox.close();
       this.#finish(this.#status(left + leftLines));
     } catch (error) {

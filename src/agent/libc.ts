@@ -1,5 +1,5 @@
 /** C library calls that tasks need and Bun's API lacks. */
-import { dlopen, ptr } from "bun:ffi";
+import { CString, dlopen, type Pointer, ptr, read } from "bun:ffi";
 import { CdktrError } from "../errors.ts";
 
 const O_CLOEXEC = 0o2000000;
@@ -25,6 +25,10 @@ const SYMBOLS = {
   setrlimit: { args: ["i32", "ptr"], returns: "i32" },
   signal: { args: ["i32", "ptr"], returns: "ptr" },
   flock: { args: ["i32", "i32"], returns: "i32" },
+  getpwnam: { args: ["ptr"], returns: "ptr" },
+  initgroups: { args: ["ptr", "u32"], returns: "i32" },
+  setgid: { args: ["u32"], returns: "i32" },
+  setuid: { args: ["u32"], returns: "i32" },
   getxattr: { args: ["ptr", "ptr", "ptr", "u64"], returns: "i64" },
 } as const;
 
@@ -183,4 +187,44 @@ export function extendedAttribute(path: string, name: string): string | undefine
  */
 export function lockFile(fd: number, waits = false): boolean {
   return libc().flock(fd, waits ? LOCK_EX : LOCK_EX | LOCK_NB) === 0;
+}
+
+/** A user of the host. */
+export interface Account {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+  readonly home: string;
+  readonly shell: string;
+}
+
+/** Places in a `struct passwd`, bytes. */
+const PASSWD = { uid: 16, gid: 20, home: 32, shell: 40 } as const;
+
+/** The user of this name, wherever the host has its users; undefined if there is none. */
+export function accountOf(name: string): Account | undefined {
+  const found = libc().getpwnam(ptr(Buffer.from(`${name}\0`)));
+  if (found === null) return undefined;
+  const text = (at: number) => new CString(read.ptr(found, at) as Pointer).toString();
+  return {
+    name,
+    uid: read.u32(found, PASSWD.uid),
+    gid: read.u32(found, PASSWD.gid),
+    home: text(PASSWD.home),
+    shell: text(PASSWD.shell),
+  };
+}
+
+/**
+ * This process becomes that of another user, with the groups of that user, for good.
+ * @throws Error if it may not
+ */
+export function becomeUser({ name, uid, gid }: Pick<Account, "name" | "uid" | "gid">): void {
+  const calls: readonly (() => number)[] = [
+    () => libc().initgroups(ptr(Buffer.from(`${name}\0`)), gid),
+    () => libc().setgid(gid),
+    () => libc().setuid(uid),
+  ];
+  if (calls.some((call) => call() !== 0) || process.getuid?.() !== uid || process.geteuid?.() !== uid)
+    throw new Error(`This process may not become that of user "${name}".`);
 }

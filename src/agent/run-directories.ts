@@ -12,7 +12,8 @@ import { errorMessage, InvalidInputError } from "../errors.ts";
 import { log } from "../log.ts";
 import { Timer } from "../timer.ts";
 import type { RunStatus } from "../workflow/status.ts";
-import { cannotWrite, removeFiles } from "./task-files.ts";
+import { removeFiles } from "./remove-files.ts";
+import { cannotWrite } from "./task-files.ts";
 
 /** Name of the directory in an agent's data directory. */
 const DIRECTORY = "runs";

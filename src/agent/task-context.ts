@@ -12,6 +12,7 @@ import type { TaskFiles } from "./task-files.ts";
 import type { TaskLog } from "./task-log.ts";
 import type { TaskPaths } from "./task-paths.ts";
 import type { TaskSlots } from "./task-slots.ts";
+import type { UserPlaces } from "./user-places.ts";
 
 /** Takes what tasks and runs have to tell, and remembers their processes for whoever ends what this process leaves behind. */
 export type TaskSink = Pick<Outbox, "addLines" | "addReport" | "room" | "rememberProcess" | "forgetProcess">;
@@ -45,6 +46,8 @@ export interface AgentContext {
   readonly directories: RunDirectories;
   /** Files that travel with runs. */
   readonly blobs?: RunBlobs | undefined;
+  /** Directories for tasks of other users. */
+  readonly users: UserPlaces;
   /** Where the limits of tasks are enforced. */
   readonly cgroups: Cgroups;
   /** The most that tasks of a part of a run may have published that others of it still need, bytes; 128 MiB by default. */

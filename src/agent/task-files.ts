@@ -16,16 +16,17 @@ import {
   rmdirSync,
   writeFileSync,
 } from "node:fs";
-import { chmod, lstat, opendir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Outputs } from "../contract/outputs.ts";
 import { errorMessage } from "../errors.ts";
-import { log } from "../log.ts";
 import { itemFileName } from "../workflow/item-id.ts";
 import { CannotStartError, type Script } from "./executors/index.ts";
+import type { Account } from "./libc.ts";
 import { MAX_OUTPUT_FILE_BYTES, OutputsError, parseOutputs } from "./parse-outputs.ts";
+import { removeFiles } from "./remove-files.ts";
 import { ArtifactsError } from "./run-blobs.ts";
 import { NoRoomError } from "./spawn-error.ts";
+import { handOver } from "./user-places.ts";
 
 /** Name of the directory in an agent's data directory. */
 const DIRECTORY = "tasks";
@@ -73,22 +74,28 @@ export interface Inputs {
 /** What all items of a fan-out have published goes into one file, too, unless that is larger than this, bytes. */
 const MAX_AGGREGATE_BYTES = 256 * 1024;
 
+/** Where the files of a try are. */
+const pathsAt = (path: string) => ({
+  output: `${path}.output`,
+  inputs: `${path}.inputs`,
+  artifacts: `${path}.artifacts`,
+  /** The directory with what the try is given: its script, its stdin. It exists if there is anything. */
+  given: `${path}.given`,
+});
+
 /** The files of one try of a task. */
 export class TryFiles {
-  /** Where the task writes its outputs. */
-  readonly output: string;
-  /**
-   * The directory with the outputs of the tasks on which it depends, `TASK.json` each, and `TASK/KEY.json` for the items of a fan-out; it
-   * exists if there are any.
-   */
-  readonly inputs: string;
-  /** The directory for files that are kept with the run. */
-  readonly artifacts: string;
-  /** The directory with what the try is given: its script, its stdin. It exists if there is anything. */
-  readonly #givenDirectory: string;
+  #paths: ReturnType<typeof pathsAt>;
+  /** What nobody but this process may read, or change. */
+  readonly #privateDirectory: string;
+  /** Of the task of another user. */
+  #place: string | undefined;
+  #owner: Account | undefined;
+  #isHandedOver = false;
   /** The paths in it: a try that waits for its host to have room starts more than once. */
   readonly #given = new Map<keyof typeof GIVEN, string>();
-  #hasGiven = false;
+  /** The directories that were made for it. */
+  readonly #made = new Set<string>();
   /** The script, if it is elsewhere. */
   #amongFiles: string | undefined;
   #hasInputs = false;
@@ -100,10 +107,52 @@ export class TryFiles {
   #isSilent = false;
 
   constructor(path: string) {
-    this.output = `${path}.output`;
-    this.inputs = `${path}.inputs`;
-    this.artifacts = `${path}.artifacts`;
-    this.#givenDirectory = `${path}.given`;
+    this.#paths = pathsAt(path);
+    this.#privateDirectory = this.#paths.given;
+  }
+
+  /** Where the task writes its outputs. */
+  get output(): string {
+    return this.#paths.output;
+  }
+
+  /**
+   * The directory with the outputs of the tasks on which it depends, `TASK.json` each, and `TASK/KEY.json` for the items of a fan-out; it
+   * exists if there are any.
+   */
+  get inputs(): string {
+    return this.#paths.inputs;
+  }
+
+  /** The directory for files that are kept with the run. */
+  get artifacts(): string {
+    return this.#paths.artifacts;
+  }
+
+  /** The directory in which the task of another user starts. */
+  get work(): string {
+    return join(this.#place ?? "", "work");
+  }
+
+  /**
+   * All that the task is given, and that it makes, is in this directory, which becomes its user's. Before anything is written.
+   * @param place exists; it is removed with the files
+   */
+  moveTo(place: string, owner: Account): void {
+    this.#paths = pathsAt(join(place, "try"));
+    this.#place = place;
+    this.#owner = owner;
+    mkdirSync(this.work, { mode: 0o700 });
+  }
+
+  /**
+   * Everything is written: it becomes the user's. From then on this process writes nothing there, and follows nothing that is there. A try
+   * that waits for its host to have room starts more than once.
+   */
+  handOver(): void {
+    if (this.#place === undefined || this.#owner === undefined || this.#isHandedOver) return;
+    this.#isHandedOver = true;
+    handOver(this.#place, this.#owner);
   }
 
   /**
@@ -113,8 +162,7 @@ export class TryFiles {
    * @throws CannotStartError when the disk cannot be written
    */
   writeScript(task: string, { text, ending, isAmongFiles }: Script, directory: string): string {
-    if (isAmongFiles !== true)
-      return this.#give("script", join(this.#givenDirectory, `${task}${ending}`), text);
+    if (isAmongFiles !== true) return this.#give("script", join(this.#paths.given, `${task}${ending}`), text);
     const path = join(directory, `.${task}-${basename(this.output, ".output")}${ending}`);
     this.#amongFiles = path;
     return this.#give("script", path, text);
@@ -126,7 +174,7 @@ export class TryFiles {
    * @throws CannotStartError when the disk cannot be written
    */
   writePreload(text: string): string {
-    return this.#give("preload", join(this.#givenDirectory, ".preload.js"), text);
+    return this.#give("preload", join(this.#paths.given, ".preload.js"), text);
   }
 
   /**
@@ -140,7 +188,7 @@ export class TryFiles {
       throw new CannotStartError(`stdin has ${bytes} bytes; a task gets at most ${MAX_STDIN_BYTES}.`, {
         hint: "Pass large data on as a file.",
       });
-    return this.#give("stdin", join(this.#givenDirectory, ".stdin"), text);
+    return this.#give("stdin", join(this.#privateDirectory, ".stdin"), text);
   }
 
   /**
@@ -149,16 +197,17 @@ export class TryFiles {
    * @throws CannotStartError when the disk cannot be written
    */
   writeInstructions(text: string): string {
-    return this.#give("instructions", join(this.#givenDirectory, ".start.json"), text);
+    return this.#give("instructions", join(this.#privateDirectory, ".start.json"), text);
   }
 
   #give(what: keyof typeof GIVEN, path: string, text: string): string {
     const known = this.#given.get(what);
     if (known !== undefined) return known;
     try {
-      if (path !== this.#amongFiles && !this.#hasGiven) {
-        this.#hasGiven = true;
-        mkdirSync(this.#givenDirectory, { recursive: true, mode: 0o700 });
+      const directory = dirname(path);
+      if (path !== this.#amongFiles && !this.#made.has(directory)) {
+        this.#made.add(directory);
+        mkdirSync(directory, { recursive: true, mode: 0o700 });
       }
       writeFileSync(path, text, { mode: 0o600 });
       this.#given.set(what, path);
@@ -239,6 +288,7 @@ export class TryFiles {
    * @throws ArtifactsError when it is no directory
    */
   takeArtifacts(): string | null {
+    if (this.#place !== undefined) return null;
     if (this.#hasArtifacts) {
       try {
         rmdirSync(this.artifacts);
@@ -267,7 +317,7 @@ export class TryFiles {
   readOutputs(): Outputs | null {
     try {
       this.#isSilent = lstatSync(this.output, { throwIfNoEntry: false }) === undefined;
-      return this.#isSilent ? null : parseOutputs(readBounded(this.output));
+      return this.#isSilent ? null : parseOutputs(readBounded(this.output, this.#owner?.uid));
     } catch (error) {
       if (error instanceof OutputsError) throw error;
       throw new OutputsError(`the file cannot be read: ${errorMessage(error)}`);
@@ -279,8 +329,12 @@ export class TryFiles {
    * names.
    */
   remove(): void {
+    for (const directory of this.#made) void removeFiles(directory);
+    if (this.#place !== undefined) {
+      void removeFiles(this.#place);
+      return;
+    }
     if (this.#hasInputs) void removeFiles(this.inputs);
-    if (this.#hasGiven) void removeFiles(this.#givenDirectory);
     if (this.#amongFiles !== undefined) void removeFiles(this.#amongFiles);
     // A task that failed may have made it, too.
     if (!this.#isTaken && (this.#hasArtifacts || !this.#isSilent)) void removeFiles(this.artifacts);
@@ -322,11 +376,14 @@ export function cannotWrite(what: string, directory: string, cause: unknown): Ca
 }
 
 /** Reads a file that a task has written: it may be anything, and may grow meanwhile. */
-function readBounded(path: string): Uint8Array {
+function readBounded(path: string, owner: number | undefined): Uint8Array {
   // Neither a pipe without a writer nor a link may hold up the agent, or lead it elsewhere.
   const descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
-    if (!fstatSync(descriptor).isFile()) throw new OutputsError("the file is not a regular one");
+    const found = fstatSync(descriptor);
+    if (!found.isFile()) throw new OutputsError("the file is not a regular one");
+    // A second name of a file that its user may not read.
+    if (owner !== undefined && found.uid !== owner) throw new OutputsError("the file is not its user's own");
     const buffer = new Uint8Array(MAX_OUTPUT_FILE_BYTES + 1);
     let length = 0;
     for (;;) {
@@ -340,28 +397,4 @@ function readBounded(path: string): Uint8Array {
   } finally {
     closeSync(descriptor);
   }
-}
-
-/** Removes a file or directory of a task. Never rejects. Off this thread: a task may have made a directory with any number of files. */
-export async function removeFiles(path: string): Promise<void> {
-  const removed = () => rm(path, { recursive: true, force: true });
-  try {
-    await removed().catch(async (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EACCES") throw error;
-      // A task may have taken the permissions away, which would fail the tasks after it too.
-      await chmod(dirname(path), 0o700);
-      await openUp(path);
-      await removed();
-    });
-  } catch (error) {
-    log.warn(`${path}, a file of a task that has ended, cannot be removed: ${errorMessage(error)}.`);
-  }
-}
-
-/** Gives the owner access to all directories in a directory: some tools take it away from what they leave (the module cache of Go). */
-async function openUp(path: string): Promise<void> {
-  if (!(await lstat(path)).isDirectory()) return;
-  await chmod(path, 0o700);
-  for await (const entry of await opendir(path))
-    if (entry.isDirectory()) await openUp(join(path, entry.name));
 }

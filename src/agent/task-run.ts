@@ -14,12 +14,13 @@ import { canTransition, isTerminal, type RunStatus } from "../workflow/status.ts
 import { TASK_TRANSITIONS } from "../workflow/task-state.ts";
 import type { Performed, ResponseValues } from "./executors/index.ts";
 import { OutputsError } from "./parse-outputs.ts";
+import { removeFiles } from "./remove-files.ts";
 import { taskReport } from "./reports.ts";
 import { type Evaluated, evaluated, isMet, type ResolvedTask, resolved } from "./resolved-task.ts";
 import { ArtifactsError } from "./run-blobs.ts";
 import { describeSurvivors } from "./survivors.ts";
 import { isSilentStop, type RunContext, STOP_TEXTS, type StopReason } from "./task-context.ts";
-import { type Inputs, removeFiles } from "./task-files.ts";
+import type { Inputs } from "./task-files.ts";
 import { TaskLog } from "./task-log.ts";
 import type { ProcessEnd } from "./task-process.ts";
 import { type InputFiles, TaskTry, type TryOwner } from "./task-try.ts";

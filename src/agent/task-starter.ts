@@ -14,7 +14,7 @@ import { type EnvFile, withEnvFile } from "./env-file.ts";
 import type { Command } from "./executors/executor.ts";
 import { commandFor } from "./executors/index.ts";
 import { kindOf } from "./executors/paths.ts";
-import { replaceProcess, setOpenFilesLimit } from "./libc.ts";
+import { type Account, becomeUser, replaceProcess, setOpenFilesLimit } from "./libc.ts";
 import { explainSpawnError } from "./spawn-error.ts";
 import type { Confinement } from "./task-limits.ts";
 
@@ -30,6 +30,8 @@ export interface Instructions {
   readonly preload?: string | undefined;
   readonly envFile?: EnvFile | undefined;
   readonly confinement?: Confinement | undefined;
+  /** As whom it runs; by default as the agent. */
+  readonly user?: Pick<Account, "name" | "uid" | "gid"> | undefined;
   /** The soft limit of open files; undefined for that of the agent. */
   readonly openFiles?: number | undefined;
 }
@@ -72,11 +74,13 @@ export function startTask(how: string): number {
   for (const [name, value] of Object.entries(process.env)) if (value !== undefined) environment[name] = value;
   try {
     const instructions: Instructions = JSON.parse(how.startsWith("{") ? how : readFileSync(how, "utf8"));
-    const { config, directory, script, preload, envFile, confinement, openFiles } = instructions;
+    const { config, directory, script, preload, envFile, confinement, openFiles, user } = instructions;
     if (envFile !== undefined) environment = withEnvFile(environment, envFile);
-    const command = commandFor(config, { directory, environment, script, preload });
     if (openFiles !== undefined) setOpenFilesLimit(openFiles);
     if (confinement?.group !== undefined) moveTo(confinement.group, String(process.pid));
+    // From here on, it finds what its user may see.
+    if (user !== undefined) becomeUser(user);
+    const command = commandFor(config, { directory, environment, script, preload });
     become(command, confinement?.data);
   } catch (error) {
     const hint = error instanceof CdktrError && error.hint !== undefined ? ` ${error.hint}` : "";

@@ -23,6 +23,7 @@ import {
   startsInRunDirectory,
   touchedBy,
 } from "./executors/index.ts";
+import type { Account } from "./libc.ts";
 import type { Evaluated, ResolvedTask } from "./resolved-task.ts";
 import { unpack } from "./run-bundle.ts";
 import { NoRoomError } from "./spawn-error.ts";
@@ -33,6 +34,7 @@ import type { TaskLog } from "./task-log.ts";
 import type { Barrier } from "./task-paths.ts";
 import { type ProcessEnd, TaskProcess } from "./task-process.ts";
 import { type Instructions, isStarting, starterCommand } from "./task-starter.ts";
+import { userOfTask, variablesOfUser } from "./user-places.ts";
 
 /** Time limit for starting a task on a foreign mount, ms. */
 const STARTING_MS = 30_000;
@@ -92,6 +94,8 @@ export class TaskTry {
   #reading: AbortController | undefined;
   /** Set while this process performs it. */
   #performing: AbortController | undefined;
+  /** The user as whom it runs, if not as the agent. */
+  #account: Account | undefined;
   /** If the task has any. */
   #limits: TaskLimits | undefined;
   readonly #limit: Timer;
@@ -130,10 +134,36 @@ export class TaskTry {
     const limit = this.#task.timeout_ms;
     if (limit !== null) this.#limit.in(limit);
     this.#roomUntil = this.#context.clock.monotonic() + NO_ROOM_MS;
+    const { user } = this.#task;
+    try {
+      if (user !== undefined) this.#beUser(userOfTask(user));
+    } catch (error) {
+      this.cannotStart(error);
+      return;
+    }
     const wanted = this.#wantedSecrets();
     if (wanted === undefined && this.#context.bundle === undefined && this.#owner.inputFiles().length === 0)
       this.#begin();
     else void this.#prepare(wanted);
+  }
+
+  /** It runs as another user, who cannot reach the files of the agent. @throws CannotStartError */
+  #beUser(account: Account): void {
+    if (this.#context.bundle !== undefined)
+      throw new CannotStartError('Cannot start: a task with "user" cannot use the files of its workflow.', {
+        hint: "Leave one of the two out, or put the files where that user can read them.",
+      });
+    try {
+      this.#files.moveTo(this.#context.users.make(), account);
+    } catch (error) {
+      throw new CannotStartError(
+        `Cannot start: no directory for user "${account.name}" can be made: ${errorMessage(error)}.`,
+        {
+          cause: error,
+        },
+      );
+    }
+    this.#account = account;
   }
 
   /** Somebody stops the task. @param because the reason in words */
@@ -259,9 +289,15 @@ export class TaskTry {
       const background = task.background ?? "kill";
       const environment = taskEnvironment(
         {
-          inherited: this.#context.environment,
+          inherited:
+            this.#account === undefined
+              ? this.#context.environment
+              : { ...this.#context.environment, ...variablesOfUser(this.#account) },
           workflow: this.#resolved.workflowEnv,
-          run: this.#context.variables,
+          run:
+            this.#account === undefined
+              ? this.#context.variables
+              : { ...this.#context.variables, CDKTR_RUN_DIRECTORY: this.#files.work },
         },
         task,
         id,
@@ -270,6 +306,8 @@ export class TaskTry {
         this.#secrets,
       );
       if (item !== undefined) Object.assign(environment, itemVariables(item));
+      // What a user's task leaves is not read by root: it could be led to the files of others.
+      if (this.#account !== undefined) delete environment.CDKTR_ARTIFACTS;
       this.#files.writeInputs(this.#owner.inputs());
       // Whoever ends leftovers of this agent does not find it.
       if (background === "leave") delete environment[AGENT_MARKER];
@@ -363,9 +401,11 @@ export class TaskTry {
     const { openFiles, runDirectory } = this.#context;
     const files = this.#files;
     const isThere = startsInRunDirectory(config) || this.#context.bundle !== undefined;
-    const directory = isThere ? runDirectory.make() : this.#context.directory;
+    const account = this.#account;
+    const own = () => (account === undefined ? runDirectory.make() : files.work);
+    const directory = isThere ? own() : this.#context.directory;
     const script = scriptOf(config);
-    if (script !== null && this.#context.blobs !== undefined) files.makeArtifacts();
+    if (script !== null && this.#context.blobs !== undefined && account === undefined) files.makeArtifacts();
     const preload = preloadOf(config);
     let context: ExecutionContext = {
       directory,
@@ -387,7 +427,9 @@ export class TaskTry {
     this.#mount = barrier?.point;
     const limits = this.#limitsOf();
     limits?.checkLeast(leastMemoryOf(config), `!${config.type}`);
-    if (barrier === undefined && limits === undefined) return commandFor(config, context);
+    if (barrier === undefined && limits === undefined && account === undefined)
+      return commandFor(config, context);
+    files.handOver();
     const { script: file, preload: before } = context;
     const instructions: Instructions = {
       config,
@@ -396,6 +438,7 @@ export class TaskTry {
       preload: before,
       envFile: barrier === undefined ? undefined : envFile,
       confinement: limits?.confinement,
+      ...(account === undefined ? {} : { user: { name: account.name, uid: account.uid, gid: account.gid } }),
       openFiles,
     };
     return starterCommand(instructions, context.environment, (text) => files.writeInstructions(text));

@@ -33,6 +33,14 @@ export function checkTasks(root: Located): Finding[] {
     const name = child.node.children.get("name")?.node.value;
     if (typeof name === "string" && !names.has(name)) names.set(name, id);
     depends.set(id, dependenciesOf(child.node));
+    if (root.children.has("files") && child.node.children.has("user")) {
+      findings.push({
+        code: "E014",
+        message: `"user" of task "${id}" cannot be used together with "files" of the workflow`,
+        help: "leave one of the two out, or put the files where that user can read them",
+        ...placeOf(root, ["tasks", id, "user"]),
+      });
+    }
   }
 
   let suggestions = 0;

@@ -240,6 +240,7 @@ const HOW = {
   limits: Limits.help("such as {memory: 2GiB, cpu: 1.5, pids: 500}")
     .sparse()
     .describe("What the task may use of the host, as far as the agent can enforce it"),
+  user: filled().sparse().describe("The user as whom it runs; for agents that run as root"),
   secrets: secretVariables(variableNames).describe(
     "Secrets of the workflow that the task gets as environment variables: their names, or names by variable",
   ),

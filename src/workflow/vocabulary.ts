@@ -288,6 +288,12 @@ const ROWS: readonly Row[] = [
   },
   {
     places: ["task"],
+    words: ["run_as", "run_as_user", "become_user"],
+    means: "user",
+    help: 'it is called "user" here: user: etl, for agents that run as root',
+  },
+  {
+    places: ["task"],
     words: ["resources", "memory", "cpu", "mem_limit", "ulimits"],
     means: "limits",
     help: 'it is called "limits" here: limits: {memory: 2GiB, cpu: 1.5}',

@@ -79,6 +79,7 @@ test("a hook has exactly the keys that make sense for it", () => {
     "shell",
     "stdin",
     "timeout",
+    "user",
     "working_directory",
   ]);
 });

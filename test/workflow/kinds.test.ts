@@ -115,6 +115,7 @@ describe("run", () => {
     ["config: !Subprocess {cmd: x}\n    stdin: y", 3],
     ["config: !Subprocess {cmd: x}\n    env_file: y", 3],
     ["config: !Subprocess {cmd: x}\n    grace: 1s", 3],
+    ["config: !Subprocess {cmd: x}\n    user: etl", 3],
     ["config: !Subprocess {cmd: x}\n    limits: {cpu: 1}", 3],
     // An old key that may be written in a new place.
     ["config: !Subprocess {cmd: x}\n    working_directory: y", 1],

@@ -23,6 +23,7 @@ import { TaskFiles } from "../task-files.ts";
 import type { TaskLog } from "../task-log.ts";
 import { TaskPaths } from "../task-paths.ts";
 import { TaskSlots } from "../task-slots.ts";
+import { UserPlaces } from "../user-places.ts";
 import { LocalBlobs } from "./local-blobs.ts";
 import { PrivatePlace } from "./private-place.ts";
 
@@ -113,6 +114,7 @@ export class LocalHost {
       survivors,
       files: new TaskFiles(path),
       directories: new RunDirectories(path, systemClock),
+      users: new UserPlaces(path),
       // This process is in a group with the user's shell, which is not to be moved.
       cgroups: Cgroups.none("a run without a principal has no cgroup of its own"),
     };
@@ -194,6 +196,7 @@ export class LocalHost {
     await this.#reaper.stop();
     this.context.paths.close();
     this.context.directories.close();
+    await this.context.users.close();
     await this.#place.close();
   }
 }

@@ -28,7 +28,8 @@ import { lockFile } from "../libc.ts";
 import { endLegacies } from "../orphans.ts";
 import type { ProcessRecord } from "../outbox.ts";
 import { DEFAULT_GRACE_MS } from "../process-group.ts";
-import { removeFiles } from "../task-files.ts";
+import { removeFiles } from "../remove-files.ts";
+import { removeFormer } from "../user-places.ts";
 
 const PREFIX = "cdktr-run-";
 /** A directory has this name until it is locked. */
@@ -148,6 +149,7 @@ export async function endAbandonedAt(path: string, waits = false): Promise<void>
     const streamId = readFileSync(join(path, STREAM), "utf8");
     const processes = readFileSync(join(path, PROCESSES), "utf8").split("\n").flatMap(recordOf);
     await endLegacies([{ streamId, processes }], DEFAULT_GRACE_MS, "A process");
+    await removeFormer(path);
     await removePlace(path);
   } catch (error) {
     log.warn(`${path}, which a run has left, cannot be cleaned up: ${errorMessage(error)}.`);

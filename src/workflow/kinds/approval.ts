@@ -37,7 +37,7 @@ export const Approval = new Kind(
     publishes: { own: PUBLISHED, keysOf: "form" },
     ignores: [
       ...["retry", "repeat", "timeout", "grace", "background", "runs_on", "working_directory"],
-      ...["env", "env_file", "secrets", "stdin", "outputs", "limits"],
+      ...["env", "env_file", "secrets", "stdin", "outputs", "limits", "user"],
     ],
     noEffect: ({ on_timeout, timeout_ms, templates: { timeout } = {} }) =>
       on_timeout !== "reject" && timeout_ms === undefined && timeout === undefined

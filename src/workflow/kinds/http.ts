@@ -168,7 +168,17 @@ export const Http = new Kind(
   {
     command: (config) => [methodOf(config), config.url],
     // It has no process.
-    ignores: ["working_directory", "env", "env_file", "stdin", "background", "grace", "limits", "secrets"],
+    ignores: [
+      "working_directory",
+      "env",
+      "env_file",
+      "stdin",
+      "background",
+      "grace",
+      "limits",
+      "user",
+      "secrets",
+    ],
     noEffect: ({ method, body }) =>
       body !== undefined && method !== undefined && WITHOUT_BODY.has(method)
         ? {

@@ -32,7 +32,7 @@ export const Wait = new Kind(
     waitsFor: "time",
     ignores: [
       ...["retry", "repeat", "timeout", "grace", "background", "runs_on", "working_directory"],
-      ...["env", "env_file", "secrets", "stdin", "outputs"],
+      ...["env", "env_file", "secrets", "stdin", "outputs", "user"],
     ],
     demands: ({ for_ms, until_ms, templates: { for: span, until: time } = {} }) => {
       const [hasFor, hasUntil] = [

@@ -15,6 +15,7 @@ import type { AgentContext } from "../../../src/agent/task-context.ts";
 import { TaskFiles } from "../../../src/agent/task-files.ts";
 import { TaskPaths } from "../../../src/agent/task-paths.ts";
 import { TaskSlots } from "../../../src/agent/task-slots.ts";
+import { UserPlaces } from "../../../src/agent/user-places.ts";
 import { type Clock, systemClock } from "../../../src/clock.ts";
 import { decodeLogBatch, type LogLine, LogLineReader } from "../../../src/contract/log-line.ts";
 import type { RunAssignment, RunReport, TaskReport } from "../../../src/contract/messages.ts";
@@ -144,6 +145,7 @@ export class Bench implements Disposable {
       endedTasks: new Map(),
       survivors: new Survivors(() => {}),
       files: new TaskFiles(join(this.directory, "data")),
+      users: new UserPlaces(join(this.directory, "data")),
       cgroups: options.cgroups ?? new Cgroups(),
       directories: new RunDirectories(join(this.directory, "data"), options.clock ?? systemClock),
       ...(options.keptOutputsBytes === undefined ? {} : { keptOutputsBytes: options.keptOutputsBytes }),
