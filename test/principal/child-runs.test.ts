@@ -201,10 +201,10 @@ test("time limits of the task and of the run stop the child", async () => {
   const second = await cluster.client().waitRun(b, 20_000);
   expect(second).toMatchObject({ status: "FAILED", error: "timed out after 200ms" });
   expect(statusesOf(second)).toEqual({ child: "FAILED", after: "SKIPPED" });
-  expect(taskOf(second, "child")).toMatchObject({
-    error: "the run timed out",
-    child: { status: "CANCELLED" },
-  });
+  const { error, child } = taskOf(second, "child");
+  expect(error).toBe("the run timed out");
+  // On a slow host its time may be up before the child is created.
+  expect(["CANCELLED", undefined]).toContain(child?.status);
 });
 
 test("with wait: false the task is over when the run is queued; failover is that of the task", async () => {
