@@ -124,6 +124,14 @@ describe("what cannot be run", () => {
     if (args[0] === "bad.yml") expect(ended.stderr).toContain("bad.yml:3:5");
   });
 
+  test("an id that is also a file here: without a principal, the file is named", async () => {
+    const { code, stderr } = await run("hello", "--principal", "127.0.0.1:1");
+    expect([code, stderr]).toEqual([
+      3,
+      expect.stringContaining("hint: 'cdktr run hello.yml' runs the file here, without a principal. "),
+    ]);
+  });
+
   test("labels of agents are told, and are no obstacle", async () => {
     const { code, stdout, stderr } = await run("params.yml", "-P", "day=7");
     expect([code, stderr]).toEqual([0, "warning: a is for agents with gpu=a100; it runs here now.\n"]);

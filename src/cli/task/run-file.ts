@@ -94,10 +94,7 @@ export async function runFile(
   try {
     await host.start();
     const run = new LocalRun(host, { ...about, ...(person === undefined ? {} : { asker: person.asker }) });
-    tell(
-      options,
-      `${definition.id}: ${plural(allTasks(definition).length, "task")}, run here. Ctrl-C cancels.`,
-    );
+    tell(options, `${definition.id}: ${plural(definition.tasks.length, "task")}, run here. Ctrl-C cancels.`);
     run.start();
     details = await run.over;
     await host.idle;

@@ -60,12 +60,14 @@ export default command({
       { command: "cdktr run etl.daily --wait --json", does: "the outcome and every task, for a program" },
     ],
   },
-  run({ args, rawArgs }) {
+  async run({ args, rawArgs }) {
     const params = keyValues(repeated(rawArgs, "param"), "-P");
     if (isFile(args.id)) return runHere(args.id, params, args);
     const dedupeKey = `cli-${crypto.randomUUID()}`;
     const start = startOption(args, principalNow());
-    return withPrincipal(args, (connection) => {
+    let isReached = false;
+    return await withPrincipal(args, (connection) => {
+      isReached = true;
       if (start !== undefined) requireLater(connection.info);
       return watchRun(connection, {
         workflowId: args.id,
@@ -89,6 +91,8 @@ export default command({
           }
         },
       });
+    }).catch((error) => {
+      throw isReached ? error : orFile(args.id, error);
     });
   },
 });
@@ -131,6 +135,19 @@ function requireLater({ protocol, version }: PrincipalInfo): void {
   );
 }
 
+/** The file that somebody may mean who gives an id. */
+function fileOf(id: string): string | undefined {
+  return [`${id}.yml`, `${id}.yaml`].find((name) => existsSync(name));
+}
+
+/** Nobody answers, and nothing was triggered: perhaps a file is meant. */
+function orFile(id: string, error: unknown): unknown {
+  const file = fileOf(id);
+  if (!(error instanceof PrincipalUnreachableError) || file === undefined) return error;
+  const hint = `'cdktr run ${file}' runs the file here, without a principal. ${error.hint ?? ""}`.trimEnd();
+  return new PrincipalUnreachableError(error.message, { hint, cause: error });
+}
+
 /** A refusal with what to do, when it is about a workflow that does not exist. */
 async function withHint(
   client: PrincipalClient,
@@ -140,7 +157,7 @@ async function withHint(
   if (error.hint !== undefined) return error;
   const known = await client.listWorkflows();
   if (Object.hasOwn(known, text)) return error;
-  const file = [`${text}.yml`, `${text}.yaml`].find((name) => existsSync(name));
+  const file = fileOf(text);
   const hint =
     file === undefined
       ? "'cdktr workflow list' shows the workflows of this principal."
