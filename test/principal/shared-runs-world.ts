@@ -4,6 +4,7 @@
  * repeated or fail, the principal is restarted, runs are cancelled, time out and are retried.
  */
 import { expect } from "bun:test";
+import { InvalidInputError } from "../../src/errors.ts";
 import { EventHub } from "../../src/event-hub.ts";
 import { applyReports } from "../../src/principal/agents/agent-reports.ts";
 import { StandingOrders } from "../../src/principal/agents/standing-orders.ts";
@@ -54,6 +55,8 @@ const KINDS: readonly ({ readonly type: string } & Record<string, unknown>)[] = 
   { type: "Wait", for_ms: 1 },
   { type: "Approval", message: "Go on?", on_timeout: "reject" },
 ];
+/** Why a task does not run in a retry of others. */
+const NOT_CHOSEN = "not among the tasks that were retried";
 const COMMAND = { type: "Subprocess", cmd: "true", args: [], working_directory: null };
 const WAIT_MS = 1_000_000_000;
 /** What conditions say. */
@@ -307,11 +310,26 @@ export class SharedRunsWorld {
     const told = this.#runs.get(old ?? "");
     if (old === undefined || told === undefined || this.#created > this.#runsWanted + 1) return;
     const id = `run-${this.#created}`;
+    const picks = this.#chance(0.4);
     await this.#try(`retry ${old} as ${id}`, async (tx) => {
       const run = await tx.getRun(old);
       if (run === null || !isTerminal(RUN_TRANSITIONS, run.status) || run.status === "COMPLETED") return;
       const of = { id, now: this.#clock.now() };
-      const fresh = await retryOf(tx, new Definitions(), run, { from_start: false }, of);
+      const ids = planOf(told.definition).nodes.flatMap(({ id: task, hook }) =>
+        hook === undefined ? [task] : [],
+      );
+      const tasks = picks ? ids.filter(() => this.#chance(0.2)) : [];
+      const fresh = await retryOf(
+        tx,
+        new Definitions(),
+        run,
+        { from_start: false, ...(tasks.length === 0 ? {} : { tasks }) },
+        of,
+      ).catch((error) => {
+        // A task on which a chosen one depends has not completed.
+        if (error instanceof InvalidInputError) return null;
+        throw error;
+      });
       if (fresh === null) return;
       await this.#changes.create(tx, fresh.run);
       tx.afterCommit(() => {
@@ -785,10 +803,11 @@ export class SharedRunsWorld {
       return items_total !== null && !(slice > 0 && status === "CRASHED");
     });
     const facts = new Map<string, ModelEnd>();
-    for (const [id, { status, allowed }] of final) {
+    for (const [id, { status, allowed, error }] of final) {
       // How a fan-out ended follows from its items.
       const isDerived = expanded.some((task) => task.id === id);
-      if (status !== "SKIPPED" && !isDerived) facts.set(id, { status, isAllowed: allowed === 1 });
+      if ((status !== "SKIPPED" || error === NOT_CHOSEN) && !isDerived)
+        facts.set(id, { status, isAllowed: allowed === 1 });
     }
     if (
       stop !== null &&
