@@ -1,10 +1,11 @@
 /** The terminal UI: wires terminal, state, feeds and keys together. */
 
-import { appendFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, linkSync, rmSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Config } from "../config.ts";
 import type { LogLine } from "../contract/log-line.ts";
 import { errorMessage } from "../errors.ts";
+import { type ArtifactFile, readArtifactFile } from "../protocol/artifact-files.ts";
 import type { CurveClientKeys, PrincipalClient } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
 import { pause, Timer } from "../timer.ts";
@@ -47,6 +48,8 @@ const DOUBLE_CLICK_MS = 400;
 const FLUSH_MS = 500;
 /** How long after the signal to stop this process goes on, once it is continued, ms. */
 const STOPPING_MS = 50;
+/** Of a file that is looked at: its beginning. */
+const MOST_SHOWN_BYTES = 256 * 1024;
 /** OSC 52 payloads larger than this are refused by many terminals. */
 const MOST_COPIED = 74_000;
 
@@ -290,6 +293,8 @@ export class App implements Store {
       },
       showItemOutputs: (runId, taskId, index) =>
         this.#inBackground(this.#showItemOutputs(runId, taskId, index)),
+      showFile: (file) => this.#inBackground(this.#showFile(file)),
+      saveFile: (file, path) => this.#inBackground(this.#saveFile(file, path)),
       loadOlderLines: () => {
         if (this.#logFeed !== undefined) this.#inBackground(this.#logFeed.loadOlder());
       },
@@ -323,6 +328,44 @@ export class App implements Store {
       });
     } catch (error) {
       this.update((state) => addToast(state, errorMessage(error), "bad"));
+    }
+  }
+
+  async #showFile(artifact: ArtifactFile): Promise<void> {
+    const { path, bytes } = artifact.file;
+    try {
+      const pieces: Buffer[] = [];
+      for await (const piece of readArtifactFile(this.#client, artifact, { most: MOST_SHOWN_BYTES }))
+        pieces.push(piece);
+      const beginning = Buffer.concat(pieces);
+      this.update((state) => {
+        if (beginning.includes(0)) addToast(state, `${path} is not text; S saves it.`);
+        else {
+          const more =
+            bytes > beginning.length ? `\n\n… ${bytes - beginning.length} more bytes; S saves it` : "";
+          state.overlay = { kind: "text", title: path, text: `${beginning.toString()}${more}`, top: 0 };
+        }
+      });
+    } catch (error) {
+      this.update((state) => addToast(state, errorMessage(error), "bad"));
+    }
+  }
+
+  async #saveFile(artifact: ArtifactFile, path: string): Promise<void> {
+    const target = resolve(path);
+    // Whole or not at all, and never over what is there.
+    const partial = `${target}.${process.pid}.partial`;
+    try {
+      writeFileSync(partial, "", { flag: "wx", mode: 0o600 });
+      for await (const piece of readArtifactFile(this.#client, artifact)) appendFileSync(partial, piece);
+      linkSync(partial, target);
+      this.update((state) => addToast(state, `Saved ${target}`, "good"));
+    } catch (error) {
+      const there = (error as NodeJS.ErrnoException).code === "EEXIST";
+      const text = there ? `${target} already exists` : `Not saved: ${errorMessage(error)}`;
+      this.update((state) => addToast(state, text, "bad"));
+    } finally {
+      rmSync(partial, { force: true });
     }
   }
 

@@ -1,4 +1,5 @@
 /** Effects of keys beyond the state: requests to the principal, the clipboard, files, the process. */
+import type { ArtifactFile } from "../protocol/artifact-files.ts";
 import type { Action } from "./overlays/overlay.ts";
 
 export interface Effects {
@@ -10,6 +11,10 @@ export interface Effects {
   refresh(): void;
   /** Reads what an item of a fan-out published, and shows it. */
   showItemOutputs(runId: string, taskId: string, index: number): void;
+  /** Shows the beginning of a file that a task left. */
+  showFile(file: ArtifactFile): void;
+  /** Saves a file that a task left. */
+  saveFile(file: ArtifactFile, path: string): void;
   /** Loads lines before the first one of the current log. */
   loadOlderLines(): void;
   /** Searches the lines before the first one for the current search text, and goes to the newest that has it. */

@@ -17,6 +17,7 @@ export function noData(): Data {
     runDetails: new Map(),
     items: new Map(),
     outputs: new Map(),
+    files: new Map(),
     workflowDetails: new Map(),
     detailErrors: new Map(),
   };

@@ -64,7 +64,8 @@ export function activeList(state: State): string | null {
       return page.pane === "runs" ? `runs:${page.id}` : page.pane === "graph" ? `graph:${page.id}` : null;
     case "run":
       if (page.pane === "log" || page.pane === "details") return null;
-      return `${page.pane === "outputs" ? "outputs" : "tasks"}:${page.id}`;
+      if (page.pane === "outputs" || page.pane === "files") return `${page.pane}:${page.id}`;
+      return `tasks:${page.id}`;
     case "logs":
       return null;
   }

@@ -7,6 +7,7 @@ import type {
   ActivityEvent,
   AgentSummary,
   ApprovalSummary,
+  ArtifactsSummary,
   ItemSummary,
   PrincipalInfo,
   RunDetails,
@@ -43,7 +44,7 @@ export type Tab = (typeof TABS)[number];
 
 export const WORKFLOW_PANES = ["overview", "graph", "source", "runs"] as const;
 export type WorkflowPane = (typeof WORKFLOW_PANES)[number];
-export const RUN_PANES = ["graph", "gantt", "tasks", "log", "outputs", "details"] as const;
+export const RUN_PANES = ["graph", "gantt", "tasks", "log", "outputs", "files", "details"] as const;
 export type RunPane = (typeof RUN_PANES)[number];
 /** Those in which a task can be selected. */
 export const PANES_WITH_TASKS: readonly RunPane[] = ["graph", "gantt", "tasks"];
@@ -109,6 +110,15 @@ export interface RunOutputs {
   readonly leftOut: boolean;
 }
 
+/** The files that the tasks of a run left. */
+export interface RunFiles {
+  /** Tells the state of the run in which they were listed. */
+  readonly asOf: string;
+  readonly artifacts: readonly ArtifactsSummary[];
+  /** Why they cannot be listed. */
+  readonly error: string | null;
+}
+
 /** What is known about the current principal. Cleared when another is chosen. */
 export interface Data {
   info: PrincipalInfo | null;
@@ -132,6 +142,8 @@ export interface Data {
   items: ReadonlyMap<string, FanOutItems>;
   /** Outputs of runs whose outputs have been looked at, by id. */
   outputs: ReadonlyMap<string, RunOutputs>;
+  /** Files of runs whose files have been looked at, by id. */
+  files: ReadonlyMap<string, RunFiles>;
   workflowDetails: ReadonlyMap<string, WorkflowDetails>;
   /** Errors by subject, "run ID" or "workflow ID". */
   detailErrors: ReadonlyMap<string, string>;

@@ -12,7 +12,7 @@ import type {
   WorkflowSummary,
 } from "../../src/contract/messages.ts";
 import { initialState } from "../../src/tui/initial-state.ts";
-import type { FanOutItems, Page, RunOutputs, State } from "../../src/tui/state.ts";
+import type { FanOutItems, Page, RunFiles, RunOutputs, State } from "../../src/tui/state.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../src/workflow/model.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 
@@ -286,6 +286,22 @@ const OUTPUTS: RunOutputs = {
   leftOut: false,
 };
 
+/** The files that they left. */
+const FILES: RunFiles = {
+  asOf: "",
+  artifacts: [
+    {
+      ...{ task_id: "list", item_key: null, task_instance_id: "ti-list", hash: "ab", bytes: 10_240 },
+      files: [{ path: "reports/日本.txt", bytes: 812, offset: 512 }],
+    },
+    {
+      ...{ task_id: "load", item_key: "orders", task_instance_id: "ti-load", hash: "cd", bytes: 99_000_000 },
+      files: [{ path: "table.csv", bytes: 98_000_000, offset: 512 }],
+    },
+  ],
+  error: null,
+};
+
 const { id: _, depends: __, ...HOOK } = task("on_failure");
 
 export const FANS_DEFINITION: WorkflowDefinition = {
@@ -434,6 +450,7 @@ export function state(width: number, height: number, page?: Page): State {
     eventsMissing: null,
     approvals: [APPROVAL, REFUSED],
     approvalsMissing: null,
+    files: new Map([[FANS.workflow_instance_id, FILES]]),
     outputs: new Map([[FANS.workflow_instance_id, OUTPUTS]]),
     items: new Map([[`${FANS.workflow_instance_id} load`, ITEMS]]),
     runDetails: new Map([RUN, SHARED, WAITING, FANS].map((one) => [one.workflow_instance_id, one])),

@@ -24,6 +24,8 @@ function ui(page?: Parameters<typeof state>[2]) {
     perform: (action) => void actions.push(action),
     switchPrincipal: note("switch"),
     showItemOutputs: note("outputs of"),
+    showFile: ({ file }) => void done.push(`show ${file.path}`),
+    saveFile: ({ file }, path) => void done.push(`save ${file.path} as ${path}`),
     refresh: note("refresh"),
     loadOlderLines: note("older"),
     searchOlderLines: note("search older"),
@@ -524,5 +526,32 @@ describe("approvals", () => {
     s.data.approvals = null;
     s.data.approvalsMissing = "This principal is too old to know approvals.";
     expect(drawScreen(s).toString()).toContain("too old to know approvals");
+  });
+});
+
+describe("files that tasks left", () => {
+  const id = FANS.workflow_instance_id;
+
+  test("F lists them; Enter looks at one, S saves it under a name that can be changed", () => {
+    const { s, keys, type, done } = ui({ kind: "run", id, pane: "tasks" });
+    keys("F");
+    expect(drawScreen(s).toString()).toContain("reports/日本.txt");
+    keys("ENTER", "j", "S");
+    type("x");
+    keys("ENTER");
+    expect(done).toEqual(["show reports/日本.txt", "save table.csv as table.csvx"]);
+    keys("/", ..."csv", "ENTER");
+    expect(drawScreen(s).toString()).not.toContain("日本");
+  });
+
+  test("none, unknown, and not to be listed are told apart", () => {
+    const { s } = ui({ kind: "run", id, pane: "files" });
+    const drawn = (files: State["data"]["files"]) => {
+      s.data.files = files;
+      return drawScreen(s).toString();
+    };
+    expect(drawn(new Map())).toContain("Loading …");
+    expect(drawn(new Map([[id, { asOf: "", artifacts: [], error: null }]]))).toContain("CDKTR_ARTIFACTS");
+    expect(drawn(new Map([[id, { asOf: "", artifacts: [], error: "too old" }]]))).toContain("too old");
   });
 });

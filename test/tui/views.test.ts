@@ -32,7 +32,7 @@ const PAGES: Readonly<Record<string, Page>> = {
   "waiting run graph": { kind: "run", id: WAITING.workflow_instance_id, pane: "graph" },
   "waiting run details": { kind: "run", id: WAITING.workflow_instance_id, pane: "details" },
   ...Object.fromEntries(
-    (["graph", "gantt", "tasks", "outputs"] as const).map((pane) => [
+    (["graph", "gantt", "tasks", "outputs", "files"] as const).map((pane) => [
       `fan-out ${pane}`,
       { kind: "run", id: FANS.workflow_instance_id, pane } as Page,
     ]),

@@ -1,8 +1,9 @@
-/** Reads what a run and its tasks published, while it is shown. */
+/** Reads what a run and its tasks published, and the files that they left, while it is shown. */
 import type { RunDetails } from "../../contract/messages.ts";
-import type { PrincipalClient } from "../../protocol/client.ts";
+import { errorMessage } from "../../errors.ts";
+import { type PrincipalClient, RequestRefusedError } from "../../protocol/client.ts";
 import { currentPage } from "../navigation.ts";
-import type { RunOutputs } from "../state.ts";
+import type { RunFiles, RunOutputs } from "../state.ts";
 import type { Store } from "../store.ts";
 
 /** What must be the same for outputs to be the same. */
@@ -31,5 +32,29 @@ export async function readOutputs(
   };
   store.update(({ data }) => {
     data.outputs = new Map(data.outputs).set(page.id, outputs);
+  });
+}
+
+/** Lists the files of the run that is shown, unless nothing has ended since they were listed. */
+export async function readFiles(
+  client: Pick<PrincipalClient, "call">,
+  store: Store,
+  request: { readonly timeoutMs: number; readonly signal: AbortSignal },
+): Promise<void> {
+  const page = currentPage(store.state);
+  if (page.kind !== "run" || page.pane !== "files") return;
+  const run = store.state.data.runDetails.get(page.id);
+  if (run === undefined || store.state.data.files.get(page.id)?.asOf === stateOf(run)) return;
+  const asOf = stateOf(run);
+  const files = await client
+    .call("LSARTIFACTS", { workflow_instance_id: page.id }, request)
+    .then((artifacts): RunFiles => ({ asOf, artifacts, error: null }))
+    .catch((error): RunFiles => {
+      // Also of an older principal, which does not know the request.
+      if (!(error instanceof RequestRefusedError)) throw error;
+      return { asOf, artifacts: [], error: errorMessage(error) };
+    });
+  store.update(({ data }) => {
+    data.files = new Map(data.files).set(page.id, files);
   });
 }

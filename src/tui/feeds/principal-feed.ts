@@ -12,7 +12,7 @@ import type { State } from "../state.ts";
 import type { Store } from "../store.ts";
 import { readItems } from "./item-feed.ts";
 import { isOpen, MOST_RUNS, mergeRuns } from "./merge-runs.ts";
-import { readOutputs } from "./output-feed.ts";
+import { readFiles, readOutputs } from "./output-feed.ts";
 
 /** Number of newest runs read in each round. */
 const NEWEST = 100;
@@ -211,6 +211,7 @@ export class PrincipalFeed extends BackgroundService {
       const request = { timeoutMs: this.#options.timeoutMs, signal: this.stopSignal };
       await readItems(this.#options.client, store, request);
       await readOutputs(this.#options.client, store, request);
+      await readFiles(this.#options.client, store, request);
     }
     const workflowId = shownWorkflow(store.state);
     if (workflowId !== null && !store.state.data.workflowDetails.has(workflowId)) {

@@ -7,7 +7,7 @@ import type { Binding } from "./binding.ts";
 import { globalKeys } from "./global-keys.ts";
 import { logKeys } from "./log-keys.ts";
 import { listKeys, scrollKeys } from "./move-keys.ts";
-import { outputKeys, runKeys, runListKeys } from "./run-keys.ts";
+import { fileKeys, outputKeys, runKeys, runListKeys } from "./run-keys.ts";
 import { workflowKeys, workflowListKeys } from "./workflow-keys.ts";
 
 /** A table of keys with its heading in the help. */
@@ -45,9 +45,11 @@ export function groupsFor(state: State): BindingGroup[] {
       if (page.pane === "log") {
         return [{ title: "Log", bindings: logKeys }, { title: "Run", bindings: runKeys }, global];
       }
-      if (page.pane === "outputs") {
+      if (page.pane === "outputs" || page.pane === "files") {
         return [
-          { title: "Outputs", bindings: outputKeys },
+          page.pane === "files"
+            ? { title: "Files", bindings: fileKeys }
+            : { title: "Outputs", bindings: outputKeys },
           { title: "Run", bindings: runKeys },
           lists,
           global,

@@ -1,6 +1,9 @@
 /** Keys in lists of runs and in a run. */
+
+import { basename } from "node:path";
 import { itemName } from "../../workflow/item-id.ts";
 import type { Effects } from "../effects.ts";
+import { type FileRow, fileRows } from "../lists/file-rows.ts";
 import { runInFocus, selectedOf, workflowOfRun } from "../lists/list-ids.ts";
 import { type OutputRow, outputLines, outputRows, outputText } from "../lists/output-rows.ts";
 import { taskRows } from "../lists/task-rows.ts";
@@ -8,6 +11,7 @@ import { NO_FILTER } from "../logs/log-buffer.ts";
 import { newLogView } from "../logs/log-view.ts";
 import { currentPage, listState, openPage, openRun, showPane } from "../navigation.ts";
 import { askCancel, askRetry, askTrigger, cancelProblem, retryProblem } from "../overlays/ask.ts";
+import { newEditor } from "../overlays/line-editor.ts";
 import { PANES_WITH_TASKS, type State } from "../state.ts";
 import { addToast } from "../toast.ts";
 import { answerKeys } from "./approval-keys.ts";
@@ -202,6 +206,49 @@ function parentOf(state: State): string | undefined {
   return (run ?? state.data.runDetails.get(id ?? ""))?.parent?.workflow_instance_id;
 }
 
+/** The selected file. */
+function selectedFile(state: State): FileRow | undefined {
+  const page = currentPage(state);
+  if (page.kind !== "run" || page.pane !== "files") return undefined;
+  const selected = selectedOf(state, `files:${page.id}`);
+  return fileRows(state, { workflow_instance_id: page.id }).find(({ id }) => id === selected);
+}
+
+/** Keys in the files of a run. */
+export const fileKeys: readonly Binding[] = [
+  {
+    keys: ["ENTER", "KP_ENTER"],
+    label: "Enter",
+    help: "look at the file",
+    footer: "look",
+    run(state, effects) {
+      const file = selectedFile(state);
+      if (file !== undefined) effects.showFile(file);
+    },
+  },
+  {
+    keys: ["S"],
+    label: "S",
+    help: "save the file here",
+    footer: "save",
+    run(state) {
+      const row = selectedFile(state);
+      if (row === undefined) return;
+      const editor = newEditor(basename(row.file.path));
+      state.overlay = { kind: "prompt", purpose: { save: row }, label: "Save as", editor, error: null };
+    },
+  },
+  {
+    keys: ["y"],
+    label: "y",
+    help: "copy the file's name",
+    run(state, effects) {
+      const row = selectedFile(state);
+      if (row !== undefined) effects.copy(row.file.path, row.file.path);
+    },
+  },
+];
+
 export const runKeys: readonly Binding[] = [
   {
     keys: ["ENTER", "KP_ENTER"],
@@ -234,5 +281,6 @@ export const runKeys: readonly Binding[] = [
     help: "outputs of the task, the item or the run",
     run: openOutputs,
   },
+  { keys: ["F"], label: "F", help: "files that tasks left", run: (state) => showPane(state, "files") },
   { keys: ["i"], label: "i", help: "details", run: (state) => showPane(state, "details") },
 ];

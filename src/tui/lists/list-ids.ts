@@ -3,6 +3,7 @@
 import { currentPage, listState, selectedIndex, selectRow } from "../navigation.ts";
 import type { State } from "../state.ts";
 import { approvalId, approvalRows } from "./approval-rows.ts";
+import { fileRows } from "./file-rows.ts";
 import { agentRows, eventRows } from "./other-rows.ts";
 import { outputRows } from "./output-rows.ts";
 import { runRows } from "./run-rows.ts";
@@ -23,6 +24,7 @@ export function listIds(state: State, name: string): readonly string[] {
   if (kind === "graph") {
     return taskOrder(state.data.workflowDetails.get(id)?.definition);
   }
+  if (kind === "files") return fileRows(state, { workflow_instance_id: id }).map((row) => row.id);
   if (kind === "outputs") {
     const run = state.data.runDetails.get(id);
     return run === undefined ? [] : outputRows(state, run).map((row) => row.id);

@@ -160,6 +160,11 @@ function promptKey(state: State, overlay: Of<"prompt">, key: string, effects: Ef
     }
     return;
   }
+  if (typeof purpose === "object") {
+    if (editor.text.trim() !== "") effects.saveFile(purpose.save, editor.text.trim());
+    state.overlay = null;
+    return;
+  }
   switch (purpose) {
     case "log-search":
       log.match = null;

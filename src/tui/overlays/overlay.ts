@@ -1,5 +1,6 @@
 /** Overlays that take the keyboard: a confirmation, a form, a line of input. */
 import type { ApprovalSummary } from "../../contract/messages.ts";
+import type { ArtifactFile } from "../../protocol/artifact-files.ts";
 import type { ParamRules } from "../../workflow/param-types.ts";
 import type { LineEditor } from "./line-editor.ts";
 
@@ -64,7 +65,7 @@ export type Overlay =
   | { readonly kind: "filter"; readonly list: string; readonly editor: LineEditor; readonly before: string }
   | {
       readonly kind: "prompt";
-      readonly purpose: PromptPurpose;
+      readonly purpose: PromptPurpose | { readonly save: ArtifactFile };
       readonly label: string;
       readonly editor: LineEditor;
       error: string | null;

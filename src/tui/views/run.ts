@@ -21,6 +21,7 @@ import { drawTaskGraph } from "./graph.ts";
 import { drawLog } from "./log.ts";
 import { drawPanes } from "./panes.ts";
 import { drawRunDetails } from "./run-details.ts";
+import { drawFiles } from "./run-files.ts";
 import { drawOutputs } from "./run-outputs.ts";
 import { drawTask, drawTaskTable } from "./run-tasks.ts";
 
@@ -29,7 +30,7 @@ const TASK_ROWS = 4;
 const TALL_TASK_ROWS = 6;
 const taskRowsOf = (height: number) => (height < 11 ? 0 : height < 28 ? TASK_ROWS : TALL_TASK_ROWS);
 /** Columns that the tabs of the panes take. */
-const BESIDE_TABS = 51;
+const BESIDE_TABS = 58;
 
 export function drawRun(region: Region, state: State, page: Extract<Page, { kind: "run" }>): void {
   const run = state.data.runDetails.get(page.id);
@@ -75,6 +76,9 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
         selectedOf(state, `outputs:${page.id}`),
         taskRowsOf(body.height),
       );
+      break;
+    case "files":
+      drawFiles(body, run, state, `files:${page.id}`);
       break;
     case "log":
       drawLog(body, state);
