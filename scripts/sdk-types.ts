@@ -5,6 +5,7 @@ import { z } from "zod";
 import {
   AgentSummary,
   ApprovalSummary,
+  ArtifactsSummary,
   ItemSummary,
   RunAttempt,
   RunDetails,
@@ -29,6 +30,7 @@ const INTERFACES: ReadonlyMap<z.ZodObject, string> = new Map<z.ZodObject, string
   [SliceWait, "SliceWait"],
   [RunDetails, "RunDetails"],
   [ApprovalSummary, "Approval"],
+  [ArtifactsSummary, "Artifacts"],
   [AgentSummary, "Agent"],
   [Survivor, "Survivor"],
 ]);

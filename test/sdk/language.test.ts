@@ -1,8 +1,8 @@
 /** What the clients can do with the language: outputs, items, delayed starts, retries, and values of every kind. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { findPage } from "../../src/docs/index.ts";
 import { RequestRefusedError } from "../../src/protocol/client.ts";
 import { Principal } from "../../src/sdk/typescript/index.ts";
@@ -39,6 +39,15 @@ tasks:
 outputs:
   day: "\${{ tasks.sum.outputs.day }}"
 `,
+      "leave.yml": `tasks:
+  each:
+    foreach: [plain, "a b/ü", .dot]
+    key: "\${{ item }}"
+    run: |
+      mkdir -p "$CDKTR_ARTIFACTS/deep"
+      printf '%s' "$CDKTR_ITEM" > "$CDKTR_ARTIFACTS/deep/name"
+  big: {run: 'head -c 3000000 /dev/zero > "$CDKTR_ARTIFACTS/zeros"; : > "$CDKTR_ARTIFACTS/empty"'}
+`,
       "ask.yml": `tasks:
   go:
     config: !Approval
@@ -69,6 +78,14 @@ afterAll(async () => {
   await cluster?.stop();
   rmSync(directory, { recursive: true, force: true });
 });
+
+const LEFT = [
+  "big/empty",
+  "big/zeros",
+  "each/%2Edot/deep/name",
+  "each/a%20b%2F%C3%BC/deep/name",
+  "each/plain/deep/name",
+];
 
 const EXPECTED = {
   outputs: {
@@ -136,6 +153,20 @@ test("TypeScript: what waits for a person is listed, approved with its form, and
   expect(await principal.approvals({ workflowId: "ask" })).toEqual([]);
 });
 
+test("TypeScript: files that tasks left are downloaded, and never over what is there", async () => {
+  const { workflow_instance_id: id } = await principal.runWorkflow("leave");
+  expect((await principal.wait(id)).status).toBe("COMPLETED");
+  const target = join(directory, "ts");
+  const written = await principal.downloadArtifacts(id, target);
+  expect(written.map((path) => relative(target, path)).sort()).toEqual(LEFT);
+  expect(readFileSync(join(target, "each/a%20b%2F%C3%BC/deep/name"), "utf8")).toBe("a b/ü");
+  expect(readFileSync(join(target, "big/zeros")).equals(Buffer.alloc(3_000_000))).toBe(true);
+  const again = await principal.downloadArtifacts(id, target, { taskId: "big" }).catch((error) => error);
+  expect(again.code).toBe("EEXIST");
+  const one = await principal.downloadArtifacts(id, join(directory, "one"), { taskId: "each[.dot]" });
+  expect(one).toHaveLength(1);
+});
+
 test("TypeScript: values reach tasks as they are", async () => {
   const params = Object.fromEntries(VALUES.map((value, i) => [`v${i}`, value]));
   const { workflow_instance_id: id } = await principal.runWorkflow("echo", { params });
@@ -175,7 +206,12 @@ test("the programs of the manual", async () => {
 
 test("Python", async () => {
   const checks = join(import.meta.dir, "language_checks.py");
-  const stdout = await python(checks, String(cluster.ports.api), JSON.stringify(VALUES));
+  const stdout = await python(
+    checks,
+    String(cluster.ports.api),
+    JSON.stringify(VALUES),
+    join(directory, "python"),
+  );
   expect(JSON.parse(stdout)).toEqual({
     ...EXPECTED,
     finished: [true, { names: '["a","b","c"]', full: "true", day: "2026-02-28" }],
@@ -185,6 +221,9 @@ test("Python", async () => {
     at: ["PENDING", 12, "CANCELLED"],
     fails: false,
     retry: [true],
+    left: LEFT,
+    "left as they are": ["a b/ü", 3_000_000],
+    "left twice": false,
     asked: [["ask", "go", "Go on?"]],
     "wrong answer": false,
     answered: "COMPLETED",

@@ -1,12 +1,13 @@
 """What the Python client does with fan-outs, outputs, delayed starts, approvals and values of every kind; prints one JSON object."""
 
 import json
+import os
 import sys
 from datetime import datetime, timedelta, timezone
 
 from cdktr import CdktrError, Principal
 
-port, hostile = int(sys.argv[1]), json.loads(sys.argv[2])
+port, hostile, target = int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 out = {}
 principal = Principal(host="localhost", port=port, timeout=10)
 
@@ -41,6 +42,14 @@ echo = principal.run_workflow("echo", params={f"v{i}": value for i, value in enu
 principal.wait(echo)
 values = principal.outputs(echo).unwrap()["tasks"]["show"]["values"]
 out["hostile"] = [values[f"v{i}"] == value for i, value in enumerate(hostile)]
+
+leave = principal.run_workflow("leave")
+principal.wait(leave)
+left = principal.download_artifacts(leave, target).unwrap()
+out["left"] = sorted(os.path.relpath(path, target) for path in left)
+with open(os.path.join(target, "each/a%20b%2F%C3%BC/deep/name"), encoding="utf-8") as file:
+    out["left as they are"] = [file.read(), os.path.getsize(os.path.join(target, "big/zeros"))]
+out["left twice"] = principal.download_artifacts(leave, target, "big").success
 
 ask = principal.run_workflow("ask")
 out["asked"] = [[one["workflow_id"], one["task_id"], one["message"]] for one in principal.approvals(ask).unwrap()]

@@ -236,6 +236,19 @@ declare module "cdktr" {
     readonly refusal?: string;
   }
 
+  export interface Artifacts {
+    readonly task_id: string;
+    readonly item_key: string | null;
+    readonly task_instance_id: string;
+    readonly hash: string;
+    readonly bytes: number;
+    readonly files: readonly {
+      readonly path: string;
+      readonly bytes: number;
+      readonly offset: number;
+    }[];
+  }
+
   export interface Agent {
     readonly agent_id: string;
     readonly last_ping_timestamp: number;
@@ -384,6 +397,17 @@ declare module "cdktr" {
     ): Promise<Answered>;
     /** Rejects a task that waits for a person: it becomes FAILED. */
     reject(runId: string, answer?: Answer): Promise<Answered>;
+    /** The files that the tasks of a run left. */
+    artifacts(runId: string, request?: RequestOptions): Promise<Artifacts[]>;
+    /**
+     * Writes the files that the tasks of a run left to `directory/TASK`, those of items to `directory/TASK/KEY`; never over a file that
+     * exists. Resolves with their paths.
+     */
+    downloadArtifacts(
+      runId: string,
+      directory: string,
+      options?: RequestOptions & { readonly taskId?: string },
+    ): Promise<string[]>;
     /** A new run from the failed tasks of one that is over, or, with `fromStart`, from the beginning. */
     retry(
       runId: string,

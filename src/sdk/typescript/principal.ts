@@ -1,6 +1,16 @@
 /** The principal's API for listeners and other programs. */
+import { mkdir, open } from "node:fs/promises";
+import { dirname, resolve, sep } from "node:path";
 import { loadConfig } from "../../config.ts";
-import type { ApprovalAnswered, ApprovalSummary, ItemSummary, RunDetails } from "../../contract/messages.ts";
+import type {
+  ApprovalAnswered,
+  ApprovalSummary,
+  ArtifactsSummary,
+  ItemSummary,
+  RunDetails,
+} from "../../contract/messages.ts";
+import { CdktrError } from "../../errors.ts";
+import { readArtifactFile } from "../../protocol/artifact-files.ts";
 import {
   type ClientOptions,
   PrincipalClient,
@@ -9,6 +19,7 @@ import {
 } from "../../protocol/client.ts";
 import { clientOptions } from "../../protocol/connect.ts";
 import { LogSubscription } from "../../protocol/log-subscription.ts";
+import { itemFileName, nodeId } from "../../workflow/item-id.ts";
 import { paramTexts } from "../../workflow/param-types.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
@@ -182,6 +193,42 @@ export class Principal extends PrincipalClient {
       },
       request,
     );
+  }
+
+  /** The files that the tasks of a run left. */
+  artifacts(runId: string, request?: RequestOptions): Promise<ArtifactsSummary[]> {
+    return this.call("LSARTIFACTS", { workflow_instance_id: runId }, request);
+  }
+
+  /**
+   * Writes the files that the tasks of a run left to `directory/TASK`, those of items to `directory/TASK/KEY`; never over a file that exists.
+   * @returns their paths
+   */
+  async downloadArtifacts(
+    runId: string,
+    directory: string,
+    { taskId, ...request }: RequestOptions & { readonly taskId?: string } = {},
+  ): Promise<string[]> {
+    const written: string[] = [];
+    for (const { task_id, item_key, hash, files } of await this.artifacts(runId, request)) {
+      if (taskId !== undefined && taskId !== task_id && taskId !== nodeId(task_id, item_key)) continue;
+      const root = resolve(directory, task_id, item_key === null ? "" : itemFileName(item_key));
+      for (const file of files) {
+        const path = resolve(root, file.path);
+        if (!path.startsWith(root + sep))
+          throw new CdktrError(`${file.path} is not a path below its task's directory.`);
+        await mkdir(dirname(path), { recursive: true });
+        const target = await open(path, "wx");
+        try {
+          for await (const piece of readArtifactFile(this, { runId, hash, file }, request))
+            await target.write(piece);
+        } finally {
+          await target.close();
+        }
+        written.push(path);
+      }
+    }
+    return written;
   }
 
   /** A new run from the failed tasks of one that is over, or from the beginning. */

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import time
@@ -20,6 +22,10 @@ T = TypeVar("T")
 _POLL = 10.0
 #: Items that are asked for at once.
 _ITEMS_PER_PAGE = 1000
+#: The largest piece of a file that is asked for, bytes.
+_PIECE = 1024 * 1024
+#: The longest name of the directory of an item, characters.
+_LONGEST_NAME = 230
 #: A run, by its id or as what :meth:`Principal.run_workflow` returned.
 Run = Union[str, Result[Dict[str, Any]]]
 _OVER = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "SKIPPED")
@@ -261,6 +267,64 @@ class Principal:
             question["item_key"] = item_key
         return self._ask(["ANSWERAPPROVAL", json.dumps(question)], json.loads)
 
+    def artifacts(self, run: Run) -> Result[List[Dict[str, Any]]]:
+        """The files that the tasks of a run left: each entry has ``task_id``, ``item_key`` and ``files``."""
+        run_id, failure = _run_id(run)
+        if failure is not None:
+            return Result(False, failure)
+        return self._ask(["LSARTIFACTS", json.dumps({"workflow_instance_id": run_id})], json.loads)
+
+    def download_artifacts(self, run: Run, directory: str, task_id: Optional[str] = None) -> Result[List[str]]:
+        """Writes the files that the tasks of a run left to ``directory/TASK``, those of items to ``directory/TASK/KEY``.
+
+        Never over a file that exists.
+
+        :param task_id: only those of this task, or of this item: ``load[eu]``
+        :returns: payload: the paths of the files
+        """
+        run_id, failure = _run_id(run)
+        if failure is not None:
+            return Result(False, failure)
+        found = self.artifacts(run)
+        if not found.success or found.payload is None:
+            return Result(False, found.error)
+        written: List[str] = []
+        try:
+            for left in found.payload:
+                key = left["item_key"]
+                if task_id not in (None, left["task_id"], f"{left['task_id']}[{key}]"):
+                    continue
+                root = os.path.abspath(os.path.join(directory, left["task_id"], "" if key is None else _file_name(key)))
+                for file in left["files"]:
+                    path = os.path.abspath(os.path.join(root, file["path"]))
+                    if not path.startswith(root + os.sep):
+                        return Result(False, f"{file['path']!r} is not a path below its task's directory", written)
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    with open(path, "xb") as target:
+                        self._read_blob(run_id, left["hash"], file["offset"], file["bytes"], target.write)
+                    written.append(path)
+        except (CdktrError, OSError) as error:
+            return Result(False, str(error), written)
+        return Result(True, None, written)
+
+    def _read_blob(
+        self, run_id: str, digest: str, offset: int, size: int, write: Callable[[bytes], object]
+    ) -> None:
+        end = offset + size
+        while offset < end:
+            question = {
+                "workflow_instance_id": run_id,
+                "hash": digest,
+                "offset": offset,
+                "length": min(_PIECE, end - offset),
+            }
+            piece: Dict[str, Any] = self._ask(["READBLOB", json.dumps(question)], json.loads).unwrap()
+            data = base64.b64decode(piece["data"])[: end - offset]
+            if not data:
+                raise CdktrError(f"a file ends early: {offset} of {end} bytes are there")
+            write(data)
+            offset += len(data)
+
     def query_logs(
         self,
         end_ms: Optional[int] = None,
@@ -379,6 +443,19 @@ def _text(value: object) -> str:
     if value is None or isinstance(value, (bool, dict, list)):
         return json.dumps(value)
     return str(value)
+
+
+def _file_name(key: str) -> str:
+    """The name of the directory of an item, by its key."""
+    name = "".join(
+        chr(byte)
+        if chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in "_-" or (chr(byte) == "." and place > 0))
+        else f"%{byte:02X}"
+        for place, byte in enumerate(key.encode())
+    )
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 17]}~{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 def trigger_of(
