@@ -9,7 +9,7 @@ import { type Box, centerOf, type Item, type ItemNet, layOut, netsOf } from "./g
 import type { GraphTask } from "./graph-task.ts";
 import { fill, fit, width as widthOf } from "./text.ts";
 
-export type { GraphLine } from "./graph-canvas.ts";
+export type { GraphLine, GraphSpan } from "./graph-canvas.ts";
 export type { GraphTask } from "./graph-task.ts";
 
 /** Options of a drawing. */

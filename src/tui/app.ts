@@ -356,7 +356,7 @@ export class App implements Store {
     // Whole or not at all, and never over what is there.
     const partial = `${target}.${process.pid}.partial`;
     try {
-      writeFileSync(partial, "", { flag: "wx", mode: 0o600 });
+      writeFileSync(partial, "", { flag: "wx" });
       for await (const piece of readArtifactFile(this.#client, artifact)) appendFileSync(partial, piece);
       linkSync(partial, target);
       this.update((state) => addToast(state, `Saved ${target}`, "good"));

@@ -35,6 +35,27 @@ beforeAll(async () => {
         after: { sh: "true", depends: ["bad"] },
       }),
       "long.yml": shellWorkflow({ wait: { sh: "sleep 600" } }),
+      "fan.yml": `tasks:
+  list: {run: 'echo "total=40" >> "$CDKTR_OUTPUT"'}
+  load:
+    depends: [list]
+    foreach: [${Array.from({ length: 40 }, (_, i) => `t${i}`).join(", ")}]
+    key: "\${{ item }}"
+    run: |
+      echo "loading $CDKTR_ITEM"
+      echo "size=$CDKTR_ITEM_INDEX" >> "$CDKTR_OUTPUT"
+      [ "$CDKTR_ITEM" != t37 ] || exit 3
+  after: {depends: [load], run: "true"}
+hooks:
+  on_failure: {run: "echo told"}
+`,
+      "ask.yml": `tasks:
+  go:
+    config: !Approval
+      message: Go on?
+      form: {share: {type: int, min: 1, max: 100}}
+  leave: {depends: [go], run: 'echo "all is well" > "$CDKTR_ARTIFACTS/report.txt"'}
+`,
       "broken.yml": "name: Broken\ntasks:\n  a:\n    nme: A\n",
     },
   });
@@ -79,7 +100,7 @@ async function ranOnce(id: string, params: Record<string, string> = {}): Promise
 test("workflows: list, filter, overview with the next firings, graph, source", async () => {
   await open();
   const list = await tmux.waitFor((screen) => /broken\.yml/.test(screen) && /1 up/.test(screen));
-  expect(list).toMatch(/5 workflows, 1 invalid file/);
+  expect(list).toMatch(/7 workflows, 1 invalid file/);
   expect(list).toMatch(/etl\.daily .* in \d+[mhd]/);
   tmux.keys("/");
   tmux.type("dai");
@@ -337,6 +358,73 @@ test("without colours and without Unicode", async () => {
   const screen = tmux.screen(true);
   expect(screen).not.toMatch(/\x1b\[[\d;]*3[1-7]m/);
   expect(screen).toMatch(/^[\x00-\x7f]*$/);
+  await quit();
+});
+
+test("a fan-out: its items are unfolded, found, looked at; outputs, hooks and skip reasons", async () => {
+  const id = await ranOnce("fan");
+  await open();
+  tmux.type(`:run ${id}`);
+  tmux.keys("Enter");
+  await tmux.waitFor(/hooks: {2}✓ on_failure/);
+  tmux.keys("a");
+  await tmux.waitFor(/▸ load 40\/40 .*█ 1 fa/);
+  // The failed one is selected; its items come below it.
+  tmux.keys("Space");
+  const unfolded = await tmux.waitFor((screen) => /▾ load/.test(screen) && /\[t9\] +✓/.test(screen));
+  expect(unfolded).not.toMatch(/^ +\[t37\]/m);
+  tmux.keys("/");
+  tmux.type("failed t3");
+  await tmux.waitFor((screen) => /\[t37\] +✗ FAILED/.test(screen) && !/\[t3\]/.test(screen));
+  tmux.keys("Enter");
+  await tmux.waitFor((screen) => !/words must all match/.test(screen));
+  tmux.keys("Down", "Enter");
+  await tmux.waitFor(
+    (screen) => /task=load\[t37\] .* 1 of \d+ lines/.test(screen) && /loading t37/.test(screen),
+  );
+  tmux.keys("o");
+  await tmux.waitFor(/list +total +40/);
+  tmux.keys("Enter");
+  await tmux.waitFor(/list\.total · y copies/);
+  // Escape and a letter at once would be Alt with the letter.
+  tmux.keys("Escape");
+  await tmux.waitFor((screen) => !/y copies/.test(screen));
+  tmux.keys("a");
+  await tmux.waitFor(/▾ load/);
+  tmux.keys("Escape");
+  await tmux.waitFor((screen) => !/failed t3/.test(screen));
+  tmux.keys("G", "k");
+  await tmux.waitFor(/» SKIPPED {2}after[^]*"load", on which it depends, FAILED/);
+  await quit();
+});
+
+test("an approval: a badge, its form, the files that the task behind it left", async () => {
+  const { workflow_instance_id: id } = await cluster.client.runTask("ask", { dedupe_key: "ask" });
+  await open();
+  await tmux.waitFor(/6 Approvals 1/);
+  tmux.keys("6");
+  await tmux.waitFor(/ask +go .*Go on\?/);
+  tmux.keys("A");
+  await tmux.waitFor(/Approve go of ask/);
+  tmux.type("500");
+  await tmux.waitFor(/must be at most 100/);
+  tmux.keys("BSpace", "C-s");
+  await tmux.waitFor(/Nothing waits for a person/);
+  await runOver(cluster.client, id);
+  tmux.type(`:run ${id}`);
+  tmux.keys("Enter");
+  await tmux.waitFor(/✓ COMPLETED {2}ask/);
+  tmux.keys("F");
+  await tmux.waitFor(/leave +report\.txt/);
+  tmux.keys("Enter");
+  await tmux.waitFor(/all is well/);
+  tmux.keys("Escape");
+  await tmux.waitFor((screen) => !/y copies/.test(screen));
+  tmux.keys("S");
+  await tmux.waitFor(/Save as: report\.txt/);
+  tmux.keys("Enter");
+  await tmux.waitFor(/Saved .*report\.txt/);
+  expect(readFileSync(join(cluster.directory, "report.txt"), "utf8")).toBe("all is well\n");
   await quit();
 });
 

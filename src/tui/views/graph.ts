@@ -1,9 +1,10 @@
 /** The task graph of a workflow, or of a run with the status of each task. */
 
-import { type GraphLine, graphLines } from "../../terminal/graph.ts";
+import { type GraphLine, type GraphSpan, graphLines } from "../../terminal/graph.ts";
 import { firstFolded } from "../../terminal/graph-fold.ts";
 import { width } from "../../terminal/text.ts";
 import { buildDag } from "../../workflow/dag.ts";
+import { hookTasks } from "../../workflow/hooks.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { Region, Span } from "../screen/canvas.ts";
@@ -43,12 +44,19 @@ export function drawTaskGraph(
   });
   const keep = worthShowing(definition, statusOf, selected);
   const columns = Math.max(20, region.width - 2);
-  const lines = sameLines(JSON.stringify([tasks, keep, columns]), () =>
+  const drawn = sameLines(JSON.stringify([tasks, keep, columns]), () =>
     graphLines(tasks, {
       width: columns,
       fold: { keep, labelOf: (ids, rows) => foldLabel(ids, rows, statusOf) },
     }),
   );
+  // They run when all others are over: they are below the graph.
+  const hooks = hookTasks(definition).flatMap(({ id }): GraphSpan[] => [
+    { text: "  ", task: null },
+    { text: statusOf === null ? id : `${STATUS_LOOK[statusOf(id)].symbol} ${id}`, task: id },
+  ]);
+  const lines: readonly GraphLine[] =
+    hooks.length === 0 ? drawn : [...drawn, [], [{ text: "hooks:", task: null }, ...hooks]];
   const at = lines.findIndex((line) => line.some((span) => span.task === selected));
   const used = Math.max(0, ...lines.map((line) => line.reduce((sum, span) => sum + width(span.text), 0)));
   const margin = Math.max(0, Math.floor((region.width - 2 - used) / 2));

@@ -159,13 +159,17 @@ function taskColour(name: string): Style {
   return TASK_COLOURS[sum % TASK_COLOURS.length] ?? CYAN;
 }
 
+/** Columns from which the status line has the whole id of a run. */
+const WITH_WHOLE_ID = 110;
+
 /** The status line above the log. */
 function drawStatus(region: Region, log: LogView): void {
   const { buffer } = log;
   const { filter, shown, matches, search } = buffer;
   const left: Span[] = [
     log.follow ? [" ▼ following ", BOLD | GREEN] : [" ‖ paused ", BOLD | YELLOW],
-    [sourceName(log.source), PLAIN],
+    // The tabs have the whole id of the run; here it leaves room for the filters.
+    [sourceName(log.source).replace(region.width < WITH_WHOLE_ID ? /(?<=run \S{8})\S+$/ : "", ""), PLAIN],
   ];
   const chips: string[] = [];
   if (filter.task !== null) chips.push(`task=${filter.task}`);

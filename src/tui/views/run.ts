@@ -7,6 +7,7 @@ import { agentsWord } from "../../contract/run-agents.ts";
 import { presentError, waitLines } from "../../contract/run-waits.ts";
 import { tookMs } from "../../contract/took.ts";
 import { fit, width } from "../../terminal/text.ts";
+import { allTasks } from "../../workflow/hooks.ts";
 import { duration, moment } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import { noteOfTask, statusOfTask } from "../lists/run-tasks.ts";
@@ -116,7 +117,10 @@ function headline(run: RunDetails, now: number, columns: number): Span[] {
     ...statusSpans(run.status),
     ["  ", PLAIN],
     [fit(run.workflow_id, Math.max(16, columns - 50)), BOLD],
-    [`  ${done.length}/${run.definition?.tasks.length ?? run.tasks.length} tasks`, CYAN],
+    [
+      `  ${done.length}/${run.definition === null ? run.tasks.length : allTasks(run.definition).length} tasks`,
+      CYAN,
+    ],
     [took === null ? "" : `  ${duration(took)}`, PLAIN],
     [`  ${triggerWord(run)}`, DIM],
     [allowed === null ? "" : `  ${allowed}`, YELLOW],
