@@ -43,12 +43,24 @@ async function request(client: PrincipalClient, store: Store, action: Action): P
       return run.status === "CANCELLED" ? "The run is cancelled" : "The run is being cancelled";
     }
     case "retry": {
+      const { runId, fromStart, task, currentDefinition, params } = action;
       const created = await client.retryRun(
-        { workflow_instance_id: action.runId, from_start: action.fromStart, dedupe_key },
+        {
+          workflow_instance_id: runId,
+          from_start: fromStart,
+          ...(task === undefined ? {} : { tasks: [task] }),
+          ...(currentDefinition === true ? { current_definition: true } : {}),
+          ...(params === undefined ? {} : { params: { ...params } }),
+          dedupe_key,
+        },
         options,
       );
-      store.update((state) => openRun(state, created.workflow_instance_id));
-      return action.fromStart ? "Restarted from the beginning" : "Retrying from the failed tasks";
+      store.update((state) => {
+        openRun(state, created.workflow_instance_id);
+        for (const note of created.notes ?? []) addToast(state, note);
+      });
+      if (task !== undefined) return `Running ${task} again, and what follows it`;
+      return fromStart ? "Restarted from the beginning" : "Retrying from the failed tasks";
     }
     case "answer": {
       const { approval, answer, params, note } = action;

@@ -11,6 +11,7 @@ import type {
   TaskRunSummary,
   WorkflowSummary,
 } from "../../src/contract/messages.ts";
+import { PROTOCOL } from "../../src/contract/version.ts";
 import { initialState } from "../../src/tui/initial-state.ts";
 import type { FanOutItems, Page, RunFiles, RunOutputs, State } from "../../src/tui/state.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../src/workflow/model.ts";
@@ -229,7 +230,7 @@ function agent(id: string, change: Partial<AgentSummary> = {}): AgentSummary {
 const INFO: PrincipalInfo = {
   principal_id: "p",
   version: "0.1.0",
-  protocol: { version: 1, oldest: 1 },
+  protocol: PROTOCOL,
   pid: 1,
   started_at_ms: NOW - 86_400_000,
   host: "127.0.0.1",

@@ -10,7 +10,7 @@ import { completions } from "../../src/tui/overlays/command.ts";
 import type { Action } from "../../src/tui/overlays/overlay.ts";
 import { RUN_PANES, type State, WORKFLOW_PANES } from "../../src/tui/state.ts";
 import { drawScreen } from "../../src/tui/views/screen.ts";
-import { APPROVAL, FANS, RUN, run, state } from "./fixtures.ts";
+import { APPROVAL, FANS, FANS_DEFINITION, RUN, run, state } from "./fixtures.ts";
 
 function ui(page?: Parameters<typeof state>[2]) {
   const s = state(80, 24, page);
@@ -553,5 +553,57 @@ describe("files that tasks left", () => {
     expect(drawn(new Map())).toContain("Loading …");
     expect(drawn(new Map([[id, { asOf: "", artifacts: [], error: null }]]))).toContain("CDKTR_ARTIFACTS");
     expect(drawn(new Map([[id, { asOf: "", artifacts: [], error: "too old" }]]))).toContain("too old");
+  });
+});
+
+describe("a retry with options", () => {
+  const id = FANS.workflow_instance_id;
+  /** The run of the fixture when it is over, with parameters. */
+  function over() {
+    const ui_ = ui({ kind: "run", id, pane: "tasks" });
+    const { s } = ui_;
+    const definition = { ...FANS_DEFINITION, params: { day: { description: null, default: "2026-01-31" } } };
+    const params = { day: "2026-02-28" };
+    s.data.runDetails = new Map([
+      [id, { ...FANS, status: "FAILED", finished_at_ms: s.now, definition, params }],
+    ]);
+    s.data.runs = [];
+    return ui_;
+  }
+
+  test("starts from the failed tasks, from the selected task or item, or from the beginning", () => {
+    const { actions, keys } = over();
+    keys("E", "CTRL_S");
+    expect(actions[0]).toEqual({ kind: "retry", runId: id, fromStart: false });
+    keys("j", "RIGHT", "j", "j", "E", "RIGHT", "CTRL_S");
+    expect(actions[1]).toEqual({ kind: "retry", runId: id, fromStart: false, task: "load[customers]" });
+    keys("E", "LEFT", "CTRL_S");
+    expect(actions[2]).toEqual({ kind: "retry", runId: id, fromStart: true });
+  });
+
+  test("takes the definition as it is now, and other parameters: only those that were changed", () => {
+    const { s, actions, keys } = over();
+    keys("E", "DOWN", " ", "DOWN");
+    expect(drawScreen(s).toString()).toContain("2026-02-28");
+    keys("BACKSPACE", "7", "CTRL_S");
+    expect(actions).toEqual([
+      {
+        ...{ kind: "retry", runId: id, fromStart: false, currentDefinition: true },
+        params: { day: "2026-02-27" },
+      },
+    ]);
+  });
+
+  test("is not for runs that are under way, nor for an older principal", () => {
+    const { s, keys } = ui({ kind: "run", id: runId, pane: "tasks" });
+    keys("E");
+    expect(s.toasts.at(-1)?.text).toContain("it can be retried when it is over");
+    const old = over();
+    if (old.s.data.info !== null) {
+      const protocol = { version: 2, oldest: 1 };
+      old.s.data = { ...old.s.data, info: { ...old.s.data.info, protocol } };
+    }
+    old.keys("E");
+    expect(old.s.toasts.at(-1)?.text).toContain("too old for options of retries");
   });
 });

@@ -1,7 +1,7 @@
 /** Keys in lists of runs and in a run. */
 
 import { basename } from "node:path";
-import { itemName } from "../../workflow/item-id.ts";
+import { itemName, nodeId } from "../../workflow/item-id.ts";
 import type { Effects } from "../effects.ts";
 import { type FileRow, fileRows } from "../lists/file-rows.ts";
 import { runInFocus, selectedOf, workflowOfRun } from "../lists/list-ids.ts";
@@ -10,7 +10,14 @@ import { taskRows } from "../lists/task-rows.ts";
 import { NO_FILTER } from "../logs/log-buffer.ts";
 import { newLogView } from "../logs/log-view.ts";
 import { currentPage, listState, openPage, openRun, showPane } from "../navigation.ts";
-import { askCancel, askRetry, askTrigger, cancelProblem, retryProblem } from "../overlays/ask.ts";
+import {
+  askCancel,
+  askRetry,
+  askRetryOptions,
+  askTrigger,
+  cancelProblem,
+  retryProblem,
+} from "../overlays/ask.ts";
 import { newEditor } from "../overlays/line-editor.ts";
 import { PANES_WITH_TASKS, type State } from "../state.ts";
 import { addToast } from "../toast.ts";
@@ -22,6 +29,17 @@ function withRun(state: State, use: (id: string) => void): void {
   const id = runInFocus(state);
   if (id === null) addToast(state, "No run is selected.");
   else use(id);
+}
+
+/** The selected task of the open run, `load`, or item, `load[orders]`. */
+function selectedNode(state: State): string | null {
+  const page = currentPage(state);
+  if (page.kind !== "run" || !PANES_WITH_TASKS.includes(page.pane)) return null;
+  const run = state.data.runDetails.get(page.id);
+  const selected = selectedOf(state, `tasks:${page.id}`);
+  const row = run === undefined ? undefined : taskRows(state, run).rows.find(({ id }) => id === selected);
+  if (row === undefined || row.task.run?.hook === true) return null;
+  return row.kind === "item" && row.item !== undefined ? nodeId(row.task.id, row.item.item_key) : row.task.id;
 }
 
 /** Whether a run is focused and satisfies `test`. */
@@ -53,6 +71,13 @@ const common: readonly Binding[] = [
     help: "run it again from the start",
     offered: (state) => inFocus(state, (id) => retryProblem(state, id) === null),
     run: (state) => withRun(state, (id) => askRetry(state, id, true)),
+  },
+  {
+    keys: ["E"],
+    label: "E",
+    help: "retry with options: from where, which definition, which parameters",
+    offered: (state) => inFocus(state, (id) => retryProblem(state, id) === null),
+    run: (state) => withRun(state, (id) => askRetryOptions(state, id, selectedNode(state))),
   },
   {
     keys: ["t"],

@@ -1,6 +1,7 @@
 /** Opens the confirmation or form for an action. */
 
 import type { ApprovalSummary, RunSummary } from "../../contract/messages.ts";
+import { LANGUAGE_SINCE } from "../../contract/version.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
@@ -8,6 +9,7 @@ import { age, count } from "../format.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
 import { newField } from "./form-field.ts";
+import type { FormField } from "./overlay.ts";
 
 function statusOf(state: State, runId: string): RunStatus | undefined {
   return summaryOf(state, runId)?.status;
@@ -119,6 +121,52 @@ export function askRetry(state: State, runId: string, fromStart: boolean): void 
     ],
     action: { kind: "retry", runId, fromStart },
   };
+}
+
+/** From where a retry starts, as it is chosen. */
+export const FROM = {
+  failed: "the failed tasks",
+  task: "the selected task",
+  start: "the beginning",
+} as const;
+/** With which definition it runs. */
+export const DEFINITION = { then: "as it was", now: "as it is now" } as const;
+
+/** Retry a run that is over with a choice of where to start, of the definition, and of parameters. @param task the selected task or item */
+export function askRetryOptions(state: State, runId: string, task: string | null): void {
+  const problem = retryProblem(state, runId) ?? unknownOptions(state);
+  if (problem !== null) {
+    addToast(state, problem);
+    return;
+  }
+  const run = state.data.runDetails.get(runId);
+  const failed = statusOf(state, runId) !== "COMPLETED";
+  const from = [...(failed ? [FROM.failed] : []), ...(task === null ? [] : [FROM.task]), FROM.start];
+  const choice = (name: string, choices: readonly string[], description: string | null): FormField => ({
+    ...newField(name, { enum: choices, default: choices[0] ?? "", description }),
+    // The arrows show them: they need not be listed.
+    rules: {},
+  });
+  const params = Object.entries(run?.definition?.params ?? {}).map(([name, param]) =>
+    newField(name, { ...param, default: run?.params[name] ?? param.default }),
+  );
+  state.overlay = {
+    kind: "form",
+    purpose: { kind: "retry", runId, task },
+    fields: [
+      choice("from", from, task === null ? null : `selected: ${task}, and what depends on it`),
+      choice("workflow", [DEFINITION.then, DEFINITION.now], null),
+      ...params,
+    ],
+    index: 0,
+    error: null,
+  };
+}
+
+/** An older principal would pass over the options. */
+function unknownOptions({ data: { info } }: State): string | null {
+  if (info === null || info.protocol.version >= LANGUAGE_SINCE) return null;
+  return `The principal (cdktr ${info.version}) is too old for options of retries.`;
 }
 
 /** Drain an agent. */

@@ -4,10 +4,11 @@ import { jumpToTime, nextMatch, parseMoment } from "../logs/log-view.ts";
 import { listState } from "../navigation.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
+import { DEFINITION, FROM } from "./ask.ts";
 import { commonCompletion, completions, runCommand } from "./command.ts";
 import { fieldKey, fieldProblem } from "./form-field.ts";
 import { editLine, newEditor } from "./line-editor.ts";
-import type { Overlay } from "./overlay.ts";
+import type { FormField, Overlay } from "./overlay.ts";
 
 /** Passes a key to the overlay, which receives every key except those that quit or suspend. */
 export function overlayKey(state: State, overlay: Overlay, key: string, effects: Effects): void {
@@ -98,20 +99,39 @@ function submit(state: State, overlay: Of<"form">, effects: Effects): void {
     overlay.error = `${field.name} ${problem}`;
     return;
   }
-  const { purpose } = overlay;
-  const note = purpose.kind === "trigger" ? undefined : overlay.fields.at(-1);
-  const params: Record<string, string> = {};
-  for (const field of overlay.fields) {
-    // A value that was not changed keeps following the file's default.
-    if (field !== note && field.editor.text !== field.byDefault) params[field.name] = field.editor.text;
-  }
+  const { purpose, fields } = overlay;
   state.overlay = null;
-  if (purpose.kind === "trigger")
-    effects.perform({ kind: "trigger", workflowId: purpose.workflowId, params });
-  else {
-    const { kind: answer, approval } = purpose;
-    effects.perform({ kind: "answer", approval, answer, params, note: note?.editor.text ?? "" });
+  switch (purpose.kind) {
+    case "trigger":
+      effects.perform({ kind: "trigger", workflowId: purpose.workflowId, params: changed(fields) });
+      break;
+    case "retry": {
+      const [from, definition, ...params] = fields;
+      const { runId, task } = purpose;
+      const others = changed(params);
+      effects.perform({
+        kind: "retry",
+        runId,
+        fromStart: from?.editor.text === FROM.start,
+        ...(task !== null && from?.editor.text === FROM.task ? { task } : {}),
+        ...(definition?.editor.text === DEFINITION.now ? { currentDefinition: true } : {}),
+        ...(Object.keys(others).length > 0 ? { params: others } : {}),
+      });
+      break;
+    }
+    default: {
+      const { kind: answer, approval } = purpose;
+      const note = fields.at(-1)?.editor.text ?? "";
+      effects.perform({ kind: "answer", approval, answer, params: changed(fields.slice(0, -1)), note });
+    }
   }
+}
+
+/** The values that were changed: the others keep following their defaults. */
+function changed(fields: readonly FormField[]): Record<string, string> {
+  const params: Record<string, string> = {};
+  for (const { name, byDefault, editor } of fields) if (editor.text !== byDefault) params[name] = editor.text;
+  return params;
 }
 
 function commandKey(state: State, overlay: Of<"command">, key: string, effects: Effects): void {

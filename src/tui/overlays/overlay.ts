@@ -12,7 +12,16 @@ export type Action =
       readonly params: Readonly<Record<string, string>>;
     }
   | { readonly kind: "cancel"; readonly runId: string }
-  | { readonly kind: "retry"; readonly runId: string; readonly fromStart: boolean }
+  | {
+      readonly kind: "retry";
+      readonly runId: string;
+      readonly fromStart: boolean;
+      /** Instead of the failed tasks: this task, or this item, and what follows it. */
+      readonly task?: string;
+      readonly currentDefinition?: boolean;
+      /** Those that are to be different. */
+      readonly params?: Readonly<Record<string, string>>;
+    }
   | {
       readonly kind: "answer";
       readonly approval: ApprovalSummary;
@@ -36,8 +45,9 @@ export interface FormField {
   readonly editor: LineEditor;
 }
 
-/** What a form is filled in for. The last field of an answer is the note. */
+/** What a form is filled in for. The last field of an answer is the note; the first two of a retry say from where, and with which definition. */
 export type FormPurpose =
+  | { readonly kind: "retry"; readonly runId: string; readonly task: string | null }
   | { readonly kind: "trigger"; readonly workflowId: string }
   | { readonly kind: "approve" | "reject"; readonly approval: ApprovalSummary };
 

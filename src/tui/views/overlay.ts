@@ -183,6 +183,12 @@ function formWords(
 ): { title: string; intro: readonly string[]; verb: string } {
   if (purpose.kind === "trigger")
     return { title: `Trigger ${purpose.workflowId}`, intro: [], verb: "trigger" };
+  if (purpose.kind === "retry")
+    return {
+      title: `Retry ${purpose.runId.slice(0, 13)}`,
+      intro: ["A new run; tasks that are kept are not run again."],
+      verb: "retry",
+    };
   const { approval, kind: verb } = purpose;
   const title = `${verb === "approve" ? "Approve" : "Reject"} ${nameOfApproval(approval)} of ${approval.workflow_id}`;
   const message = approval.message.trim().split("\n");
