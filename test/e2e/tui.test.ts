@@ -394,7 +394,7 @@ test("a fan-out: its items are unfolded, found, looked at; outputs, hooks and sk
   tmux.keys("Escape");
   await tmux.waitFor((screen) => !/failed t3/.test(screen));
   tmux.keys("G", "k");
-  await tmux.waitFor(/» SKIPPED {2}after[^]*"load", on which it depends, FAILED/);
+  await tmux.waitFor(/» SKIPPED {2}after[\s\S]*"load", on which it depends, FAILED/);
   await quit();
 });
 

@@ -128,6 +128,15 @@ test("TypeScript", async () => {
   expect((await principal.wait(failed.workflow_instance_id)).status).toBe("FAILED");
   const again = await principal.retry(failed.workflow_instance_id);
   expect((await principal.wait(again.workflow_instance_id)).retry_of).toBe(failed.workflow_instance_id);
+  // The chosen item runs with another value; the others are kept.
+  const chosen = await principal.retry(failed.workflow_instance_id, {
+    tasks: ["each[y]"],
+    params: { full: true },
+  });
+  expect(await principal.wait(chosen.workflow_instance_id)).toMatchObject({
+    status: "COMPLETED",
+    params: { full: "true" },
+  });
 });
 
 test("TypeScript: what waits for a person is listed, approved with its form, and rejected", async () => {
@@ -220,7 +229,7 @@ test("Python", async () => {
     in: ["PENDING", 12, "CANCELLED"],
     at: ["PENDING", 12, "CANCELLED"],
     fails: false,
-    retry: [true],
+    retry: [true, "COMPLETED"],
     left: LEFT,
     "left as they are": ["a b/ü", 3_000_000],
     "left twice": false,

@@ -37,6 +37,8 @@ out["fails"] = principal.wait(failed).success
 again = principal.retry(failed)
 principal.wait(again)
 out["retry"] = [principal.get_run(again).unwrap()["retry_of"] == failed.payload["workflow_instance_id"]]
+chosen = principal.retry(failed, tasks=["each[y]"], params={"full": True})
+out["retry"].append(principal.wait(chosen).payload["status"])
 
 echo = principal.run_workflow("echo", params={f"v{i}": value for i, value in enumerate(hostile)})
 principal.wait(echo)

@@ -336,6 +336,24 @@ declare module "cdktr" {
     readonly startInMs?: number;
   }
 
+  /** Options of a retry: by default the failed tasks run again, and what depends on them. */
+  export interface RetryOptions extends RequestOptions {
+    readonly fromStart?: boolean;
+    /** Instead of the failed tasks: these tasks and items, `load` or `load[KEY]`, and what depends on them. */
+    readonly tasks?: readonly string[];
+    /** With the workflow as it is now, instead of as it was. */
+    readonly currentDefinition?: boolean;
+    /** Other parameters; text is passed as it is, anything else as JSON. */
+    readonly params?: Readonly<Record<string, unknown>>;
+    readonly dedupeKey?: string;
+  }
+
+  /** The new run, and what whoever asked for it should know. */
+  export interface Retried {
+    readonly workflow_instance_id: string;
+    readonly notes?: readonly string[];
+  }
+
   /** An answer to what waits for a person. */
   export interface Answer extends RequestOptions {
     /** May be left out if only one task of the run waits for a person. */
@@ -408,11 +426,8 @@ declare module "cdktr" {
       directory: string,
       options?: RequestOptions & { readonly taskId?: string },
     ): Promise<string[]>;
-    /** A new run from the failed tasks of one that is over, or, with `fromStart`, from the beginning. */
-    retry(
-      runId: string,
-      options?: RequestOptions & { readonly fromStart?: boolean; readonly dedupeKey?: string },
-    ): Promise<{ workflow_instance_id: string }>;
+    /** A new run from the failed tasks of one that is over, from chosen ones, or from the beginning. */
+    retry(runId: string, options?: RetryOptions): Promise<Retried>;
     /** Resolves with the run when it is over. */
     wait(runId: string, request?: RequestOptions): Promise<RunDetails>;
     /** Live lines of one workflow or of all, as an async iterable. When this resolves, the subscription is active: no later line is missed. */

@@ -8,6 +8,7 @@ import type {
   ArtifactsSummary,
   ItemSummary,
   RunDetails,
+  RunRetried,
 } from "../../contract/messages.ts";
 import { CdktrError } from "../../errors.ts";
 import { readArtifactFile } from "../../protocol/artifact-files.ts";
@@ -50,6 +51,10 @@ export interface RunWorkflowOptions {
 /** Options of a retry. */
 export interface RetryOptions extends RequestOptions {
   readonly fromStart?: boolean;
+  readonly tasks?: readonly string[];
+  readonly currentDefinition?: boolean;
+  /** Other parameters; text is passed as it is, anything else as JSON. */
+  readonly params?: Readonly<Record<string, unknown>>;
   readonly dedupeKey?: string;
 }
 
@@ -231,11 +236,19 @@ export class Principal extends PrincipalClient {
     return written;
   }
 
-  /** A new run from the failed tasks of one that is over, or from the beginning. */
-  retry(runId: string, options: RetryOptions = {}): Promise<{ workflow_instance_id: string }> {
-    const { fromStart = false, dedupeKey = crypto.randomUUID(), ...request } = options;
+  /** A new run from the failed tasks of one that is over, from chosen ones, or from the beginning. */
+  retry(runId: string, options: RetryOptions = {}): Promise<RunRetried> {
+    const { fromStart = false, tasks, currentDefinition, params, ...rest } = options;
+    const { dedupeKey = crypto.randomUUID(), ...request } = rest;
     return this.retryRun(
-      { workflow_instance_id: runId, from_start: fromStart, dedupe_key: dedupeKey },
+      {
+        workflow_instance_id: runId,
+        from_start: fromStart,
+        ...(tasks === undefined ? {} : { tasks: [...tasks] }),
+        ...(currentDefinition === undefined ? {} : { current_definition: currentDefinition }),
+        ...(params === undefined ? {} : { params: paramTexts(params) }),
+        dedupe_key: dedupeKey,
+      },
       request,
     );
   }

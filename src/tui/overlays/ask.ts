@@ -130,7 +130,7 @@ export const FROM = {
   start: "the beginning",
 } as const;
 /** With which definition it runs. */
-export const DEFINITION = { then: "as it was", now: "as it is now" } as const;
+export const DEFINITION = { former: "as it was", current: "as it is now" } as const;
 
 /** Retry a run that is over with a choice of where to start, of the definition, and of parameters. @param task the selected task or item */
 export function askRetryOptions(state: State, runId: string, task: string | null): void {
@@ -155,7 +155,7 @@ export function askRetryOptions(state: State, runId: string, task: string | null
     purpose: { kind: "retry", runId, task },
     fields: [
       choice("from", from, task === null ? null : `selected: ${task}, and what depends on it`),
-      choice("workflow", [DEFINITION.then, DEFINITION.now], null),
+      choice("workflow", [DEFINITION.former, DEFINITION.current], null),
       ...params,
     ],
     index: 0,

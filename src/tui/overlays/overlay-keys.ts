@@ -114,7 +114,7 @@ function submit(state: State, overlay: Of<"form">, effects: Effects): void {
         runId,
         fromStart: from?.editor.text === FROM.start,
         ...(task !== null && from?.editor.text === FROM.task ? { task } : {}),
-        ...(definition?.editor.text === DEFINITION.now ? { currentDefinition: true } : {}),
+        ...(definition?.editor.text === DEFINITION.current ? { currentDefinition: true } : {}),
         ...(Object.keys(others).length > 0 ? { params: others } : {}),
       });
       break;

@@ -187,19 +187,37 @@ class Principal:
             return Result(False, failure)
         return self._ask(["CANCELRUN", json.dumps({"workflow_instance_id": run_id})], json.loads)
 
-    def retry(self, run: Run, from_start: bool = False, dedupe_key: Optional[str] = None) -> Result[Dict[str, Any]]:
-        """Starts a new run from the failed tasks of one that is over, or from its beginning.
+    def retry(
+        self,
+        run: Run,
+        from_start: bool = False,
+        dedupe_key: Optional[str] = None,
+        *,
+        tasks: Optional[List[str]] = None,
+        current_definition: bool = False,
+        params: Optional[Mapping[str, object]] = None,
+    ) -> Result[Dict[str, Any]]:
+        """Starts a new run from the failed tasks of one that is over, from chosen ones, or from its beginning.
 
-        :returns: payload ``{"workflow_instance_id": …}``
+        :param tasks: instead of the failed tasks: these tasks and items, ``load`` or ``load[KEY]``, and what depends on them
+        :param current_definition: with the workflow as it is now, instead of as it was
+        :param params: other parameters
+        :returns: payload ``{"workflow_instance_id": …}``, and ``notes`` if there is something to know
         """
         run_id, failure = _run_id(run)
         if failure is not None:
             return Result(False, failure)
-        question = {
+        question: Dict[str, Any] = {
             "workflow_instance_id": run_id,
             "from_start": from_start,
             "dedupe_key": dedupe_key or str(uuid.uuid4()),
         }
+        if tasks is not None:
+            question["tasks"] = tasks
+        if current_definition:
+            question["current_definition"] = True
+        if params:
+            question["params"] = {name: _text(value) for name, value in params.items()}
         return self._ask(["RETRYRUN", json.dumps(question)], json.loads)
 
     def approvals(
