@@ -42,9 +42,44 @@ ${[
 const NIGHTLY = `name: Nightly clean-up\ncron: "0 15 1 * * *"\ntasks:\n${task("clean", "sleep 0.4; echo 3 files removed")}`;
 const MIRROR = `name: Mirror\ncron: "0 */10 * * * *"\ntasks:\n${task("pull", "sleep 0.2; echo up to date")}${task("publish", "[ $(( $(date +%s) % 3 )) -ne 0 ] || { echo 'remote closed the connection' >&2; exit 1; }", ["pull"])}`;
 
+const TABLES = `name: Tables into the warehouse
+tasks:
+  list: {run: "sleep 0.2; echo 480 tables"}
+  load:
+    depends: [list]
+    foreach: [${Array.from({ length: 480 }, (_, i) => `${["orders", "customers", "returns", "stock"][i % 4]}_${String(i >> 2).padStart(3, "0")}`).join(", ")}]
+    key: "\${{ item }}"
+    max_parallel: 8
+    run: |
+      sleep 0.$((CDKTR_ITEM_INDEX % 5))
+      case "$CDKTR_ITEM" in returns_0?1) echo "column price: not a number" >&2; exit 3;; esac
+  check: {depends: {load: ended}, run: "echo checked"}
+`;
+const DEPLOY = `name: Deploy
+tasks:
+  build: {run: "sleep 0.3; echo built"}
+  go:
+    depends: [build]
+    config: !Approval
+      message: |
+        Deploy version 4.2 to the shops in Europe?
+        All 312 tests have passed; the last deployment was on Tuesday.
+      form:
+        share: {type: int, min: 1, max: 100, default: 10, description: Percent of the servers}
+        window: {enum: [now, tonight], default: now}
+      timeout: 4h
+  deploy: {depends: [go], run: "echo deployed"}
+`;
+
 const path = `${await ensureUv()}:${process.env.PATH}`;
 await using cluster = await startCluster({
-  workflows: { "shop/orders.yml": LOAD, "ops/nightly.yml": NIGHTLY, "ops/mirror.yml": MIRROR },
+  workflows: {
+    "shop/orders.yml": LOAD,
+    "ops/nightly.yml": NIGHTLY,
+    "ops/mirror.yml": MIRROR,
+    "shop/tables.yml": TABLES,
+    "shop/deploy.yml": DEPLOY,
+  },
   env: { PATH: path },
 });
 cpSync(join(ROOT, "workflows"), cluster.workflowDirectory, { recursive: true });
@@ -84,7 +119,7 @@ await tmux.waitFor((screen) => /shop\.orders .*▶ RUNNING/.test(screen) && /2 u
 capture("tui-workflows", "cdktr ui · workflows");
 
 tmux.keys("2");
-await tmux.waitFor(/▶ RUNNING +shop\.orders.*1\/6/);
+await tmux.waitFor(/▶ RUNNING +shop\.orders.*[1-3]\/6/);
 capture("tui-runs", "cdktr ui · runs");
 
 tmux.keys("Enter");
@@ -118,5 +153,27 @@ tmux.keys("t");
 await tmux.waitFor(/eu, us or apac/);
 capture("tui-trigger", "cdktr ui · triggering a workflow with parameters");
 tmux.keys("Escape");
+await tmux.waitFor((screen) => !/\^S trigger/.test(screen));
+
+const tables = await trigger("shop.tables");
+await trigger("shop.deploy");
+tmux.type(`:run ${tables}`);
+tmux.keys("Enter");
+await tmux.waitFor(/▶ load \d+\/480/);
+tmux.keys("a");
+await tmux.waitFor(/▸ load .* failed/);
+tmux.keys("Down", "Space");
+await tmux.waitFor(/▾ load .*[2-9] failed/);
+tmux.keys("PageDown");
+await tmux.waitFor(/\[returns_001\] +✗ FAILED/);
+capture("tui-fan-out", "cdktr ui · the items of a fan-out");
+
+tmux.keys("6");
+await tmux.waitFor(/shop\.deploy +go/);
+tmux.keys("A");
+await tmux.waitFor(/Approve go of shop\.deploy/);
+capture("tui-approval", "cdktr ui · an approval with its form");
+tmux.keys("Escape");
+await cluster.client.cancelRun(tables).catch(() => {});
 await cluster.client.cancelRun(orders).catch(() => {});
 tmux.stop();
