@@ -107,6 +107,6 @@ test("a refusal is shown and not repeated; a principal that is away is for the f
   expect(refused.known()?.error).toBe("only the history has this run");
   const away = screen();
   away.fails(new PrincipalUnreachableError("no answer"));
-  expect(away.read()).rejects.toThrow("no answer");
+  await expect(away.read()).rejects.toThrow("no answer");
   expect(away.known()).toBeUndefined();
 });

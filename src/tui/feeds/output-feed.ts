@@ -1,7 +1,7 @@
 /** Reads what a run and its tasks published, and the files that they left, while it is shown. */
 import type { RunDetails } from "../../contract/messages.ts";
-import { errorMessage } from "../../errors.ts";
-import { type PrincipalClient, RequestRefusedError } from "../../protocol/client.ts";
+import { errorMessage, PrincipalUnreachableError } from "../../errors.ts";
+import type { PrincipalClient } from "../../protocol/client.ts";
 import { currentPage } from "../navigation.ts";
 import type { RunFiles, RunOutputs } from "../state.ts";
 import type { Store } from "../store.ts";
@@ -22,14 +22,21 @@ export async function readOutputs(
   if (page.kind !== "run" || page.pane !== "outputs") return;
   const run = store.state.data.runDetails.get(page.id);
   if (run === undefined || store.state.data.outputs.get(page.id)?.asOf === stateOf(run)) return;
-  const read = await client.getRun(page.id, { ...request, outputs: true });
-  const outputs: RunOutputs = {
-    asOf: stateOf(read),
-    tasks: read.tasks.flatMap(({ task_id, outputs: own }) =>
-      own == null ? [] : [{ id: task_id, outputs: own }],
-    ),
-    leftOut: read.outputs_left_out === true,
-  };
+  const outputs = await client
+    .getRun(page.id, { ...request, outputs: true })
+    .then(
+      (read): RunOutputs => ({
+        asOf: stateOf(read),
+        tasks: read.tasks.flatMap(({ task_id, outputs: own }) =>
+          own == null ? [] : [{ id: task_id, outputs: own }],
+        ),
+        leftOut: read.outputs_left_out === true,
+      }),
+    )
+    .catch((error): RunOutputs => {
+      if (error instanceof PrincipalUnreachableError || request.signal.aborted) throw error;
+      return { asOf: stateOf(run), tasks: [], leftOut: true };
+    });
   store.update(({ data }) => {
     data.outputs = new Map(data.outputs).set(page.id, outputs);
   });
@@ -50,8 +57,8 @@ export async function readFiles(
     .call("LSARTIFACTS", { workflow_instance_id: page.id }, request)
     .then((artifacts): RunFiles => ({ asOf, artifacts, error: null }))
     .catch((error): RunFiles => {
-      // Also of an older principal, which does not know the request.
-      if (!(error instanceof RequestRefusedError)) throw error;
+      // An older principal does not know the request, for example.
+      if (error instanceof PrincipalUnreachableError || request.signal.aborted) throw error;
       return { asOf, artifacts: [], error: errorMessage(error) };
     });
   store.update(({ data }) => {

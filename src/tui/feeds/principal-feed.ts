@@ -308,7 +308,9 @@ export class PrincipalFeed extends BackgroundService {
         data.approvals = approvals;
       });
     } catch (error) {
-      if (!(error instanceof RequestRefusedError)) throw error;
+      if (error instanceof PrincipalUnreachableError || this.isStopping) throw error;
+      // What cannot be told now is told in a later round; the others are not held up.
+      if (!(error instanceof RequestRefusedError)) return;
       store.update(({ data }) => {
         data.approvalsMissing = "This principal is too old to know approvals.";
       });

@@ -75,7 +75,7 @@ const common: readonly Binding[] = [
   {
     keys: ["E"],
     label: "E",
-    help: "retry with options: from where, which definition, which parameters",
+    help: "retry: choose the start, definition, parameters",
     offered: (state) => inFocus(state, (id) => retryProblem(state, id) === null),
     run: (state) => withRun(state, (id) => askRetryOptions(state, id, selectedNode(state))),
   },
