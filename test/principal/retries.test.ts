@@ -238,3 +238,44 @@ test("items: a chosen one runs again with those that did not complete, a chosen 
   expect(await items(all)).toEqual(["a", "b", "c"]);
   expect(await messageOf(retry(client, one, { tasks: ["load[d]"] }))).toContain('has no task "load[d]"');
 });
+
+test("with other parameters an approval is asked for again before anything runs that depends on it", async () => {
+  const workflow = `params: {amount: {type: int, default: 1}, note: x}
+tasks:
+  go: {config: !Approval {message: "Pay \${{ params.amount }}?"}}
+  prepare: {depends: [go], ${RUN}}
+  beside: {depends: [go], ${RUN}}
+  pay: {depends: [prepare], ${RUN}}
+`;
+  await using cluster = await new TestPrincipal({ workflows: { "w.yml": workflow } }).start();
+  const client = cluster.client();
+  const agent = await cluster.agent("x", { protocol: 3 });
+  const approve = (workflow_instance_id: string) =>
+    client.answerApproval({ workflow_instance_id, answer: "approve", dedupe_key: crypto.randomUUID() });
+  const { workflow_instance_id: id } = await client.runTask("w", { dedupe_key: "1" });
+  await approve(id);
+  await execute(agent, { pay: "FAILED" });
+  await client.waitRun(id, 20_000);
+  const alone =
+    '"pay" cannot be retried alone with another value of "amount": it is not what was approved in "go"; add --task go';
+  expect(await messageOf(retry(client, id, { tasks: ["pay"], params: { amount: "9" } }))).toBe(alone);
+  // The same values: it was approved.
+  await retry(client, id, { tasks: ["pay"], params: { amount: "01" } });
+  expect(await execute(agent)).toEqual(["pay"]);
+  const other = await retry(client, id, { params: { amount: "9" } });
+  const [asked] = await client.listApprovals({ workflow_instance_id: other.workflow_instance_id });
+  expect(required(asked)).toMatchObject({ task_id: "go", message: "Pay 9?" });
+  expect(await agent.fetch(0)).toBeNull();
+  await approve(other.workflow_instance_id);
+  expect(await execute(agent)).toEqual(["prepare", "pay"]);
+  const over = await client.waitRun(other.workflow_instance_id, 20_000);
+  expect(endsOf(over)).toEqual({
+    go: "COMPLETED",
+    beside: "kept COMPLETED",
+    prepare: "COMPLETED",
+    pay: "COMPLETED",
+  });
+  const chosen = await retry(client, id, { tasks: ["go"], params: { amount: "9" } });
+  await approve(chosen.workflow_instance_id);
+  expect((await execute(agent)).sort()).toEqual(["beside", "pay", "prepare"]);
+});

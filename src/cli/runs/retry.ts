@@ -39,7 +39,8 @@ export default command({
       load[KEY] only that one and those that did not complete. A task whose dependencies did not complete
       cannot be chosen alone.
 
-      With -P tasks that are kept have still read the former values: which these are is said.`,
+      With -P tasks that are kept have still read the former values: which these are is said. An approval is
+      asked for again, though, before anything runs that depends on it.`,
     examples: [
       { command: "cdktr runs retry 0198c2a4", does: "go on from the failed tasks" },
       {

@@ -87,19 +87,20 @@ export async function retryOf(
   const hash = current?.hash ?? run.definition_hash;
   const plan = definitions.planOfText(hash, json);
   const rows = from_start ? [] : await tx.listTaskRuns(run.workflow_instance_id);
+  const { params, notes } = paramsOf(run, definition, retry, { id, now });
+  const changed = changedParams(run, params);
   const kept =
     retry.tasks === undefined || plan === null
-      ? keptOfFailed(plan, rows)
-      : keptOfChosen(run, plan, rows, retry.tasks, current !== undefined);
+      ? keptOfFailed(plan, rows, changed)
+      : keptOfChosen(run, plan, rows, { chosen: retry.tasks, changed, isCurrent: current !== undefined });
   const lacking = await lackingOutputs(tx, plan, run, kept);
   const missing = lacking.filter((task) => !restored.has(task));
   if (missing.length > 0) throw new OutputsMovedError(missing);
-  const { params, notes } = paramsOf(run, definition, retry, { id, now });
   return {
     notes: [
       ...notes,
       ...(current === undefined ? [] : droppedTasks(rows, plan)),
-      ...staleTasks(run, definition, params, kept),
+      ...staleTasks(definition, changed, kept),
     ],
     run: {
       workflow_instance_id: id,
@@ -138,8 +139,11 @@ async function bundleOf(
   return definition?.files === undefined ? null : tx.referredBlob(run.workflow_instance_id, "bundle", "");
 }
 
-/** What did not complete runs again, and what ended as it did because of that. A failure that was allowed stays one. */
-function keptOfFailed(plan: Plan | null, rows: readonly TaskRunRecord[]): Kept {
+/**
+ * What did not complete runs again, and what ended as it did because of that. A failure that was allowed stays one.
+ * @param changed names of parameters
+ */
+function keptOfFailed(plan: Plan | null, rows: readonly TaskRunRecord[], changed: readonly string[]): Kept {
   const ends = endsOf(rows);
   const undisturbed =
     plan === null
@@ -149,13 +153,36 @@ function keptOfFailed(plan: Plan | null, rows: readonly TaskRunRecord[]): Kept {
           return end && { status: end.status, isAllowed: end.allowed === 1 };
         });
   const isKept = (row: TaskRunRecord) => (undisturbed?.has(row.task_id) ?? true) && isSameKind(plan, row);
+  const kept = [...ends.values()].filter(
+    (end) => (end.status === "COMPLETED" || end.allowed === 1) && isKept(end),
+  );
+  const asked = changed.length === 0 || plan === null ? new Set() : askedAgain(plan, kept);
   return {
-    tasks: [...ends.values()].filter(
-      (end) => (end.status === "COMPLETED" || end.allowed === 1) && isKept(end),
-    ),
+    tasks: kept.filter(({ task_id }) => !asked.has(task_id)),
     skipped: [],
-    items: rows.filter((row) => row.item_key !== null && row.status === "COMPLETED" && isKept(row)),
+    items: rows.filter(
+      (row) => row.item_key !== null && row.status === "COMPLETED" && isKept(row) && !asked.has(row.task_id),
+    ),
   };
+}
+
+/**
+ * The approvals among what is kept on which something depends that is not, and what is between them: whoever gave them has not seen the new
+ * parameters.
+ */
+function askedAgain(plan: Plan, kept: readonly TaskRunRecord[]): ReadonlySet<string> {
+  const done = new Set(kept.map(({ task_id }) => task_id));
+  const leadsOn = (task: string) =>
+    followersOf(plan, task).some((each) => !done.has(each) && plan.node(each)?.hook === undefined);
+  const approvals = [...done].filter((task) => plan.node(task)?.waits === "person" && leadsOn(task));
+  return new Set(
+    approvals.flatMap((task) => followersOf(plan, task).filter((each) => done.has(each) && leadsOn(each))),
+  );
+}
+
+/** A task and all that depend on it. */
+function followersOf(plan: Plan, task: string): string[] {
+  return [...withFollowers(plan, new Set([task]))];
 }
 
 /** The chosen ones run again, and what depends on them. Of the others, what COMPLETED is kept, and nothing else runs. */
@@ -163,8 +190,11 @@ function keptOfChosen(
   { workflow_instance_id }: RunRecord,
   plan: Plan,
   rows: readonly TaskRunRecord[],
-  chosen: readonly string[],
-  isCurrent: boolean,
+  {
+    chosen,
+    changed,
+    isCurrent,
+  }: { readonly chosen: readonly string[]; readonly changed: readonly string[]; readonly isCurrent: boolean },
 ): Kept {
   const items = rows.filter(({ item_key }) => item_key !== null);
   const byNode = new Map(items.map((item) => [nodeId(item.task_id, item.item_key), item]));
@@ -203,6 +233,11 @@ function keptOfChosen(
       );
     }
   }
+  const approval = changed.length === 0 ? undefined : approvalBefore(plan, all, ends);
+  if (approval !== undefined)
+    throw new InvalidInputError(
+      `${namesOf(chosen)} cannot be retried alone with another value of ${namesOf(changed)}: it is not what was approved in ${quote(approval)}; add --task ${approval}`,
+    );
   const others = plan.nodes.filter(({ id, hook }) => hook === undefined && !all.has(id));
   return {
     tasks: others.flatMap(({ id }) => {
@@ -222,6 +257,18 @@ function keptOfChosen(
     }),
     not_items: [...partly.values()].flatMap((nodes) => [...nodes]),
   };
+}
+
+/** An approval that was given, and is not given again, although something depends on it that runs again. */
+function approvalBefore(plan: Plan, again: ReadonlySet<string>, ends: Ends): string | undefined {
+  const isAgain = (task: string) => again.has(task) && plan.node(task)?.hook === undefined;
+  return plan.nodes.find(
+    ({ id, waits }) =>
+      waits === "person" &&
+      !again.has(id) &&
+      ends.get(id)?.status === "COMPLETED" &&
+      followersOf(plan, id).some(isAgain),
+  )?.id;
 }
 
 function howEnded(status: RunStatus | undefined): string {
@@ -299,16 +346,19 @@ function droppedTasks(rows: readonly TaskRunRecord[], plan: Plan | null): string
   return [`The current definition has no task ${namesOf(dropped.map(({ task_id }) => task_id))} any more.`];
 }
 
-/** Tasks that are kept although they have read a parameter that has another value now. */
-function staleTasks(
-  run: RunRecord,
-  definition: WorkflowDefinition | null,
-  params: Readonly<Record<string, string>>,
-  { tasks }: Kept,
-): string[] {
-  const changed = Object.keys(params).filter(
+/** Names of the parameters that have other values than in the run. */
+function changedParams(run: RunRecord, params: Readonly<Record<string, string>>): string[] {
+  return Object.keys(params).filter(
     (name) => Object.hasOwn(run.params, name) && run.params[name] !== params[name],
   );
+}
+
+/** Tasks that are kept although they have read a parameter that has another value now. */
+function staleTasks(
+  definition: WorkflowDefinition | null,
+  changed: readonly string[],
+  { tasks }: Kept,
+): string[] {
   if (changed.length === 0 || definition === null) return [];
   const kept = new Set(tasks.map(({ task_id }) => task_id));
   const env = JSON.stringify(definition.env);
