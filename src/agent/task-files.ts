@@ -92,6 +92,7 @@ export class TryFiles {
   #place: string | undefined;
   #owner: Account | undefined;
   #isHandedOver = false;
+  #removePlace: (() => void) | undefined;
   /** The paths in it: a try that waits for its host to have room starts more than once. */
   readonly #given = new Map<keyof typeof GIVEN, string>();
   /** The directories that were made for it. */
@@ -136,9 +137,11 @@ export class TryFiles {
 
   /**
    * All that the task is given, and that it makes, is in this directory, which becomes its user's. Before anything is written.
-   * @param place exists; it is removed with the files
+   * @param place exists
+   * @param remove removes it
    */
-  moveTo(place: string, owner: Account): void {
+  moveTo(place: string, owner: Account, remove: () => void): void {
+    this.#removePlace = remove;
     this.#paths = pathsAt(join(place, "try"));
     this.#place = place;
     this.#owner = owner;
@@ -330,8 +333,8 @@ export class TryFiles {
    */
   remove(): void {
     for (const directory of this.#made) void removeFiles(directory);
-    if (this.#place !== undefined) {
-      void removeFiles(this.#place);
+    if (this.#removePlace !== undefined) {
+      this.#removePlace();
       return;
     }
     if (this.#hasInputs) void removeFiles(this.inputs);

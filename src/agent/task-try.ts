@@ -154,7 +154,9 @@ export class TaskTry {
         hint: "Leave one of the two out, or put the files where that user can read them.",
       });
     try {
-      this.#files.moveTo(this.#context.users.make(), account);
+      const { users } = this.#context;
+      const place = users.make();
+      this.#files.moveTo(place, account, () => users.remove(place));
     } catch (error) {
       throw new CannotStartError(
         `Cannot start: no directory for user "${account.name}" can be made: ${errorMessage(error)}.`,

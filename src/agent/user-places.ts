@@ -7,7 +7,6 @@
  */
 import {
   chmodSync,
-  existsSync,
   lchownSync,
   lstatSync,
   mkdtempSync,
@@ -26,7 +25,6 @@ import { removeFiles } from "./remove-files.ts";
 /** Others reach it, and it is on a disk. */
 const PARENT = "/var/tmp";
 const PREFIX = "cdktr-users-";
-const TRIES = 10;
 /** In the data directory: where the directory is. */
 const RECORD = "users";
 
@@ -34,6 +32,7 @@ export class UserPlaces {
   readonly #record: string;
   readonly #parent: string;
   #path: string | undefined;
+  readonly #removing = new Set<Promise<void>>();
 
   /**
    * Begins to remove what an earlier process of the agent left.
@@ -51,13 +50,17 @@ export class UserPlaces {
     return mkdtempSync(join(this.#path, "try-"));
   }
 
+  /** Begins to remove a directory that was made. */
+  remove(place: string): void {
+    const removing = removeFiles(place).finally(() => this.#removing.delete(removing));
+    this.#removing.add(removing);
+  }
+
   /** Removes it all. Call when no task runs any more. */
   async close(): Promise<void> {
-    const path = this.#path;
+    await Promise.all(this.#removing);
+    if (this.#path !== undefined) await removeFiles(this.#path);
     this.#path = undefined;
-    // What is in it may be being removed at this moment, and be in the way then.
-    for (let tries = 0; path !== undefined && tries < TRIES && existsSync(path); tries++)
-      await removeFiles(path);
   }
 
   #open(): string {
