@@ -3,7 +3,7 @@
  * fetch that was interrupted goes on where it was, also after the agent was killed.
  */
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from "node:fs";
-import { open, rename, rm, stat } from "node:fs/promises";
+import { open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { CdktrError } from "../errors.ts";
 import { BLOB_HASH } from "./blob-place.ts";
@@ -11,6 +11,8 @@ import { sha256 } from "./blob-store.ts";
 
 /** Ends the names of blobs that are not whole. */
 const PART = ".part";
+/** One to which nothing was added for this long is not fetched any more, ms. */
+const ABANDONED_MS = 24 * 3_600_000;
 
 /** Gives a piece of a blob. @throws when it cannot be had at all */
 export type FetchPiece = (offset: number) => Promise<Uint8Array>;
@@ -45,7 +47,8 @@ export class BlobCache {
       if (BLOB_HASH.test(name)) {
         const { size, mtimeMs } = statSync(path);
         found.push({ hash: name, bytes: size, usedMs: mtimeMs });
-      } else if (!BLOB_HASH.test(name.slice(0, -PART.length))) rmSync(path, { recursive: true, force: true });
+      } else if (!isPart(name) || Math.abs(Date.now() - statSync(path).mtimeMs) > ABANDONED_MS)
+        rmSync(path, { recursive: true, force: true });
     }
     found.sort((a, b) => a.usedMs - b.usedMs);
     for (const { hash, bytes } of found) this.#blobs.set(hash, { bytes, users: 0 });
@@ -113,9 +116,28 @@ export class BlobCache {
 
   async #fetch(hash: string, bytes: number, fetch: FetchPiece): Promise<void> {
     const part = join(this.#directory, hash + PART);
+    const begun = await this.#append(part, bytes, fetch);
+    let found = await sha256(part);
+    // What was there may not be what was written, as after a power failure.
+    if (found !== hash && begun > 0) {
+      await rm(part, { force: true });
+      await this.#append(part, bytes, fetch);
+      found = await sha256(part);
+    }
+    if (found !== hash) {
+      await rm(part, { force: true });
+      throw new DamagedBlobError("what came is not what its hash says");
+    }
+    await rename(part, join(this.#directory, hash));
+    this.#blobs.set(hash, { bytes, users: 0 });
+  }
+
+  /** Fetches what is missing of a blob; returns how much was there before. */
+  async #append(part: string, bytes: number, fetch: FetchPiece): Promise<number> {
     const file = await open(part, "a", 0o600);
     try {
-      for (let at = (await stat(part)).size; at < bytes; ) {
+      const { size } = await file.stat();
+      for (let at = size; at < bytes; ) {
         const piece = await fetch(at);
         if (piece.length === 0 || at + piece.length > bytes) break;
         for (let done = 0; done < piece.length; )
@@ -123,15 +145,10 @@ export class BlobCache {
         at += piece.length;
       }
       await file.sync();
+      return size;
     } finally {
       await file.close();
     }
-    if ((await sha256(part)) !== hash) {
-      await rm(part, { force: true });
-      throw new DamagedBlobError("what came is not what its hash says");
-    }
-    await rename(part, join(this.#directory, hash));
-    this.#blobs.set(hash, { bytes, users: 0 });
   }
 
   /** Makes room: removes what nobody reads, the least recently used first. */
@@ -146,4 +163,8 @@ export class BlobCache {
       total -= bytes;
     }
   }
+}
+
+function isPart(name: string): boolean {
+  return name.endsWith(PART) && BLOB_HASH.test(name.slice(0, -PART.length));
 }

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { BlobCache, DamagedBlobError } from "../../src/blobs/blob-cache.ts";
 import { TemporaryDirectory } from "../support/temporary-directory.ts";
 
@@ -49,6 +49,27 @@ test("a fetch that was interrupted goes on where it was, in another process too"
   await expect(source.read(open(), breaks)).rejects.toThrow("away");
   expect(await source.read(open())).toBe("12345678");
   expect(source.asked).toEqual([0, 3, 6]);
+});
+
+test.each([
+  ["other", "1234zz"],
+  ["longer", "123456789"],
+])("a part that is damaged on the disk (%s) is fetched anew at once", async (_, part) => {
+  const source = new Source("12345678");
+  const cache = open();
+  writeFileSync(directory.path("cache", `${source.hash}.part`), part);
+  expect(await source.read(cache)).toBe("12345678");
+  expect(source.asked.slice(-3)).toEqual([0, 3, 6]);
+});
+
+test("a part that nobody fetches any more does not stay", async () => {
+  open();
+  const [old, fresh] = [hashOf("a"), hashOf("b")].map((hash) => directory.path("cache", `${hash}.part`));
+  for (const path of [old, fresh]) writeFileSync(path ?? "", "half");
+  const before = Date.now() / 1000 - 2 * 24 * 3600;
+  utimesSync(old ?? "", before, before);
+  open();
+  expect([old, fresh].map((path) => existsSync(path ?? ""))).toEqual([false, true]);
 });
 
 test("whoever gives up does not take it from those who wait", async () => {

@@ -1700,10 +1700,17 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         // The same report once more.
         await tx.putArtifacts(artifacts("r1", "b", "h1"));
       });
-      const of = (tasks?: string[]) =>
-        store.read(async (tx) => (await tx.artifactsOf("r1", tasks)).map(({ task_id }) => task_id));
-      expect(await of()).toEqual(["b", "a"]);
-      expect(await of(["a", "c"])).toEqual(["a"]);
+      const all = await store.read((tx) => tx.artifactsOf("r1"));
+      expect(all.map(({ task_id }) => task_id)).toEqual(["b", "a"]);
+      expect(await store.read((tx) => tx.archivesOf("r1", ["a", "c"]))).toEqual([
+        { task_id: "a", item_key: null, hash: "h2", bytes: 20 },
+      ]);
+      const has = (run: string, hash: string) => store.read((tx) => tx.hasArtifacts(run, hash));
+      expect(await Promise.all([has("r1", "h2"), has("r1", "h3"), has("r2", "h2")])).toEqual([
+        true,
+        false,
+        false,
+      ]);
       expect(await store.read((tx) => tx.artifactsBytes("r1", ""))).toBe(30);
       expect(await store.read((tx) => tx.artifactsBytes("r1", "a-instance"))).toBe(10);
     });

@@ -262,8 +262,7 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
 
 /** @throws NotFoundError */
 async function requireArtifacts(tx: OperationalTx, runId: string, hash: string): Promise<void> {
-  const found = await tx.artifactsOf(runId);
-  if (!found.some((artifacts) => artifacts.hash === hash))
+  if (!(await tx.hasArtifacts(runId, hash)))
     throw new NotFoundError(`Run ${runId} does not refer to this file.`);
 }
 

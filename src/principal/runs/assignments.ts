@@ -289,11 +289,8 @@ async function artifactsFor(
   tasks: readonly string[],
 ): Promise<Pick<RunAssignment, "artifacts">> {
   if (tasks.length === 0) return {};
-  const found = await tx.artifactsOf(workflow_instance_id, tasks);
-  if (found.length === 0) return {};
-  return {
-    artifacts: found.map(({ task_id, item_key, hash, bytes }) => ({ task_id, item_key, hash, bytes })),
-  };
+  const artifacts = await tx.archivesOf(workflow_instance_id, tasks);
+  return artifacts.length === 0 ? {} : { artifacts };
 }
 
 /** The files of the workflow of a run. @throws UnassignableError */

@@ -560,8 +560,15 @@ export interface BlobIntentions {
   putArtifacts(artifacts: ArtifactsRecord): Promise<void>;
   /** What the tasks of a run have left that are carried from another one has to be carried, too. */
   carryArtifacts(runId: string, toRunId: string): Promise<void>;
-  /** In the order in which they were kept; of these tasks, or of all. */
-  artifactsOf(runId: string, taskIds?: readonly string[]): Promise<ArtifactsRecord[]>;
+  /** In the order in which they were kept. */
+  artifactsOf(runId: string): Promise<ArtifactsRecord[]>;
+  /** The archives that these tasks and their items have left, in the order in which they were kept. */
+  archivesOf(
+    runId: string,
+    taskIds: readonly string[],
+  ): Promise<Pick<ArtifactsRecord, "task_id" | "item_key" | "hash" | "bytes">[]>;
+  /** Whether one of the tasks of a run has left this archive. */
+  hasArtifacts(runId: string, hash: string): Promise<boolean>;
   /** How much a run keeps, apart from one of its task runs, bytes. */
   artifactsBytes(runId: string, exceptTask: string): Promise<number>;
   /** Forgets what runs that are over have left whose time began before `beforeMs`. Does a bounded amount of work; returns how much that was. */

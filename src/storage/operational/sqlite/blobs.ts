@@ -54,13 +54,26 @@ export function blobIntentions(db: Statements): BlobIntentions {
       );
     },
 
-    async artifactsOf(runId, taskIds) {
-      const ofTasks = taskIds === undefined ? "" : "AND task_id IN (SELECT value FROM json_each(?2))";
-      const values = taskIds === undefined ? [runId] : [runId, JSON.stringify(taskIds)];
+    async artifactsOf(runId) {
       return db.all<ArtifactsRecord>(
-        `SELECT workflow_instance_id, ${COLUMNS} FROM artifacts WHERE workflow_instance_id = ?1 ${ofTasks} ORDER BY seq`,
-        ...values,
+        `SELECT workflow_instance_id, ${COLUMNS} FROM artifacts WHERE workflow_instance_id = ? ORDER BY seq`,
+        runId,
       );
+    },
+
+    // Without the names of the files: those of thousands of items can have gigabytes.
+    async archivesOf(runId, taskIds) {
+      return db.all<Pick<ArtifactsRecord, "task_id" | "item_key" | "hash" | "bytes">>(
+        `SELECT task_id, item_key, hash, bytes FROM artifacts
+         WHERE workflow_instance_id = ? AND task_id IN (SELECT value FROM json_each(?)) ORDER BY seq`,
+        runId,
+        JSON.stringify(taskIds),
+      );
+    },
+
+    async hasArtifacts(runId, hash) {
+      const sql = "SELECT 1 FROM artifacts WHERE hash = ? AND workflow_instance_id = ? LIMIT 1";
+      return db.one(sql, hash, runId) !== null;
     },
 
     async artifactsBytes(runId, exceptTask) {
