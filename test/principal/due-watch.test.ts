@@ -24,7 +24,8 @@ test("are ended in one commit, also those beside one that cannot go on, which is
     for (let n = 0; n < 30; n++) await tx.addWait(wait(`t${n}`));
   });
   let failures = 0;
-  const changes: Pick<RunChanges, "due"> = {
+  const changes: Pick<RunChanges, "due" | "prepare"> = {
+    async prepare() {},
     async due(tx: OperationalTx, { workflow_instance_id, task }: WaitRecord) {
       if (task === "t7" && ++failures === 1) throw new Error("not now");
       await tx.endWait(workflow_instance_id, task);
