@@ -28,13 +28,13 @@ export interface LockedPackage {
   readonly integrity?: string;
 }
 
-/** What package-lock.json names, by package. */
+/** What package-lock.json names, by package; of one in several versions the version that cdktr itself uses. */
 export function lockedPackages(): Record<string, LockedPackage> {
   const lock = JSON.parse(readFileSync(join(ROOT, "package-lock.json"), "utf8")) as {
     packages: Record<string, LockedPackage>;
   };
-  const packages = Object.entries(lock.packages).filter(([path]) => path !== "");
-  return Object.fromEntries(packages.map(([path, entry]) => [path.replace(/^.*node_modules\//, ""), entry]));
+  const packages = Object.entries(lock.packages).filter(([path]) => path.lastIndexOf("node_modules/") === 0);
+  return Object.fromEntries(packages.map(([path, entry]) => [path.replace("node_modules/", ""), entry]));
 }
 
 function git(...args: string[]): string | null {
