@@ -47,9 +47,9 @@ test("an unknown host, a closed port, another program's port, and another ZeroMQ
 test("a file in place of an id, and an unknown id, get a hint", async () => {
   for (const [given, hint] of [
     ["etl/live.yml", "cdktr run etl.live"],
-    ["workflows/etl/live.yml", "cdktr run etl.live"],
+    ["workflows/etl/life.yml", "cdktr run etl.life"],
     ["nosuch", "cdktr workflow list"],
-    ["nosuch.yml", "cdktr workflow list"],
+    ["nosuch.yml", "cdktr run nosuch"],
   ] as const) {
     const { code, stderr } = await cluster.cdktr(["run", given]);
     expect({ given, code }).toEqual({ given, code: 4 });

@@ -1,6 +1,6 @@
 /** Reads a workflow file that is run without a principal, and those of the workflows that it runs. */
 import { existsSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, normalize, resolve } from "node:path";
 import { InvalidInputError, NotFoundError } from "../../errors.ts";
 import { callsOf } from "../../workflow/check-calls.ts";
 import { type Diagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
@@ -29,7 +29,9 @@ export function loadWithOthers(
   const files = new SettingsFiles();
   const { root, relativePath, shown } = place;
   if (!existsSync(resolve(root, relativePath))) {
-    const id = workflowIdOrNull(relativePath);
+    // Beside the workflow directory the path as it was given is the nearest guess.
+    const isBelow = relativePath.includes("/");
+    const id = (isBelow ? null : workflowIdOrNull(normalize(shown))) ?? workflowIdOrNull(relativePath);
     throw new NotFoundError(`There is no file ${shown}.`, {
       hint: `A path is a file of this host.${id === null ? "" : ` A workflow of the principal is named by its id: 'cdktr run ${id}'.`}`,
     });
