@@ -11,7 +11,7 @@ import { type PrincipalClient, RequestRefusedError, RequestUnprocessableError } 
 import { BackOff, pause, turn } from "../timer.ts";
 import { CannotStartError } from "./executors/index.ts";
 import type { PrincipalLink } from "./principal-link.ts";
-import { ArtifactsError, type RunBlobs, type SayOfFiles } from "./run-blobs.ts";
+import { ARTIFACT_MATCHING, ArtifactsError, type RunBlobs, type SayOfFiles } from "./run-blobs.ts";
 
 /** Pauses between tries while the principal is there and cannot give or take a file, ms. */
 const FIRST_PAUSE_MS = 500;
@@ -85,7 +85,7 @@ export class BlobFetcher implements RunBlobs {
         client.call("WRITEBLOB", { ...of, ...piece }, options),
       );
     try {
-      const found = matchingFiles(directory, ["**"], { hidden: true, mayBeNone: true });
+      const found = matchingFiles(directory, ["**"], ARTIFACT_MATCHING);
       if (found.sources.length === 0) return null;
       const secret = found.sources.findIndex(({ path }) => isSecret(path));
       if (secret !== -1) throw new ArtifactsError("the name of one of them contains a secret");

@@ -1,6 +1,10 @@
 /** What a run needs of whoever has the files that travel with it. */
 import type { Artifacts, AttemptName, Blob } from "../contract/messages.ts";
 import { CdktrError } from "../errors.ts";
+import type { MatchOptions } from "../host/matching-files.ts";
+
+/** How the files are found that a task run left. */
+export const ARTIFACT_MATCHING: MatchOptions = { hidden: true, mayBeNone: true, stays: true };
 
 /** What a task run left cannot be kept. */
 export class ArtifactsError extends CdktrError {}

@@ -1,11 +1,13 @@
 /** Finds the files that globs name in a directory, as they are packed into an archive. */
-import { type BigIntStats, lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { type BigIntStats, lstatSync, readdirSync, readlinkSync, realpathSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { CdktrError } from "../errors.ts";
 import { MAX_FILES, MAX_PATH_BYTES, type Source } from "./archive.ts";
 
 /** Deepest directory that is looked at. */
 const MAX_DEPTH = 64;
+/** Most links that lead to one path, as in the kernel. */
+const MAX_LINKS = 40;
 /** Stands for bytes of a name that are not UTF-8. */
 const UNDECODED = "\ufffd";
 
@@ -27,6 +29,11 @@ export interface MatchOptions {
   readonly hidden?: boolean;
   /** Whether a glob may name nothing. */
   readonly mayBeNone?: boolean;
+  /**
+   * Whether nothing outside the directory is accessed to find out that a link leads out of it: it may be on a file system that does not
+   * answer.
+   */
+  readonly stays?: boolean;
   /** Called before a path is accessed that may be on another file system. */
   readonly touching?: (path: string) => void;
 }
@@ -59,6 +66,8 @@ class Search {
   /** Number of files that were named, each as often as it was. */
   matches = 0;
   readonly #root: string;
+  /** The directory as it was named: links may lead there by that name. */
+  readonly #given: string;
   readonly #options: MatchOptions;
   readonly #files = new Map<string, { readonly from: string; readonly info: BigIntStats }>();
   readonly #globs = new Map<string, Bun.Glob>();
@@ -67,6 +76,7 @@ class Search {
   constructor(directory: string, options: MatchOptions) {
     options.touching?.(directory);
     this.#root = realpathSync(directory);
+    this.#given = resolve(directory);
     this.#options = options;
   }
 
@@ -136,12 +146,35 @@ class Search {
     } else if (counts) this.#add(path, from, info);
   }
 
+  /** Where a link leads; outside the directory, this may be on the way there. */
   #followed(path: string, absolute: string): string {
     try {
-      return realpathSync(absolute);
+      return this.#options.stays === true ? this.#insideOf(absolute) : realpathSync(absolute);
     } catch {
       throw new MatchingFilesError(`"${path}" is a link that leads nowhere`);
     }
+  }
+
+  /** Follows a link as long as it stays in the directory, or above it. @throws an error of the system */
+  #insideOf(link: string): string {
+    // What leads here was followed before.
+    let at = realpathSync(dirname(link));
+    const left = [basename(link)];
+    let links = 0;
+    for (let part = left.shift(); part !== undefined; part = left.shift()) {
+      const next = part === ".." ? dirname(at) : join(at, part);
+      const isNear = [this.#root, this.#given].some((root) => isBelow(next, root) || isBelow(root, next));
+      if (!isNear) return next;
+      if (!lstatSync(next).isSymbolicLink()) {
+        at = next;
+        continue;
+      }
+      if (++links > MAX_LINKS) throw new Error("too many links");
+      const target = readlinkSync(next);
+      if (target.startsWith("/")) at = "/";
+      left.unshift(...target.split("/").filter((each) => each !== "" && each !== "."));
+    }
+    return at;
   }
 
   #add(path: string, from: string, info: BigIntStats): void {

@@ -190,6 +190,26 @@ describe("the files that globs name", () => {
     expect(treeOf(into)).toEqual({ "link.sql": "sql/a.sql" });
   });
 
+  test("what is outside is not accessed if it must not be, wherever links lead", () => {
+    const stays = (glob: string, from = "in") =>
+      matchingFiles(directory.path(from), [glob], { stays: true }).sources.map(({ path }) => path);
+    symlinkSync("/does/not/exist", directory.path("in/far"));
+    symlinkSync("far", directory.path("in/chain"));
+    symlinkSync("loop", directory.path("in/loop"));
+    symlinkSync("missing", directory.path("in/broken"));
+    symlinkSync("../in/./sql/../sql/a.sql", directory.path("in/round"));
+    symlinkSync("in", directory.path("alias"));
+    symlinkSync(directory.path("alias/sql/a.sql"), directory.path("in/named"));
+    symlinkSync("..", directory.path("in/up"));
+    for (const out of ["far", "chain"])
+      expect(() => stays(out)).toThrow(`"${out}" is a link that leads out of the directory`);
+    for (const nowhere of ["loop", "broken"])
+      expect(() => stays(nowhere)).toThrow(`"${nowhere}" is a link that leads nowhere`);
+    expect(() => stays("up")).toThrow("leads out of the directory");
+    expect(stays("round")).toEqual(["round"]);
+    expect(stays("named", "alias")).toEqual(["named"]);
+  });
+
   test.each([
     ["*.none", () => {}, 'no file matches "*.none"'],
     [

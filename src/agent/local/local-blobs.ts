@@ -14,7 +14,7 @@ import { packFiles } from "../../host/pack-files.ts";
 import { turn } from "../../timer.ts";
 import { MAX_BUNDLE_BYTES } from "../../workflow/limits.ts";
 import { CannotStartError } from "../executors/index.ts";
-import { ArtifactsError, type RunBlobs, type SayOfFiles } from "../run-blobs.ts";
+import { ARTIFACT_MATCHING, ArtifactsError, type RunBlobs, type SayOfFiles } from "../run-blobs.ts";
 
 export class LocalBlobs implements RunBlobs {
   readonly #directory: string;
@@ -68,7 +68,7 @@ export class LocalBlobs implements RunBlobs {
     { signal }: { readonly signal: AbortSignal; readonly say: SayOfFiles },
   ): Promise<Artifacts | null> {
     try {
-      const { sources, bytes } = matchingFiles(directory, ["**"], { hidden: true, mayBeNone: true });
+      const { sources, bytes } = matchingFiles(directory, ["**"], ARTIFACT_MATCHING);
       if (sources.length === 0) return null;
       if (sources.some(({ path }) => isSecret(path)))
         throw new ArtifactsError("the name of one of them contains a secret");
