@@ -47,8 +47,8 @@ export class SliceRun implements TaskOwner {
   readonly #items = new Map<string, ItemOnAgent>();
   /** Items that wait for a slot: withdraws the request. */
   readonly #withoutSlot = new Map<string, () => void>();
-  /** What tasks have left as files, by task. */
-  readonly #files = new Map<string, readonly InputFiles[]>();
+  /** What tasks have left as files, by task and item. */
+  readonly #files = new Map<string, Map<string | null, InputFiles>>();
   /** What is known of items from before, by fan-out. */
   readonly #itemsBefore: ReadonlyMap<string, readonly ItemResult[]>;
   readonly #plan: Plan;
@@ -174,7 +174,7 @@ export class SliceRun implements TaskOwner {
 
   inputFilesOf({ depends }: TaskDefinition): readonly InputFiles[] {
     if (this.#files.size === 0) return NO_FILES;
-    return depends.flatMap((id) => this.#files.get(id) ?? []);
+    return depends.flatMap((id) => [...(this.#files.get(id)?.values() ?? [])]);
   }
 
   resultOf(id: string): TaskResult | undefined {
@@ -208,9 +208,10 @@ export class SliceRun implements TaskOwner {
 
   /** A task has left files. */
   #addFiles({ task_id, item_key, hash, bytes }: InputFiles): void {
+    const ofTask = this.#files.get(task_id) ?? new Map<string | null, InputFiles>();
+    this.#files.set(task_id, ofTask);
     // Of two attempts at it, the newer one counts.
-    const others = (this.#files.get(task_id) ?? []).filter((known) => known.item_key !== item_key);
-    this.#files.set(task_id, [...others, { task_id, item_key, hash, bytes }]);
+    ofTask.set(item_key, { task_id, item_key, hash, bytes });
   }
 
   /** A task is over: the results that it has read are dropped if nobody else reads them. */
