@@ -16,6 +16,8 @@ export interface Dialogue {
   say(text: string): void;
   /** The next line that is typed; null at the end of the input. */
   line(signal: AbortSignal): Promise<string | null>;
+  /** What has been typed before is no answer to what is asked next. */
+  forget?(): void;
 }
 
 /** Asks at the terminal of this process; undefined if there is none. @returns also what ends the reading */
@@ -24,6 +26,7 @@ export function terminalAsker(): { readonly asker: Asker; readonly close: () => 
   let typed: TypedLines | undefined;
   const dialogue: Dialogue = {
     say,
+    forget: () => typed?.forget(),
     line: (signal) => {
       typed ??= new TypedLines();
       return typed.next(signal);
@@ -38,6 +41,7 @@ export function askerOf(dialogue: Dialogue): Asker {
   return (task, question, signal) => {
     const turn = last.then(() => {
       signal.throwIfAborted();
+      dialogue.forget?.();
       return ask(dialogue, task, question, signal);
     });
     last = turn.catch(() => {});
@@ -111,6 +115,10 @@ class TypedLines {
         signal.addEventListener("abort", () => wake(), { once: true });
       });
     }
+  }
+
+  forget(): void {
+    this.#lines.length = 0;
   }
 
   close(): void {
