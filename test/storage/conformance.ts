@@ -621,6 +621,23 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       ]);
     });
 
+    given("finds what waits for runs that are over, also beside what is damaged", async ({ store }) => {
+      for (const id of ["parent", "child"]) await store.transact(create(id));
+      const wait = {
+        kind: "run",
+        workflow_instance_id: "parent",
+        task_instance_id: null,
+        due_ms: null,
+      } as const;
+      const data = { broken: "{", begins: "{}", open: '{"child":"child"}', over: '{"child":"gone"}' };
+      await store.transact(async (tx) => {
+        for (const [task, each] of Object.entries(data))
+          await tx.addWait({ ...wait, task, data: each, since_ms: 1000 });
+      });
+      const found = await store.read((tx) => tx.waitsForEndedRuns());
+      expect(found.map(({ task }) => task)).toEqual(["over"]);
+    });
+
     given("gives a request one run, however often it is repeated at once", async ({ store }) => {
       await store.transact(register("a"));
       for (const id of ["one", "two", "three"]) await store.transact(create(id));

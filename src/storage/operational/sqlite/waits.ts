@@ -25,8 +25,10 @@ export function waitIntentions(db: Statements): WaitIntentions {
     },
 
     async waitsForEndedRuns() {
-      const sql = `${WAITS} WHERE kind = 'run' AND json_extract(data, '$.child') IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.workflow_instance_id = json_extract(data, '$.child') AND finished_at_ms IS NULL)`;
+      // One that is damaged must not hide the others.
+      const child = "CASE WHEN json_valid(data) THEN json_extract(data, '$.child') END";
+      const sql = `${WAITS} WHERE kind = 'run' AND ${child} IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.workflow_instance_id = ${child} AND finished_at_ms IS NULL)`;
       return db.all<WaitRecord>(sql);
     },
 
