@@ -28,7 +28,12 @@ export interface BlobPlace {
   /** Removes a blob; a no-op if there is none. */
   remove(hash: string): Promise<void>;
   list(): AsyncIterable<ListedBlob>;
+  /** Whose place it is: from now on that of `owner`, if it was nobody's. */
+  claim(owner: string): Promise<string>;
 }
+
+/** Names the owner of a place, in it. */
+export const OWNER = "OWNER";
 
 /** The place cannot be read or written now. */
 export class BlobsUnavailableError extends UnprocessableError {}

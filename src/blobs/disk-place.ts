@@ -1,5 +1,5 @@
 /** Blobs in a directory: `ab/HASH`. */
-import { mkdir, open, opendir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, opendir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { errorMessage } from "../errors.ts";
 import {
@@ -8,6 +8,7 @@ import {
   BlobsUnavailableError,
   type ListedBlob,
   NoSuchBlobError,
+  OWNER,
 } from "./blob-place.ts";
 
 export class DiskPlace implements BlobPlace {
@@ -72,6 +73,21 @@ export class DiskPlace implements BlobPlace {
       }
     } catch (error) {
       if (!isMissing(error)) throw this.#unavailable(error);
+    }
+  }
+
+  async claim(owner: string): Promise<string> {
+    const path = join(this.name, OWNER);
+    try {
+      if ((await stat(path).catch(() => null)) === null) {
+        await mkdir(this.name, { recursive: true, mode: 0o700 });
+        const fresh = `${path}-${crypto.randomUUID()}`;
+        await writeFile(fresh, `${owner}\n`, { mode: 0o600 });
+        await rename(fresh, path);
+      }
+      return (await readFile(path, "utf8")).trim();
+    } catch (error) {
+      throw this.#unavailable(error);
     }
   }
 

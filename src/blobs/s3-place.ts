@@ -8,6 +8,7 @@ import {
   BlobsUnavailableError,
   type ListedBlob,
   NoSuchBlobError,
+  OWNER,
 } from "./blob-place.ts";
 
 /** How long one request may take, and how long for each MiB that it carries, ms. */
@@ -97,6 +98,21 @@ export class S3Place implements BlobPlace {
       }
       continuationToken = page.isTruncated === true ? page.nextContinuationToken : undefined;
     } while (continuationToken !== undefined);
+  }
+
+  async claim(owner: string): Promise<string> {
+    const key = this.#prefix + OWNER;
+    try {
+      try {
+        return (await this.#within(0, this.#client.file(key).text())).trim();
+      } catch (error) {
+        if (!isMissing(error)) throw error;
+      }
+      await this.#within(0, this.#client.write(key, `${owner}\n`));
+      return owner;
+    } catch (error) {
+      throw this.#unavailable(error);
+    }
   }
 
   /** A server that does not answer holds up one request, and not for ever. */

@@ -198,6 +198,7 @@ export class Principal extends BackgroundService {
       artifactsMs:
         config.CDKTR_ARTIFACTS_KEEP_DAYS === 0 ? null : config.CDKTR_ARTIFACTS_KEEP_DAYS * 86_400_000,
       artifactsBytes: config.CDKTR_ARTIFACTS_LIMIT_MB * 1024 ** 2,
+      owner: () => installation.id,
       clock,
       log: log("files"),
     });

@@ -55,6 +55,15 @@ for (const [where, newPlace] of Object.entries(PLACES)) {
       expect(await place.read(HASH, SIZE, 10)).toHaveLength(0);
     });
 
+    test("a place belongs to whoever claims it first", async () => {
+      const { place, store } = await open();
+      expect(await place.claim("one")).toBe("one");
+      expect(await place.claim("two")).toBe("one");
+      expect(await place.claim("one")).toBe("one");
+      await store.write(HASH, SIZE, 0, CONTENT);
+      expect(await Array.fromAsync(place.list())).toMatchObject([{ hash: HASH }]);
+    });
+
     test("a sender that does not know how far it got is told, and goes on there", async () => {
       const { store, reopened } = await open();
       expect(await store.write(HASH, SIZE, 0, new Uint8Array())).toBe(0);

@@ -11,9 +11,14 @@ import { ManualClock } from "../support/manual-clock.ts";
 const HOUR = 3_600_000;
 const hashOf = (content: string) => new Bun.CryptoHasher("sha256").update(content).digest("hex");
 
-async function open(stores: TestStores, limitBytes = 1_000_000, artifactsMs: number | null = null) {
+async function open(
+  stores: TestStores,
+  limitBytes = 1_000_000,
+  artifactsMs: number | null = null,
+  owner = "installation",
+) {
   const clock = new ManualClock();
-  const store = await stores.open("data", clock);
+  const store = await stores.open(owner, clock);
   const place = new DiskPlace(join(stores.directory, "blobs"));
   const blobs = new BlobStore(place, join(stores.directory, "parts"));
   const keeper = new BlobKeeper({
@@ -22,6 +27,7 @@ async function open(stores: TestStores, limitBytes = 1_000_000, artifactsMs: num
     limitBytes,
     artifactsBytes: 100,
     artifactsMs,
+    owner: () => owner,
     clock,
     log: silent,
   });
@@ -140,4 +146,23 @@ test("files that have not changed are not packed again, unless what was packed i
   } finally {
     bundles.close();
   }
+});
+
+test("from a place that another principal has nothing is removed", async () => {
+  await using stores = new TestStores();
+  const first = await open(stores);
+  const [used, both] = [await first.add("used"), await first.add("both")];
+  await first.keeper.tidy();
+  const second = await open(stores, 1_000_000, null, "another installation");
+  await second.add("both");
+  second.clock.advance(Date.now() + 25 * HOUR);
+  await second.keeper.tidy();
+  expect(await second.kept()).toEqual([used.hash, both.hash].sort());
+  first.clock.advance(Date.now() + 25 * HOUR);
+  await first.store.transact(async (tx) => {
+    await tx.createRun(pendingRun("r1"), "{}", []);
+    await tx.referToBlob("r1", "bundle", "", used.hash);
+  });
+  await first.keeper.tidy();
+  expect(await first.kept()).toEqual([used.hash]);
 });

@@ -1,5 +1,6 @@
 /** The principal's files that travel with runs: gives them to agents, and removes those to which no run refers any more. */
 import type { ConsolaInstance } from "consola";
+import { OWNER } from "../../blobs/blob-place.ts";
 import { type BlobStore, PIECE_BYTES } from "../../blobs/blob-store.ts";
 import type { Clock } from "../../clock.ts";
 import type {
@@ -41,6 +42,8 @@ interface BlobKeeperOptions {
   readonly artifactsMs: number | null;
   /** The most that the tasks of a run may leave, bytes. */
   readonly artifactsBytes: number;
+  /** The id of this installation, which has the place for itself. */
+  readonly owner: () => string;
   readonly clock: Clock;
   readonly log: ConsolaInstance;
 }
@@ -49,7 +52,10 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
   readonly name = "files of runs";
   readonly #o: BlobKeeperOptions;
   readonly #interval = this.timer(() => this.track(this.tidy()));
-  #count = { blobs: 0, bytes: 0 };
+  /** What is kept; undefined as long as it was not counted. To count it anew for each file would take long when there are very many. */
+  #count: { readonly blobs: number; readonly bytes: number } | undefined;
+  /** Undefined as long as it is not known. */
+  #hasPlace: boolean | undefined;
   /** Why the place could not be read when it was looked at last. */
   #error: string | null = null;
   /** When the place was looked through (monotonic). */
@@ -67,7 +73,7 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
 
   /** What is kept, as it was known last; undefined if there is nothing and nothing is wrong. */
   get held(): PrincipalInfo["files"] {
-    const { blobs: archives, bytes } = this.#count;
+    const { blobs: archives, bytes } = this.#count ?? { blobs: 0, bytes: 0 };
     if (archives === 0 && this.#error === null) return undefined;
     const { limitBytes, blobs } = this.#o;
     return { archives, bytes, limit_bytes: limitBytes, place: blobs.place.name, error: this.#error };
@@ -78,8 +84,9 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
     const { store, blobs, log } = this.#o;
     let problem: string | null = null;
     try {
-      await store.read(async (tx) => this.#counted(await tx.countBlobs()));
+      const { blobs: archives } = await store.read((tx) => this.#counted(tx, true));
       await blobs.place.sizeOf(NOBODY);
+      if (archives > 0) await this.#isOwn();
     } catch (error) {
       problem = errorMessage(error);
       if (problem !== this.#error) log.warn(`Files of runs: ${problem}`);
@@ -87,8 +94,33 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
     this.#error = problem;
   }
 
-  #counted(count: { blobs: number; bytes: number }): void {
-    this.#count = count;
+  /** Whether the place is this principal's alone, as it should be: whoever uses it first has it. */
+  async #isOwn(): Promise<boolean> {
+    const { blobs, owner, log } = this.#o;
+    if (this.#hasPlace !== true) {
+      const isOwn = (await blobs.place.claim(owner())) === owner();
+      if (!isOwn && this.#hasPlace === undefined) log.warn(belongsToOther(blobs.place.name));
+      this.#hasPlace = isOwn;
+    }
+    return this.#hasPlace;
+  }
+
+  /** What is kept. Part of a unit of work. @param isFresh whether it is counted anew */
+  async #counted(tx: OperationalTx, isFresh = false): Promise<{ blobs: number; bytes: number }> {
+    if (this.#count === undefined || isFresh) this.#count = await tx.countBlobs();
+    return this.#count;
+  }
+
+  /** Remembers that a blob will be there. Part of a unit of work. @throws UnprocessableError when there is no room for it */
+  async #expect(tx: OperationalTx, { hash, bytes }: Blob): Promise<void> {
+    const isKnown = await tx.hasBlob(hash);
+    if (!isKnown) await this.#requireRoom(tx, bytes);
+    await tx.addBlob(hash, bytes, this.#o.clock.now());
+    if (isKnown) return;
+    tx.afterCommit(() => {
+      if (this.#count !== undefined)
+        this.#count = { blobs: this.#count.blobs + 1, bytes: this.#count.bytes + bytes };
+    });
   }
 
   /**
@@ -96,12 +128,8 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
    * @throws UnprocessableError when it cannot be kept
    */
   async add({ hash, bytes }: Blob, file: string): Promise<void> {
-    const { store, blobs, clock } = this.#o;
-    await store.transact(async (tx) => {
-      await this.#requireRoom(tx, bytes);
-      await tx.addBlob(hash, bytes, clock.now());
-      this.#counted(await tx.countBlobs());
-    });
+    const { store, blobs } = this.#o;
+    await store.transact((tx) => this.#expect(tx, { hash, bytes }));
     await blobs.add(hash, bytes, file);
   }
 
@@ -145,7 +173,7 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
     data,
     ...attempt
   }: WriteBlob): Promise<{ next: number }> {
-    const { store, blobs, clock } = this.#o;
+    const { store, blobs } = this.#o;
     const { workflow_instance_id: id } = attempt;
     if (offset > 0) await store.read((tx) => requireLease(tx, agent_id, attempt));
     else
@@ -153,12 +181,9 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
         await requireLease(tx, agent_id, attempt);
         const others = await tx.artifactsBytes(id, task_instance_id);
         if (others + bytes > this.#o.artifactsBytes) throw tooMuch(bytes, others, this.#o.artifactsBytes);
-        const isKnown = hash !== null && (await tx.hasBlob(hash));
-        if (!isKnown) await this.#requireRoom(tx, bytes);
-        if (hash === null) return;
+        if (hash === null) return this.#requireRoom(tx, bytes);
         // First: nobody removes it from now on.
-        await tx.addBlob(hash, bytes, clock.now());
-        this.#counted(await tx.countBlobs());
+        await this.#expect(tx, { hash, bytes });
         await tx.referToBlob(id, "upload", task_instance_id, hash);
       });
     return { next: hash === null ? 0 : await blobs.write(hash, bytes, offset, Buffer.from(data, "base64")) };
@@ -209,7 +234,8 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
       await this.#dropArtifacts();
       for (let unused: string[] = []; !this.isStopping; ) {
         unused = await store.read((tx) => tx.unusedBlobs(beforeMs, STEP));
-        if (unused.length === 0) break;
+        // Another principal may need what this one does not.
+        if (unused.length === 0 || !(await this.#isOwn())) break;
         for (const hash of unused)
           await blobs.remove(hash, () => store.transact((tx) => tx.dropBlob(hash, beforeMs)));
       }
@@ -244,14 +270,14 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
     this.#lookedMs = clock.monotonic();
     const isUnknown = async (hash: string) => !(await store.read((tx) => tx.hasBlob(hash)));
     for await (const { hash, changedMs } of blobs.place.list()) {
-      if (this.isStopping) return;
+      if (this.isStopping || !(await this.#isOwn())) return;
       if (changedMs < beforeMs && (await isUnknown(hash))) await blobs.remove(hash, () => isUnknown(hash));
     }
   }
 
   /** @throws UnprocessableError */
   async #requireRoom(tx: OperationalTx, bytes: number): Promise<void> {
-    const { bytes: used } = await tx.countBlobs();
+    const { bytes: used } = await this.#counted(tx);
     if (used + bytes <= this.#o.limitBytes) return;
     throw new UnprocessableError(
       `The principal keeps ${inMiB(used)} of files of runs and may keep ${inMiB(this.#o.limitBytes)}: there is no room for ${inMiB(bytes)}.`,
@@ -264,6 +290,10 @@ export class BlobKeeper extends BackgroundService<{ tidied: undefined }> {
 async function requireArtifacts(tx: OperationalTx, runId: string, hash: string): Promise<void> {
   if (!(await tx.hasArtifacts(runId, hash)))
     throw new NotFoundError(`Run ${runId} does not refer to this file.`);
+}
+
+function belongsToOther(place: string): string {
+  return `${place} belongs to another principal, or did, so this one removes nothing there. Set CDKTR_BLOB_URL to a place of its own; or, if it has this one for itself now, remove the file ${OWNER} there.`;
 }
 
 function tooMuch(bytes: number, others: number, limit: number): InvalidInputError {
