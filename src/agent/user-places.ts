@@ -46,7 +46,7 @@ export class UserPlaces {
 
   /** Makes a directory, which is root's until {@link handOver}. @throws an error of the system */
   make(): string {
-    this.#path ??= this.#open();
+    if (this.#path === undefined || !isOurs(this.#path)) this.#path = this.#open();
     return mkdtempSync(join(this.#path, "try-"));
   }
 
@@ -76,13 +76,20 @@ export class UserPlaces {
 export async function removeFormer(dataDirectory: string): Promise<void> {
   try {
     const path = readFileSync(join(dataDirectory, RECORD), "utf8");
-    const found = lstatSync(path);
-    const isOurs = found.isDirectory() && found.uid === process.getuid?.();
-    if (isOurs && basename(path).startsWith(PREFIX)) await removeFiles(path);
+    if (basename(path).startsWith(PREFIX) && isOurs(path)) await removeFiles(path);
   } catch (error) {
     // As a rule there is no such record.
     log.debug(`No directory of tasks of other users is left: ${errorMessage(error)}`);
   }
+}
+
+/**
+ * Whether it is still the directory that this process, or an earlier one, made: hosts empty `/var/tmp` of what is old, and then anybody can
+ * make something of the same name.
+ */
+function isOurs(path: string): boolean {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found?.isDirectory() === true && found.uid === process.getuid?.();
 }
 
 /** Gives a directory, with what this process has put into it, to a user. Nobody else has access to it yet. */

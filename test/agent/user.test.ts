@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { chmodSync, existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, chownSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { accountOf } from "../../src/agent/libc.ts";
 import { UserPlaces, userOfTask } from "../../src/agent/user-places.ts";
 import { parseWorkflow } from "../../src/workflow/parse.ts";
@@ -108,6 +108,19 @@ id -u; touch ${shared.path("done")}`,
     using bench = new Bench();
     const { outcome } = await run(bench, { a: as("no-such-user", "true") });
     expect(outcome.last("a").error).toBe('Cannot start: user "no-such-user" does not exist on this host.');
+  });
+
+  test("a directory that the host has cleaned away, or that somebody else has made since, is not used", () => {
+    using directory = new TemporaryDirectory();
+    const places = new UserPlaces(directory.root, directory.root);
+    const former = dirname(places.make());
+    rmSync(former, { recursive: true });
+    const next = dirname(places.make());
+    expect(next).not.toBe(former);
+    expect(readFileSync(join(directory.root, "users"), "utf8")).toBe(next);
+    chownSync(next, 65534, 65534);
+    expect(dirname(places.make())).not.toBe(next);
+    expect(readdirSync(next)).toHaveLength(1);
   });
 
   test("what a killed agent left is removed by the next one", async () => {
