@@ -77,6 +77,10 @@ async function ask(
       for (;;) {
         const text = await next(`${name}?${hint}`);
         if (text === "" && !isRequired(field)) break;
+        if (text === "") {
+          dialogue.say(`${name} must be given.`);
+          continue;
+        }
         const read = readParam(field, text);
         params[name] = text;
         if (read.ok) break;

@@ -82,10 +82,11 @@ export async function runFile(
   const person = terminalAsker();
   const ignoreSignals = onStopSignals((count) => {
     if (count === 1) {
-      tell(options, "Cancelling: tasks get SIGTERM, then hooks run. Ctrl-C again kills all of it.");
+      tell(options, "Cancelling: tasks get SIGTERM, then hooks run. Ctrl-C again kills what runs then.");
       host.cancel();
     } else {
-      if (count === 2) tell(options, "Killing all of it.");
+      if (count === 2)
+        tell(options, "Killing what runs. Hooks that have not begun still run; Ctrl-C kills them too.");
       host.cancel();
       void host.kill();
     }

@@ -302,6 +302,20 @@ tasks:
     expect((await answeredBy("yes", "")).lines).toEqual([`on: 100 ${userInfo().username}`]);
   });
 
+  test("Enter alone is no value of a field that must be given", async () => {
+    const told = dialogue("y", "", " ", "a ticket");
+    const asks =
+      'tasks: {go: {config: !Approval {message: "Go on?", form: {why: {type: string, required: true}}}}, on: {depends: [go], env: {W: "${{ tasks.go.outputs.why }}"}, run: \'echo "$W"\'}}';
+    expect((await finish(begin(asks, {}, askerOf(told)))).lines).toEqual(["on: a ticket"]);
+    expect(told.said.slice(2).map((each) => Bun.stripANSI(each))).toEqual([
+      "why?",
+      "why must be given.",
+      "why?",
+      "why must be given.",
+      "why?",
+    ]);
+  });
+
   test("a refusal, the end of the input, and no terminal fail the task with the reason", async () => {
     expect((await answeredBy("no", "too late")).lines).toEqual([
       `back: rejected by ${userInfo().username}: too late`,
