@@ -237,6 +237,9 @@ test("items: a chosen one runs again with those that did not complete, a chosen 
   const all = (await retry(client, one, { tasks: ["load"] })).workflow_instance_id;
   expect(await items(all)).toEqual(["a", "b", "c"]);
   expect(await messageOf(retry(client, one, { tasks: ["load[d]"] }))).toContain('has no task "load[d]"');
+  expect(await messageOf(retry(client, one, { tasks: ["load[zzzzzz]"] }))).toContain(
+    'has no task "load[zzzzzz]". (Its items are "load[a]", "load[b]", "load[c]".)',
+  );
 });
 
 test("with other parameters an approval is asked for again before anything runs that depends on it", async () => {

@@ -64,6 +64,9 @@ interface Kept {
 /** Why a task does not run in a retry of others. */
 const NOT_CHOSEN = "not among the tasks that were retried";
 
+/** The most items that an error names. */
+const MOST_NAMED = 10;
+
 /**
  * A run that retries another one, which is over. Part of a unit of work.
  * @param id of the new run
@@ -290,14 +293,29 @@ function noTask(
   items: Iterable<string>,
   isCurrent: boolean,
 ): NotFoundError {
-  const near = didYouMean(name, [...plan.nodes.map(({ id }) => id), ...items]);
+  const known = [...items];
+  const near = didYouMean(name, [...plan.nodes.map(({ id }) => id), ...known]);
   const help = near === undefined ? "" : ` (${near.replace(/\?$/, "")}?)`;
   return new NotFoundError(
     isCurrent
       ? `The current definition has no task ${quote(name)}${help}.`
       : `Run ${runId} has no task ${quote(name)}${help}.`,
-    near === undefined ? { hint: `Its tasks are ${namesOf(plan.nodes.map(({ id }) => id))}.` } : {},
+    near === undefined ? { hint: whatThereIs(name, plan, known) } : {},
   );
+}
+
+/** The items of the fan-out that was named, or else the tasks. */
+function whatThereIs(name: string, plan: Plan, items: readonly string[]): string {
+  const fanOut = plan.nodes.find(({ id, fanOut }) => fanOut !== undefined && name.startsWith(`${id}[`));
+  const ofIt =
+    fanOut === undefined
+      ? []
+      : items
+          .filter((item) => item.startsWith(`${fanOut.id}[`))
+          .sort((one, other) => one.localeCompare(other, "en", { numeric: true }));
+  if (ofIt.length === 0) return `Its tasks are ${namesOf(plan.nodes.map(({ id }) => id))}.`;
+  const more = ofIt.length - MOST_NAMED;
+  return `Its items are ${namesOf(ofIt.slice(0, MOST_NAMED))}${more > 0 ? ` and ${more} more` : ""}.`;
 }
 
 /** Whether a task is still what it was: a fan-out, or not. */
