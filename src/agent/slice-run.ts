@@ -90,6 +90,9 @@ export class SliceRun implements TaskOwner {
       else this.#tasks.set(id, new TaskRun(definition, context, this));
       for (const read of this.#neededBy(id)) this.#readers.set(read, (this.#readers.get(read) ?? 0) + 1);
     }
+    // They are over before: what they have published stays as long as the slice.
+    for (const read of new Set(this.#plan.nodes.flatMap(({ through }) => through ?? [])))
+      for (const id of read) this.#readers.set(id, (this.#readers.get(id) ?? 0) + 1);
     const [unknown] = scope;
     if (unknown !== undefined) throw new InvalidInputError(`there is no task "${unknown}"`);
   }
@@ -161,8 +164,9 @@ export class SliceRun implements TaskOwner {
   }
 
   inputsOf(task: TaskDefinition): Inputs {
-    const results = Object.entries(this.#progress.results(task.depends));
-    const items = task.depends.flatMap((id): [string, Published[]][] => {
+    const before = this.#inputTasks(task);
+    const results = Object.entries(this.#progress.results(before));
+    const items = before.flatMap((id): [string, Published[]][] => {
       const published = this.#publishedItems(id);
       return published.length === 0 ? [] : [[id, published]];
     });
@@ -172,9 +176,15 @@ export class SliceRun implements TaskOwner {
     };
   }
 
-  inputFilesOf({ depends }: TaskDefinition): readonly InputFiles[] {
+  inputFilesOf(task: TaskDefinition): readonly InputFiles[] {
     if (this.#files.size === 0) return NO_FILES;
-    return depends.flatMap((id) => [...(this.#files.get(id)?.values() ?? [])]);
+    return this.#inputTasks(task).flatMap((id) => [...(this.#files.get(id)?.values() ?? [])]);
+  }
+
+  /** The tasks of which it finds what they have published and left: those on which it depends, directly or through others that no agent executes. */
+  #inputTasks({ id, depends }: TaskDefinition): readonly string[] {
+    const through = this.#plan.node(id)?.through;
+    return through === undefined ? depends : [...through.union(new Set(depends))];
   }
 
   resultOf(id: string): TaskResult | undefined {

@@ -6,6 +6,7 @@ import { placeOf } from "./issues.ts";
 import { scriptTextOf } from "./kinds/index.ts";
 import type { TaskDefinition, WorkflowDefinition } from "./model.ts";
 import { paramVariable } from "./own-variables.ts";
+import { planOf } from "./plan.ts";
 import { SourceText } from "./source-text.ts";
 import { readYaml } from "./yaml-tree.ts";
 
@@ -60,8 +61,11 @@ function unreadOutputs(definition: WorkflowDefinition): Unread[] {
   const read = readsOf(definition).filter(({ root, part }) => root === "tasks" && part === "outputs");
   const isRead = (task: string, output: string): boolean =>
     read.some((each) => each.name === task && (each.output === null || each.output === output));
+  const plan = planOf(definition);
   return declaring.flatMap(({ id, outputs = [] }) => {
-    const dependents = definition.tasks.filter(({ depends }) => depends.includes(id));
+    const dependents = definition.tasks.filter(
+      (task) => task.depends.includes(id) || plan.node(task.id)?.through?.has(id) === true,
+    );
     if (dependents.some((task) => runsFile(task) || JSON.stringify(task).includes("CDKTR_INPUTS"))) return [];
     return outputs.flatMap((output, index) => (isRead(id, output) ? [] : [{ task: id, output, index }]));
   });

@@ -2,7 +2,7 @@
 import { acceptedBy } from "./conditions.ts";
 import { buildDag } from "./dag.ts";
 import { type Compiled, expressionsOf, type WorkflowExpressions } from "./expressions.ts";
-import { inItemsOf } from "./fan-out.ts";
+import { inItemsOf, withoutItems } from "./fan-out.ts";
 import { type HookOn, hookTasks } from "./hooks.ts";
 import { factsOf as kindOf } from "./kinds/index.ts";
 import type { TaskDefinition, WorkflowDefinition } from "./model.ts";
@@ -71,6 +71,8 @@ export interface PlanNode {
   /** Its place in the file, from 0. */
   readonly index: number;
   readonly needs: readonly Need[];
+  /** Set by {@link planFrom}: tasks on which it depends through others that no agent executes; those are among them, too. */
+  readonly through?: ReadonlySet<string>;
   /** With the texts of expressions, if {@link isPlaced}. */
   readonly placement: Placement;
   /** Labels of its placement are computed when it, or an item of it, is ready to start: only the principal knows them, and only then. */
@@ -248,8 +250,9 @@ function isAboutAgents({ reads }: Compiled): boolean {
  * @param readAtEnd tasks whose results the outputs of the workflow read
  * @throws InvalidInputError when they do not form a DAG
  */
-export function planFrom(nodes: readonly PlanNode[], readAtEnd: Iterable<string> = []): Plan {
-  const dag = buildDag(nodes.map(({ id, needs }) => ({ id, depends: needs.map((need) => need.task) })));
+export function planFrom(given: readonly PlanNode[], readAtEnd: Iterable<string> = []): Plan {
+  const dag = buildDag(given.map(({ id, needs }) => ({ id, depends: needs.map((need) => need.task) })));
+  const nodes = withThrough(given, dag.order);
   const byId = new Map(nodes.map((node) => [node.id, node]));
   const dependents = new Map(nodes.map(({ id }): [string, Dependent[]] => [id, []]));
   for (const { id, needs } of nodes) {
@@ -274,9 +277,52 @@ export function planFrom(nodes: readonly PlanNode[], readAtEnd: Iterable<string>
   };
 }
 
-/** The tasks whose results a task needs: those that it depends on, and those that its expressions read. */
+/** The nodes, and which tasks they depend on through others that no agent executes. @param order needs before those who need them */
+function withThrough(nodes: readonly PlanNode[], order: readonly string[]): readonly PlanNode[] {
+  if (nodes.every(({ waits }) => waits === undefined)) return nodes;
+  const byId = new Map(nodes.map((node) => [node.id, node]));
+  /** What is behind a task that no agent executes. Thousands may depend on it: they share the set. */
+  const behind = new Map<string, ReadonlySet<string>>();
+  for (const id of order) {
+    const node = byId.get(id);
+    if (node === undefined) continue;
+    const sets = node.needs.flatMap(({ task }) => behind.get(task) ?? []);
+    const [only = NOTHING] = sets;
+    const through = sets.length < 2 ? only : new Set(sets.flatMap((set) => [...set]));
+    if (through.size > 0) byId.set(id, { ...node, through });
+    if (node.waits !== undefined)
+      behind.set(id, new Set([...through, ...node.needs.map(({ task }) => task)]));
+  }
+  return nodes.map((node) => byId.get(node.id) ?? node);
+}
+
+/** The tasks whose results a task needs: those that it depends on, and those that its expressions read. Without {@link PlanNode.through}. */
 export function neededBy({ needs, reads }: PlanNode): ReadonlySet<string> {
   return new Set([...needs.map(({ task }) => task), ...(reads ?? [])]);
+}
+
+/** The tasks whose results some tasks need, also {@link PlanNode.through} others. */
+export function neededByAll(nodes: readonly PlanNode[]): ReadonlySet<string> {
+  const shared = new Set(nodes.flatMap(({ through }) => through ?? []));
+  return new Set([...nodes, ...shared].flatMap((each) => [...("id" in each ? neededBy(each) : each)]));
+}
+
+/**
+ * Tasks that are over as those who need their results must know them. What those find in CDKTR_INPUTS follows from it.
+ * @param ids all of them
+ */
+export function knownOutside(
+  plan: Plan,
+  ids: ReadonlySet<string>,
+  definitionOf: (id: string) => TaskDefinition | undefined,
+): TaskDefinition[] {
+  return [...ids].flatMap((id): TaskDefinition[] => {
+    const [definition, node] = [definitionOf(id), plan.node(id)];
+    if (definition === undefined) return [];
+    const depends = node?.waits === undefined ? [] : definition.depends.filter((needed) => ids.has(needed));
+    const known = { ...withoutItems(definition), depends };
+    return [node?.fanOut === undefined ? known : { ...known, foreach: [] }];
+  });
 }
 
 /** The protocol version that an agent needs to execute all of these. */

@@ -614,6 +614,29 @@ describe("a slice of a run", () => {
     expect(outcome.log("b")).toEqual(['INFO {"n":"of attempt 1"}', 'INFO {"n":1}']);
   });
 
+  test("its tasks find what is before those on which they depend, if no agent executes these", async () => {
+    using bench = new Bench();
+    const config = { type: "Wait", for_ms: 1 } as const;
+    const gated: Record<string, TaskSpec> = {
+      first: {},
+      before: { depends: ["first"] },
+      pause: { depends: ["before"], config },
+      again: { depends: ["pause"], config },
+      a: { run: 'cd "$CDKTR_INPUTS"; cat *; ls; echo n=2 > "$CDKTR_OUTPUT"', depends: ["again"] },
+      b: { run: 'cd "$CDKTR_INPUTS"; cat *; ls', depends: ["a"] },
+    };
+    const none = { status: "COMPLETED", outputs: null } as const;
+    const published = { first: { status: "COMPLETED", outputs: { n: 0 } }, ...slice.results } as const;
+    const outcome = await bench.run(
+      gated,
+      {},
+      assigned({ results: { ...published, pause: none, again: none } }),
+    );
+    expect(outcome.end).toBe("COMPLETED");
+    expect(outcome.log("a")).toEqual(['INFO {"n":1}', "INFO before.json"]);
+    expect(outcome.log("b")).toEqual(['INFO {"n":"2"}', "INFO a.json"]);
+  });
+
   test("fails when one of its tasks fails: those in it that depend on it are skipped", async () => {
     using bench = new Bench();
     const outcome = await bench.run({ ...tasks, a: { run: "exit 3", depends: ["before"] } }, {}, assigned());

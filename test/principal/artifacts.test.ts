@@ -170,3 +170,51 @@ test("whoever goes on with the run, after the loss of its agent or in a retry, i
   expect((await fetchBlob(second, third)).next).toBeNull();
   expect(await cluster.client().call("LSARTIFACTS", { workflow_instance_id: retried })).toHaveLength(1);
 });
+
+test("through tasks that no agent executes, a task has what those before them have published and left; also in a retry", async () => {
+  const gated = `tasks:
+  a: {run: "true"}
+  other: {run: "true"}
+  go: {depends: [a], config: !Approval {message: Go on?}}
+  pause: {depends: [go], config: !Wait {for: 1ms}}
+  b: {run: "true", depends: [pause]}
+`;
+  await using cluster = await new TestPrincipal({ workflows: { "w.yml": gated } }).start();
+  const agent = await cluster.agent("agent-1", { protocol: 3 });
+  const client = cluster.client();
+  const id = await trigger(cluster);
+  const run = required(await agent.fetch());
+  expect(run.tasks).toEqual(["a", "other"]);
+  await write(agent, run);
+  await agent.send(
+    agent.runReport(run, "RUNNING"),
+    agent.taskReport(run, "a", "RUNNING"),
+    { ...agent.taskReport(run, "a", "COMPLETED"), artifacts: LEFT, outputs: { n: 1 } },
+    agent.taskReport(run, "other", "COMPLETED"),
+    agent.runReport(run, "COMPLETED"),
+  );
+  await client.answerApproval({ workflow_instance_id: id, answer: "approve", dedupe_key: "yes" });
+  const told = (given: RunAssignment) => {
+    expect(given).toMatchObject({
+      tasks: ["b"],
+      results: { a: { status: "COMPLETED", outputs: { n: 1 } }, go: { status: "COMPLETED" } },
+      artifacts: [{ task_id: "a", item_key: null, hash: HASH, bytes: CONTENT.length }],
+    });
+    expect(given.workflow.tasks.map((task) => [task.id, task.depends]).sort()).toEqual([
+      ["a", []],
+      ["b", ["pause"]],
+      ["go", ["a"]],
+      ["pause", ["go"]],
+    ]);
+  };
+  const after = required(await agent.fetch());
+  told(after);
+  await agent.send(
+    agent.runReport(after, "RUNNING"),
+    agent.taskReport(after, "b", "RUNNING"),
+    agent.taskReport(after, "b", "FAILED"),
+    agent.runReport(after, "FAILED", "b failed"),
+  );
+  await client.retryRun({ workflow_instance_id: id, dedupe_key: "again" });
+  told(required(await agent.fetch()));
+});

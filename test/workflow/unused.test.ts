@@ -52,6 +52,9 @@ test("an output that is declared is read by an expression, or by a dependent fro
   expect(found(tasks("run: y", "outputs: {n: '${{ tasks.a.outputs.files }}'}\n"))).toEqual([rows]);
   expect(found(tasks("run: cat $CDKTR_INPUTS/a.json"))).toEqual([]);
   expect(found(tasks("config: !Subprocess {cmd: python, args: [x.py]}"))).toEqual([]);
+  const later = "  c: {depends: [b], run: cat $CDKTR_INPUTS/a.json}\n";
+  expect(found(tasks("run: y", later))).toEqual([rows, files]);
+  expect(found(tasks("config: !Wait {for: 1s}", later))).toEqual([]);
 });
 
 test("help says what to do", () => {

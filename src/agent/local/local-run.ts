@@ -25,7 +25,7 @@ import type { ChildWorkflowConfig } from "../../workflow/kinds/workflow.ts";
 import { MAX_RUN_DEPTH } from "../../workflow/limits.ts";
 import type { TaskConfig, TaskDefinition, WorkflowDefinition } from "../../workflow/model.ts";
 import { resolveParams } from "../../workflow/params.ts";
-import { neededBy, type Plan, type PlanNode, planOf } from "../../workflow/plan.ts";
+import { knownOutside, neededByAll, type Plan, type PlanNode, planOf } from "../../workflow/plan.ts";
 import { Progress } from "../../workflow/progress.ts";
 import { factsOf, type RunFacts } from "../../workflow/run-facts.ts";
 import { nextSlices } from "../../workflow/slices.ts";
@@ -136,7 +136,7 @@ export class LocalRun {
     this.#record = new RunRecord(name);
     this.#limit = new Timer(() => this.#timeOut(), host.context.clock);
     const { nodes, readAtEnd } = this.#plan;
-    this.#read = new Set([...nodes.flatMap((node) => [...neededBy(node)]), ...readAtEnd]);
+    this.#read = new Set([...neededByAll(nodes), ...readAtEnd]);
     if (this.#definition.secrets !== undefined)
       this.#secrets = new RunSecrets(this.#assignment([], false), host.secretPlaces);
     const { files } = this.#definition;
@@ -349,7 +349,7 @@ export class LocalRun {
     }
     const own = new Set(tasks.map((node) => this.#progress.node(node)?.item?.task ?? node));
     const nodes = [...own].flatMap((task) => this.#plan.node(task) ?? []);
-    const needed = new Set(nodes.flatMap((node) => [...neededBy(node)]).filter((id) => !own.has(id)));
+    const needed = new Set([...neededByAll(nodes)].filter((id) => !own.has(id)));
     const results: NonNullable<RunAssignment["results"]> = {};
     const item_results: Record<string, ItemResult[]> = {};
     for (const [id, end] of Object.entries(this.#progress.results(needed))) {
@@ -377,7 +377,7 @@ export class LocalRun {
       workflow: {
         ...workflow,
         tasks: [
-          ...[...needed].flatMap((id) => this.#known(id)),
+          ...knownOutside(this.#plan, needed, (id) => this.#tasks.get(id)),
           ...[...own].flatMap((id) => this.#own(id, items[id] !== undefined)),
         ],
       },
@@ -398,14 +398,6 @@ export class LocalRun {
     const task = this.#tasks.get(id);
     if (task === undefined) return [];
     return [hasItems ? { ...withoutItems(task), foreach: [] } : task];
-  }
-
-  /** A task outside a slice, as the slice must know it. */
-  #known(id: string): TaskDefinition[] {
-    const task = this.#tasks.get(id);
-    if (task === undefined) return [];
-    const known = { ...withoutItems(task), depends: [] };
-    return [this.#plan.node(id)?.fanOut === undefined ? known : { ...known, foreach: [] }];
   }
 
   #outcome(): Pick<RunAssignment, "run"> {

@@ -14,7 +14,7 @@ import { withoutItems } from "../../workflow/fan-out.ts";
 import { allTasks } from "../../workflow/hooks.ts";
 import { nodeId } from "../../workflow/item-id.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../workflow/model.ts";
-import { neededBy, type Plan, type PlanNode } from "../../workflow/plan.ts";
+import { knownOutside, neededByAll, type Plan, type PlanNode } from "../../workflow/plan.ts";
 import type { Progress } from "../../workflow/progress.ts";
 import { storedSecretsOf } from "../../workflow/secrets.ts";
 import { isPoll } from "../../workflow/slices.ts";
@@ -140,7 +140,6 @@ export class Assignments {
     const own = new Set(ids);
     const tasks: TaskDefinition[] = [];
     const nodes: PlanNode[] = [];
-    const outside = new Map<string, TaskDefinition>();
     for (const id of ids) {
       const task = all.get(id);
       const node = at.plan.node(id);
@@ -148,15 +147,9 @@ export class Assignments {
       const decided = withoutDecisions(task, node);
       tasks.push(items[id] === undefined ? decided : { ...withoutItems(decided), foreach: [] });
       nodes.push(node);
-      for (const needed of neededBy(node)) {
-        const definition = own.has(needed) ? undefined : all.get(needed);
-        if (definition === undefined) continue;
-        const isFanOut = at.plan.node(needed)?.fanOut !== undefined;
-        const known = { ...withoutItems(definition), depends: [] };
-        outside.set(needed, isFanOut ? { ...known, foreach: [] } : known);
-      }
     }
-    const ends = at.progress.results([...outside.keys(), ...ids]);
+    const outside = new Set([...neededByAll(nodes)].filter((id) => !own.has(id) && all.has(id)));
+    const ends = at.progress.results([...outside, ...ids]);
     const completed_tasks = [
       ...new Set(Object.keys(ends).filter((id) => ends[id]?.status === "COMPLETED")).union(
         await completedBefore(tx, slice),
@@ -164,7 +157,7 @@ export class Assignments {
     ];
     const needed = stillNeeded(nodes, completed_tasks);
     const results: Results = await completed(tx, run, needed);
-    const others = [...outside.keys()].flatMap((id) => {
+    const others = [...outside].flatMap((id) => {
       const end = ends[id];
       return end === undefined || results[id] !== undefined ? [] : [{ id, ...end }];
     });
@@ -178,7 +171,7 @@ export class Assignments {
         ...(isAllowed ? { is_allowed: true } : {}),
       };
     }
-    const read = [...outside.keys()].filter((id) => at.plan.node(id)?.fanOut !== undefined);
+    const read = [...outside].filter((id) => at.plan.node(id)?.fanOut !== undefined);
     const item_results = at.plan.hasFanOuts
       ? {
           ...(await this.#itemsOf(tx, run, nodes, completed_tasks, [...needed, ...read], results)),
@@ -187,7 +180,7 @@ export class Assignments {
       : {};
     const { hooks: _, ...workflow } = at.definition;
     return {
-      workflow: { ...workflow, tasks: [...outside.values(), ...tasks] },
+      workflow: { ...workflow, tasks: [...knownOutside(at.plan, outside, (id) => all.get(id)), ...tasks] },
       completed_tasks,
       tasks: [...ids],
       results,
@@ -391,7 +384,7 @@ export function stillNeeded(
 ): string[] {
   if (completedTasks.length === 0) return [];
   const completed = new Set(completedTasks);
-  const needed = new Set(nodes.flatMap((node) => (completed.has(node.id) ? [] : [...neededBy(node)])));
+  const needed = neededByAll(nodes.filter(({ id }) => !completed.has(id)));
   return completedTasks.filter((id) => needed.has(id) || also.has(id));
 }
 

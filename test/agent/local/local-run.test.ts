@@ -260,10 +260,19 @@ tasks:
   read: {run: 'cat query.sql; echo "$(pwd)" > "$CDKTR_ARTIFACTS/where"'}
   wait: {depends: [read], config: !Wait {for: 1ms}}
   each: {depends: [wait], foreach: [a, b], key: "\${{ item }}", run: 'echo $CDKTR_ITEM > "$CDKTR_ARTIFACTS/x"'}
-  write: {depends: [wait, read, each], run: '[ "$(cat "$CDKTR_INPUTS/read/where")" = "$(pwd)" ]; cat "$CDKTR_INPUTS"/each/*/x; rm query.sql'}
+  more: {depends: [each], config: !Wait {for: 1ms}}
+  write: {depends: [wait, more], run: '[ "$(cat "$CDKTR_INPUTS/read/where")" = "$(pwd)" ]; cat "$CDKTR_INPUTS"/each/*/x; rm query.sql'}
 `);
-  expect(lines).toEqual(["read: select 1", "wait: Waits for 1ms.", "write: a", "write: b"]);
-  expect(tasks).toBe("COMPLETED, read COMPLETED, wait COMPLETED, each COMPLETED, write COMPLETED");
+  expect(lines).toEqual([
+    "read: select 1",
+    "wait: Waits for 1ms.",
+    "more: Waits for 1ms.",
+    "write: a",
+    "write: b",
+  ]);
+  expect(tasks).toBe(
+    "COMPLETED, read COMPLETED, wait COMPLETED, each COMPLETED, more COMPLETED, write COMPLETED",
+  );
   expect(existsSync(directory.path("query.sql"))).toBe(true);
   const other = 'files: ["*.py"]\ntasks: {a: {run: "true"}}';
   const { details } = await runOf("tasks: {a: {config: !Workflow {workflow: other}}}", { other });
