@@ -130,6 +130,19 @@ test("an agent that has not reported anything of what it was given is not said t
   };
   const shown = await lines({ ...RUN, tasks: [shared], attempts: slices });
   expect(shown.filter((line) => line.includes("has not reported"))).toEqual([]);
+  expect(shown).toContain("1 task is running:");
+});
+
+test("a fan-out is not said to run while none of its items does", async () => {
+  const [extract] = RUN.tasks;
+  if (extract === undefined) throw new Error("no task");
+  const task = { ...extract, status: "RUNNING" as const, finished_at_ms: null };
+  const waiting = { ...task, items: { total: 3, by_status: { COMPLETED: 1, WAITING: 2 } } };
+  const shown = await lines({ ...RUN, status: "WAITING", tasks: [waiting] });
+  expect(shown.join("\n")).toContain(
+    `1 fan-out of which no item runs just now:\n  ${task.task_id}: 1 of 3 COMPLETED, 2 WAITING`,
+  );
+  expect(shown.filter((line) => line.includes("running"))).toEqual([]);
 });
 
 test("a run that failed: the tasks, their last lines, what was skipped, and what can be done", async () => {

@@ -1,7 +1,9 @@
 /** Why a run waits, or why it failed, for people and programs. */
+import { itemsWord } from "../../contract/item-counts.ts";
 import type {
   ApprovalSummary,
   ChildRun,
+  ItemCounts,
   RunAttempt,
   RunDetails,
   SliceWait,
@@ -68,6 +70,8 @@ export interface RunExplanation {
   /** Tasks, and items of fan-outs, that wait for a person: at most 100. */
   readonly approvals: readonly ApprovalSummary[];
   readonly running: readonly Pick<TaskRunSummary, "task_id" | "agent_id" | "started_at_ms">[];
+  /** Fan-outs of which no item runs just now, and which are not over. */
+  readonly resting: readonly { readonly task_id: string; readonly items: ItemCounts }[];
   /** Tasks that wait for others, which are not over. */
   readonly blocked: readonly { readonly task_id: string; readonly waits_for: readonly string[] }[];
   /** Attempts that agents were given, and of which they have not reported a task yet. */
@@ -154,11 +158,12 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
       .filter(isFor("time"))
       .map(({ task_id, next_attempt_ms = null }) => ({ task_id, until_ms: next_attempt_ms })),
     approvals: run.approvals ?? [],
-    running: inState("RUNNING").map(({ task_id, agent_id, started_at_ms }) => ({
-      task_id,
-      agent_id,
-      started_at_ms,
-    })),
+    running: inState("RUNNING")
+      .filter((task) => !isResting(task))
+      .map(({ task_id, agent_id, started_at_ms }) => ({ task_id, agent_id, started_at_ms })),
+    resting: inState("RUNNING")
+      .filter(isResting)
+      .map(({ task_id, items }) => ({ task_id, items })),
     blocked: toCome
       .filter(({ waits_for }) => waits_for.length > 0)
       .map(({ task_id, waits_for }) => ({ task_id, waits_for })),
@@ -184,6 +189,11 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
       hook === true ? [] : [{ task_id, reason: error }],
     ),
   };
+}
+
+/** Whether it is a fan-out that has begun, and of which no item runs. */
+function isResting(task: TaskRunSummary): task is TaskRunSummary & { readonly items: ItemCounts } {
+  return task.items !== undefined && (task.items.by_status.RUNNING ?? 0) === 0;
 }
 
 /** The most tries of a task; null if it polls without a limit, or is not known. */
@@ -286,6 +296,12 @@ export function explanationLines(run: RunDetails, why: RunExplanation, now: numb
           started_at_ms === null ? "" : ` for ${since(started_at_ms)}`,
         ].join(""),
       ),
+    );
+  }
+  if (why.resting.length > 0) {
+    add(
+      `${plural(why.resting.length, "fan-out")} of which no item runs just now:`,
+      ...shortened(why.resting, ({ task_id, items }) => `${plainText(task_id)}: ${itemsWord(items)}`),
     );
   }
   if (why.blocked.length > 0) {
