@@ -39,10 +39,15 @@ export function terminalAsker(): { readonly asker: Asker; readonly close: () => 
 export function askerOf(dialogue: Dialogue): Asker {
   let last: Promise<unknown> = Promise.resolve();
   return (task, question, signal) => {
-    const turn = last.then(() => {
+    const turn = last.then(async () => {
       signal.throwIfAborted();
       dialogue.forget?.();
-      return ask(dialogue, task, question, signal);
+      try {
+        return await ask(dialogue, task, question, signal);
+      } catch (error) {
+        if (signal.aborted) dialogue.say(`${task} waits for no answer any more.`);
+        throw error;
+      }
     });
     last = turn.catch(() => {});
     return turn;

@@ -325,6 +325,32 @@ tasks:
     ]);
   });
 
+  test("a question that is not to be answered any more says so before the next one", async () => {
+    const told = dialogue("yes");
+    let isFirst = true;
+    const person = {
+      ...told,
+      line: async (signal: AbortSignal) => {
+        if (!isFirst) return told.line();
+        isFirst = false;
+        await new Promise((resolve) => signal.addEventListener("abort", resolve));
+        return null;
+      },
+    };
+    const asks =
+      'tasks: {late: {config: !Approval {message: "One?", timeout: 10ms}}, next: {config: !Approval {message: "Two?"}}}';
+    expect((await finish(begin(asks, {}, askerOf(person)))).tasks).toBe(
+      "FAILED, late FAILED, next COMPLETED",
+    );
+    expect(told.said.map((each) => Bun.stripANSI(each))).toEqual([
+      "late asks: One?",
+      "Approve? Type yes or no.",
+      "late waits for no answer any more.",
+      "next asks: Two?",
+      "Approve? Type yes or no.",
+    ]);
+  });
+
   test("a refusal, the end of the input, and no terminal fail the task with the reason", async () => {
     expect((await answeredBy("no", "too late")).lines).toEqual([
       `back: rejected by ${userInfo().username}: too late`,
