@@ -215,6 +215,22 @@ test("an agent's silence is what the principal says, although the clock here is 
   expect(drawn).toContain("1 up 1 draining 1 lost");
 });
 
+test("the header does not count runs as running that wait", () => {
+  const header = (columns: number, statuses: RunStatus[]) => {
+    const s = state(columns, 24, { kind: "workflows" });
+    const [first] = s.data.runs ?? [];
+    if (first === undefined || s.data.info === null) throw new Error("no run");
+    const runs = statuses.map((status) => ({ ...first, status }));
+    const info = { ...s.data.info, runs: { ...s.data.info.runs, running: runs.length } };
+    return drawScreen({ ...s, data: { ...s.data, runs, info } })
+      .toString()
+      .split("\n")[0];
+  };
+  expect(header(140, ["RUNNING", "WAITING", "WAITING"])).toContain("▶ 1 running  ◷ 2 waiting  ○ 1 queued");
+  expect(header(80, ["WAITING"])).toContain("▶ 0 run ◷ 1 wait ○ 1 que");
+  expect(header(140, ["RUNNING"])).toContain("▶ 1 running  ○ 1 queued");
+});
+
 test("the header names the version of a principal that is not of this one", () => {
   const s = state(140, 40, { kind: "agents" });
   expect(drawScreen(s).toString()).not.toContain(` cdktr ${VERSION}`);

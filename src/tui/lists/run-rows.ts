@@ -72,17 +72,15 @@ export function runRows(
 /** Counts for the header. */
 export const runCounts = memo((runs: readonly RunSummary[] | null, minute: number) => {
   const since = minute * 60_000 - 3_600_000;
-  let running = 0;
-  let queued = 0;
+  let waiting = 0;
   let failed = 0;
   for (const run of runs ?? []) {
-    if (run.status === "RUNNING" || run.status === "WAITING") running++;
-    else if (run.status === "PENDING") queued++;
+    if (run.status === "WAITING") waiting++;
     else if (
       (run.status === "FAILED" || run.status === "CRASHED") &&
       (run.finished_at_ms ?? run.created_at_ms) >= since
     )
       failed++;
   }
-  return { running, queued, failed };
+  return { waiting, failed };
 });

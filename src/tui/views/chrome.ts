@@ -48,7 +48,8 @@ export function drawHeader(region: Region, state: State): void {
   const right: Span[] = [];
   if (data.info !== null && data.agents !== null) {
     const counts = runCounts(data.runs, Math.floor(state.now / 60_000));
-    const running = data.info.runs.running;
+    // To the principal, a run that rests is running.
+    const running = Math.max(0, data.info.runs.running - counts.waiting);
     const queued = data.info.runs.pending;
     const counted = (status: AgentSummary["status"]) =>
       data.agents?.filter((agent) => agent.status === status).length ?? 0;
@@ -57,6 +58,7 @@ export function drawHeader(region: Region, state: State): void {
     right.push(
       [`▶ ${running}`, running > 0 ? CYAN : DIM],
       [wide ? " running  " : " run ", DIM],
+      ...waitingSpans(counts.waiting, wide),
       [`○ ${queued}`, queued > 0 ? YELLOW : DIM],
       [wide ? " queued  " : " que ", DIM],
       [`✗ ${counts.failed}`, counts.failed > 0 ? RED | BOLD : DIM],
@@ -90,6 +92,15 @@ function connectionSpans(state: State): Span[] {
     case "lost":
       return [[`✗ ${age(state.hostNow - since)}`, RED | BOLD]];
   }
+}
+
+/** Runs in which nothing runs and something waits; nothing is said of none. */
+function waitingSpans(waiting: number, wide: boolean): Span[] {
+  if (waiting === 0) return [];
+  return [
+    [`◷ ${waiting}`, YELLOW],
+    [wide ? " waiting  " : " wait ", DIM],
+  ];
 }
 
 /** The tabs, and the name of the current page on the right. */
