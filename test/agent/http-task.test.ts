@@ -158,7 +158,7 @@ tasks:
     const { json } = outcome.last("t").outputs as { json: { headers: Record<string, string> } };
     expect(json.headers.authorization).toBe("Bearer ***");
     expect(outcome.last("none").error).toBe(
-      "Cannot start: the secret NONE cannot be read: this agent has no variable NO_SUCH.",
+      "Cannot start: the secret NONE cannot be read: there is no environment variable NO_SUCH.",
     );
     expect(JSON.stringify([outcome.reports, outcome.lines])).not.toContain("hunter2");
   });

@@ -84,8 +84,8 @@ export class SecretSources {
     const value = this.#places.own[variable];
     if (value !== undefined) return value;
     throw cannot(
-      `${what} cannot be read: this agent has no variable ${variable}`,
-      `Set it for the agent (Environment= or EnvironmentFile= of its service), and restart the agent.`,
+      `${what} cannot be read: there is no environment variable ${variable}`,
+      `Set it for the agent (Environment= or EnvironmentFile= of its service) and restart that; for 'cdktr run FILE', set it in this shell.`,
     );
   }
 

@@ -83,7 +83,7 @@ describe("a task that cannot have its secret does not start:", () => {
     ["no file", { file: "/no/such" }, " cannot be read from /no/such: there is no such file"],
     ["a directory", { file: "/etc" }, " cannot be read from /etc: it is a directory"],
     ["a device", { file: "/dev/zero" }, " cannot be read from /dev/zero: it is not a regular file"],
-    ["no variable", { env: "NO_SUCH" }, " cannot be read: this agent has no variable NO_SUCH"],
+    ["no variable", { env: "NO_SUCH" }, " cannot be read: there is no environment variable NO_SUCH"],
     [
       "a command that fails",
       { command: ["sh", "-c", "echo $PROD_KEY >&2; exit 3"] },
