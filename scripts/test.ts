@@ -34,7 +34,7 @@ const { values: flags, positionals: patterns } = parseArgs({
   allowPositionals: true,
 });
 /** With more failed files than this, something is broken, and nothing is repeated. */
-const MOST_REPEATED = 3;
+const MOST_REPEATED = 5;
 /** A test file that is not done by then hangs. */
 const FILE_TIMEOUT_MS = (flags.long ? 120 : 20) * 60_000;
 const bin = (name: string) => join("node_modules", ".bin", name);

@@ -124,12 +124,14 @@ export async function writeProject(
 ): Promise<readonly PlannedFile[]> {
   const { answers, makesKeys, token } = plan;
   const toWrite = filesToWrite(plan.files, decisions);
-  const staging = Staging.open(answers.directory);
   const interruption = Promise.withResolvers<never>();
   // Nothing may be awaiting it yet.
   interruption.promise.catch(() => {});
+  // Before there is anything that a signal could leave behind.
   const ignoreSignals = onStopSignals(() => interruption.reject(new Interrupted()));
+  let staging: Staging | undefined;
   try {
+    staging = Staging.open(answers.directory);
     const isInside = !answers.dataDirectory.startsWith("/");
     if (isInside) staging.makePrivateDirectory(answers.dataDirectory);
     const owner = ownerOf(answers);
@@ -146,7 +148,7 @@ export async function writeProject(
     return toWrite;
   } finally {
     ignoreSignals();
-    staging.discard();
+    staging?.discard();
   }
 }
 

@@ -86,7 +86,9 @@ test("data for one installation is not sent to another, and is delivered when th
   await one.startAgent(words);
   const ended = await runOver(one.client, run);
   expect(ended).toMatchObject({ status: "COMPLETED", attempt: 1 });
-  expect((await lines(one)).rows).toEqual([["begun"], ["passed"]]);
+  await until("its lines are there", async () =>
+    Bun.deepEquals((await lines(one)).rows, [["begun"], ["passed"]]),
+  );
 }, 60_000);
 
 test("an agent keeps its id and delivers its outbox when its host is renamed: nothing is done twice", async () => {
