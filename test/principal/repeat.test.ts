@@ -1,6 +1,7 @@
 /** Tasks that are tried again until a condition holds: between two tries nobody has them. */
 import { expect, test } from "bun:test";
 import type { AgentReport, RunAssignment, RunDetails } from "../../src/contract/messages.ts";
+import { until } from "../support/until.ts";
 import { type FakeAgent, required, TestPrincipal } from "./support.ts";
 
 const POLL = `repeat: {every: 100ms, until: "\${{ exit_code == 0 }}"}, run: "true"`;
@@ -134,8 +135,7 @@ test("a run that is cancelled while the next try waits for an agent", async () =
   const id = await trigger(cluster);
   const agent = await cluster.agent("x", { protocol: 3 });
   await tries(agent, required(await agent.fetch()), "WAITING", 1);
-  // A pause between two looks: no event of a client tells that the time has come.
-  while ((await cluster.client().getRun(id)).waits === undefined) await Bun.sleep(5);
+  await until("the next try waits", async () => (await cluster.client().getRun(id)).waits !== undefined);
   await cluster.client().cancelRun(id);
   const run = await cluster.client().waitRun(id, 20_000);
   expect(run.status).toBe("CANCELLED");
