@@ -40,6 +40,13 @@ export interface RunStatusRow {
   readonly parent_task?: string | null;
   /** Hash of the files that travel with the run. */
   readonly bundle?: string | null;
+  /** From 0 to 9; absent for 5. */
+  readonly priority?: number | null;
+  /** The concurrency group of the run. */
+  readonly concurrency_group?: string | null;
+  readonly backfill_id?: string | null;
+  /** The entry of its workflow's schedules that made it. */
+  readonly schedule?: string | null;
 }
 
 /** A row of `task_run_status`: a task run got a new status. */

@@ -32,6 +32,8 @@ export const DIAGNOSTIC_CODES = {
   E041: "bad-timezone",
   E042: "bad-start-time",
   E043: "bad-duration",
+  E044: "bad-schedule",
+  E045: "bad-calendar",
   E050: "bad-task-id",
   E051: "bad-workflow-id",
   E052: "duplicate-workflow-id",
@@ -54,6 +56,9 @@ export const DIAGNOSTIC_CODES = {
   E081: "unknown-secret",
   E090: "bad-files",
   E092: "not-settings",
+  E093: "bad-concurrency",
+  E094: "bad-pool",
+  E095: "bad-priority",
   E099: "too-many",
   W001: "repeated-dependency",
   W002: "no-effect",
@@ -70,6 +75,12 @@ export const DIAGNOSTIC_CODES = {
   W013: "child-params",
   W014: "open-secret",
   W015: "quoted-json",
+  W016: "group-limits",
+  W017: "waits-for-itself",
+  W018: "unknown-pool",
+  W019: "never-a-day",
+  W020: "jitter-over-period",
+  W021: "unknown-calendar",
 } as const;
 
 /** The code of a kind of problem, `E…` for errors and `W…` for warnings. */

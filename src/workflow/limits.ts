@@ -1,5 +1,8 @@
 /** Limits of the workflow language. Each is in the manual, and in the error of whoever exceeds it. */
 
+/** The priority of a workflow that says nothing, from 0 to 9, which goes first. */
+export const DEFAULT_PRIORITY = 5;
+
 /** The longest expression, in characters. */
 export const MAX_EXPRESSION_LENGTH = 4096;
 /** The most parts of an expression: names, values, operators, calls. */

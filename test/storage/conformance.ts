@@ -583,6 +583,57 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       ]);
     });
 
+    given(
+      "keeps what a run has to do with limits, and tells the history what is not usual",
+      async ({ store }) => {
+        const limits = {
+          hold: "group",
+          group_key: "g eu",
+          group_max: 2,
+          on_conflict: "queue_latest",
+          priority: 8,
+          rank_ms: 900,
+          schedule: "0011223344556677",
+          backfill_id: "backfill",
+          cancel_reason: "because",
+        } as const;
+        await store.transact(create("held", { queued: false, ...limits }));
+        await store.transact(create("plain"));
+        const held = await store.read((tx) => runOf(tx, "held"));
+        expect(held).toMatchObject({ ...limits, admitted: false });
+        expect(await store.read((tx) => tx.listRuns({ limit: 1, id_prefix: "held" }))).toMatchObject([
+          limits,
+        ]);
+        const [first, second] = (await store.takeStatuses(0, 10)).map(({ row }) => row);
+        expect(first).toMatchObject({ priority: 8, concurrency_group: "eu", backfill_id: "backfill" });
+        expect(first).toMatchObject({ schedule: "0011223344556677" });
+        expect(Object.keys(second ?? {})).not.toContainAnyValues([
+          "priority",
+          "concurrency_group",
+          "backfill_id",
+          "schedule",
+        ]);
+        // What is over is not held.
+        const step = { status: "SKIPPED", status_at_ms: 2000, finished_at_ms: 2000, error: "full" } as const;
+        expect((await store.transact((tx) => tx.transitionRun(held, step))).hold).toBeNull();
+        expect((await store.read((tx) => runOf(tx, "held"))).hold).toBeNull();
+        await store.transact(create("in", { admitted: true, group_key: "w flow" }));
+        expect((await store.read((tx) => runOf(tx, "in"))).admitted).toBe(true);
+      },
+    );
+
+    given("keeps the pools of a slice", async ({ store }) => {
+      await store.transact((tx) => tx.createRun(SPLIT, "{}", []));
+      await store.transact((tx) =>
+        tx.addSlices(SPLIT, [{ ...FIRST, pools: '{"x":2}', rank_ms: 7 }, SECOND], 1000),
+      );
+      const slices = await store.read((tx) => tx.listSlices("split", "all"));
+      expect(slices.map(({ pools, rank_ms }) => [pools, rank_ms])).toEqual([
+        ['{"x":2}', 7],
+        [null, null],
+      ]);
+    });
+
     given("has a run that starts later only when its time has come", async ({ store }) => {
       await store.transact(create("later", { queued: false, start_at_ms: 5000 }));
       expect(await store.read((tx) => tx.queueHeads())).toEqual([]);

@@ -114,6 +114,16 @@ export function pendingRun(id: string, over: Partial<RunRecord> = {}): RunRecord
     error: null,
     log_stream_id: null,
     log_seq: 0,
+    hold: null,
+    group_key: null,
+    group_max: null,
+    on_conflict: null,
+    admitted: false,
+    priority: 5,
+    rank_ms: null,
+    schedule: null,
+    backfill_id: null,
+    cancel_reason: null,
     ...over,
   };
 }

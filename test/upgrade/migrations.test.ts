@@ -81,6 +81,7 @@ const ALL_LINES: LineQuery = {
 };
 const LAST_STATE = STATE_MIGRATIONS.length;
 const LAST_HISTORY = HISTORY_MIGRATIONS.length;
+const BEFORE_LIMITS = STATE_MIGRATIONS.findIndex(({ what }) => what.startsWith("pauses, concurrency groups"));
 
 describe("the operational state of version 0.1", () => {
   test("is copied, then migrated; the copy is what it was", async () => {
@@ -167,6 +168,37 @@ describe("the operational state of version 0.1", () => {
     database.close();
     expect(seq).toBeGreaterThanOrEqual(least);
   });
+});
+
+test("runs of version 0.1 have no limits, and neither have those that an older cdktr adds", async () => {
+  using directory = await FormerDirectory.of("v0.1");
+  await openState(directory, STATE_MIGRATIONS.slice(0, BEFORE_LIMITS));
+  const columns = Object.keys((contentOf(directory.state).runs?.[0] ?? {}) as object).join(", ");
+  await openState(directory);
+  const database = new Database(directory.state);
+  const others = columns.replace("seq, workflow_instance_id, ", "");
+  const [added] = database
+    .query(
+      `INSERT INTO runs (workflow_instance_id, ${others}) SELECT 'of-an-older-cdktr', ${others} FROM runs ORDER BY seq LIMIT 1 RETURNING *`,
+    )
+    .all();
+  expect(added).toMatchObject({ hold: null, group_key: null, admitted: null, priority: 5, rank_ms: null });
+  database.close();
+  const store = new SqliteOperationalStore({ directory: directory.path, log: silent });
+  await store.start();
+  const runs = await store.read((tx) => tx.listRuns({ limit: 10 }));
+  await store.stop();
+  expect(runs).toHaveLength(6);
+  const none = { hold: null, group_key: null, group_max: null, on_conflict: null, admitted: false };
+  for (const run of runs) {
+    expect(run).toMatchObject({
+      ...none,
+      priority: 5,
+      schedule: null,
+      backfill_id: null,
+      cancel_reason: null,
+    });
+  }
 });
 
 describe("an agent's outbox of version 0.1", () => {
@@ -320,9 +352,11 @@ describe("the history of version 0.1", () => {
   }
 });
 
-test("the history of version 0.1 gets slices, outputs and reasons", async () => {
+test("the history of version 0.1 gets slices, outputs and reasons, priorities and groups", async () => {
   using directory = await FormerDirectory.of("v0.1");
   await openHistory(directory);
+  const limits = "SELECT DISTINCT priority, concurrency_group, backfill_id, schedule FROM workflow_runs";
+  expect(await ask(directory.history, limits)).toEqual([[5, null, null, null]]);
   const tasks = "SELECT DISTINCT slice, outputs FROM task_runs";
   expect(await ask(directory.history, tasks)).toEqual([[0, null]]);
   expect(await ask(directory.history, "SELECT DISTINCT reason FROM workflow_runs")).toEqual([[null]]);
@@ -335,7 +369,11 @@ test("the history of version 0.1 gets slices, outputs and reasons", async () => 
     logs: [],
     disordered: [],
     statuses: [
-      { id: 901, table: "workflow_run_status", row: runRow({ reason: "no agent is up" }) },
+      {
+        id: 901,
+        table: "workflow_run_status",
+        row: runRow({ reason: "no agent is up", priority: 9, concurrency_group: "eu" }),
+      },
       { id: 902, table: "task_run_status", row: taskRow({ slice: 2, outputs: '{"rows":3}' }) },
     ],
   });
@@ -343,6 +381,9 @@ test("the history of version 0.1 gets slices, outputs and reasons", async () => 
   expect(
     await ask(directory.history, "SELECT reason FROM workflow_runs WHERE workflow_instance_id = 'run-1'"),
   ).toEqual([["no agent is up"]]);
+  expect(await ask(directory.history, `${limits} WHERE workflow_instance_id = 'run-1'`)).toEqual([
+    [9, "eu", null, null],
+  ]);
   expect(await ask(directory.history, `${tasks} WHERE workflow_instance_id = 'run-1'`)).toEqual([
     [2, '{"rows":3}'],
   ]);

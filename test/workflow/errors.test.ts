@@ -2637,10 +2637,30 @@ describe("each mistake", () => {
       "W008",
       "W011",
     ];
-    const tested = new Set<string>([...CASES.map((each) => each.code), ...elsewhere]);
+    const tested = new Set<string>([...CASES.map((each) => each.code), ...elsewhere, ...RESERVED]);
     expect(Object.keys(DIAGNOSTIC_CODES).filter((code) => !tested.has(code))).toEqual([]);
   });
 });
+
+/** Codes of keys that do not exist yet, one a line: whoever adds the key takes its codes out. */
+const RESERVED: readonly string[] = [
+  // cron as a list
+  "E044",
+  "W020",
+  // calendars
+  "E045",
+  "W019",
+  "W021",
+  // concurrency
+  "E093",
+  "W016",
+  "W017",
+  // pool
+  "E094",
+  "W018",
+  // priority
+  "E095",
+];
 
 describe("warnings", () => {
   test.each([

@@ -111,6 +111,14 @@ export const RunSummary = z.object({
   allowed_failures: z.number().int().optional(),
   /** The run that has started it, and the task of that, `load` or `load[KEY]`; absent for a run that no other has started. */
   parent: z.object({ workflow_instance_id: z.string(), task_id: z.string() }).optional(),
+  /** Its priority, from 0 to 9, which goes first; absent for 5. */
+  priority: z.number().int().optional(),
+  /** What keeps it out of the queue: a pause of its workflow, or its concurrency group, which is full; absent for neither. */
+  hold: z.enum(["pause", "group"]).optional(),
+  /** The name of its concurrency group; that of its workflow if it says none; absent for a run without one. */
+  group: z.string().optional(),
+  /** The backfill that made it; absent for none. */
+  backfill_id: z.string().optional(),
 });
 export type RunSummary = z.infer<typeof RunSummary>;
 

@@ -144,6 +144,18 @@ export const HISTORY_MIGRATIONS: HistoryMigrations = [
       },
     },
   },
+  {
+    what: "concurrency groups, priorities, backfills and schedules with several entries",
+    isAdditive: true,
+    adds: {
+      workflow_run_status: {
+        priority: "INTEGER",
+        concurrency_group: "VARCHAR",
+        backfill_id: "VARCHAR",
+        schedule: "VARCHAR",
+      },
+    },
+  },
 ];
 
 /** A schema older than the current one. */

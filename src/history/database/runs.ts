@@ -10,6 +10,7 @@ import type {
   TaskRunSummary,
 } from "../../contract/messages.ts";
 import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
+import { DEFAULT_PRIORITY } from "../../workflow/limits.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 
 type Row = Record<string, DuckDBValue>;
@@ -179,6 +180,17 @@ function toSummary(row: Row): RunSummary {
     duration_ms: number(row, "duration_ms"),
     ...(allowed === 0 ? {} : { allowed_failures: allowed }),
     ...parentOf(row),
+    ...limitsOf(row),
+  };
+}
+
+function limitsOf(row: Row): Partial<RunSummary> {
+  const priority = number(row, "priority") ?? DEFAULT_PRIORITY;
+  const [group, backfill] = [text(row, "concurrency_group"), text(row, "backfill_id")];
+  return {
+    ...(priority === DEFAULT_PRIORITY ? {} : { priority }),
+    ...(group === null ? {} : { group }),
+    ...(backfill === null ? {} : { backfill_id: backfill }),
   };
 }
 

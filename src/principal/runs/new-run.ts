@@ -1,9 +1,16 @@
 /** What a run is created from. */
 import type { Blob } from "../../contract/messages.ts";
-import type { TaskRunRecord } from "../../storage/operational/store.ts";
+import type { RunRecord, TaskRunRecord } from "../../storage/operational/store.ts";
+import { DEFAULT_PRIORITY } from "../../workflow/limits.ts";
+
+/** What a run has to do with limits, schedules and backfills; by default nothing. */
+type Limits = Pick<
+  RunRecord,
+  "group_key" | "group_max" | "on_conflict" | "priority" | "rank_ms" | "schedule" | "backfill_id"
+>;
 
 /** A run to be created. */
-export interface NewRun {
+export interface NewRun extends Partial<Limits> {
   readonly workflow_instance_id: string;
   readonly workflow_id: string;
   readonly workflow_name: string;
@@ -41,4 +48,20 @@ export interface NewRun {
   readonly skipped?: readonly { readonly task: string; readonly reason: string }[];
   /** What items published that only the history had, as JSON, by their task runs. */
   readonly item_outputs?: ReadonlyMap<string, string>;
+}
+
+/** Those of a run that is created, and is not held yet. */
+export function limitsOf(fresh: NewRun): Limits & Pick<RunRecord, "hold" | "admitted" | "cancel_reason"> {
+  return {
+    hold: null,
+    group_key: fresh.group_key ?? null,
+    group_max: fresh.group_max ?? null,
+    on_conflict: fresh.on_conflict ?? null,
+    admitted: false,
+    priority: fresh.priority ?? DEFAULT_PRIORITY,
+    rank_ms: fresh.rank_ms ?? null,
+    schedule: fresh.schedule ?? null,
+    backfill_id: fresh.backfill_id ?? null,
+    cancel_reason: null,
+  };
 }

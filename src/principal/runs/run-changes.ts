@@ -33,7 +33,7 @@ import {
   type TaskWord,
 } from "./hearing.ts";
 import { needsOfWhole } from "./needs.ts";
-import type { NewRun } from "./new-run.ts";
+import { limitsOf, type NewRun } from "./new-run.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
 import { type ReportTime, timeOf } from "./report-time.ts";
 import { limited, newNodeRun, newTaskRun, RunWriting, type RunWritingOptions } from "./run-writing.ts";
@@ -102,6 +102,7 @@ export class RunChanges {
     const place = start_at_ms === null ? this.#placeOf(plan, isPlain) : NOWHERE;
     const run: RunRecord = {
       ...fields,
+      ...limitsOf(fresh),
       event: fresh.event ?? null,
       from_start: fresh.from_start ?? false,
       parent_run: fresh.parent_run ?? null,

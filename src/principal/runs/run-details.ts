@@ -9,6 +9,7 @@ import type {
 import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
 import { tookMs } from "../../contract/took.ts";
 import { UnprocessableError } from "../../errors.ts";
+import { groupName } from "../../storage/operational/records.ts";
 import type {
   AttemptRecord,
   ListedRun,
@@ -22,6 +23,7 @@ import { aggregate } from "../../workflow/fan-out.ts";
 import { allTasks, isHook } from "../../workflow/hooks.ts";
 import { nodeId } from "../../workflow/item-id.ts";
 import { factsOf } from "../../workflow/kinds/index.ts";
+import { DEFAULT_PRIORITY } from "../../workflow/limits.ts";
 import type { RetryPolicy, WorkflowDefinition } from "../../workflow/model.ts";
 import { retryDelayMs } from "../../workflow/retry.ts";
 import { RUN_TRANSITIONS, toldStatus } from "../../workflow/run-state.ts";
@@ -100,6 +102,16 @@ export function summaryOf(run: ListedRun): RunSummary {
     tasks_done: run.tasks_done,
     ...(run.allowed_failures === 0 ? {} : { allowed_failures: run.allowed_failures }),
     ...parentOf(run),
+    ...limitsOf(run),
+  };
+}
+
+function limitsOf({ priority, hold, group_key, backfill_id }: ListedRun): Partial<RunSummary> {
+  return {
+    ...(priority === DEFAULT_PRIORITY ? {} : { priority }),
+    ...(hold === null ? {} : { hold }),
+    ...(group_key === null ? {} : { group: groupName(group_key) }),
+    ...(backfill_id === null ? {} : { backfill_id }),
   };
 }
 

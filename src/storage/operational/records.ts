@@ -83,7 +83,33 @@ export interface ListedRun {
   /** The agent's log stream and its last line that belongs to the run, known when the run is over. */
   readonly log_stream_id: string | null;
   readonly log_seq: number;
+  /** What keeps it out of the queue: a pause of its workflow, or its concurrency group, which is full; null for neither. */
+  readonly hold: "pause" | "group" | null;
+  /** Its concurrency group: `g NAME`, which workflows share, or `w WORKFLOW`; null for none. */
+  readonly group_key: string | null;
+  /** As of its definition: how many runs of its group may run when it begins, and what it does if that many run; null without a group. */
+  readonly group_max: number | null;
+  readonly on_conflict: OnConflict | null;
+  /** Whether its group has let it in: it has one of the group's places then until it is over. */
+  readonly admitted: boolean;
+  /** From 0 to 9, which goes first. */
+  readonly priority: number;
+  /** Since when it waits, where its order is concerned, ms since the epoch; null: since it was created. */
+  readonly rank_ms: number | null;
+  /** The key of the entry of its workflow's schedules that made it; null for a workflow whose schedule is a text, and for what no schedule made. */
+  readonly schedule: string | null;
+  readonly backfill_id: string | null;
+  /** Why cdktr itself cancels it; null if it does not. */
+  readonly cancel_reason: string | null;
 }
+
+/** The name in the key of a concurrency group, which begins with a letter for its kind. */
+export function groupName(key: string): string {
+  return key.slice(2);
+}
+
+/** What a run does when its concurrency group is full: see `concurrency` in the manual. */
+type OnConflict = "queue" | "queue_latest" | "skip" | "cancel_running";
 
 /** One attempt of a run, or of a slice of it, on one agent, with its lease. An attempt that was never assigned has no record. */
 export interface AttemptRecord {
@@ -128,6 +154,10 @@ export interface SliceRecord {
   readonly queued_at_ms: number;
   /** Whether its tasks are hooks, which run when all others are over. */
   readonly is_hook: boolean;
+  /** JSON object: how many slots of which pools its task takes; null for none. */
+  readonly pools: string | null;
+  /** Since when it waits, where its order is concerned, ms since the epoch; null: since it was queued. */
+  readonly rank_ms: number | null;
   /** Its tasks cannot be read from the state, in words; they are missing here. Absent if they can be. */
   readonly damage?: string;
 }

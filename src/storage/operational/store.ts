@@ -135,7 +135,8 @@ export type TaskEnd = Pick<
 >;
 
 /** Tasks of a split run that are ready for an agent. */
-type NewSlice = Pick<SliceRecord, "slice" | "tasks" | "needs"> & Partial<Pick<SliceRecord, "is_hook">>;
+type NewSlice = Pick<SliceRecord, "slice" | "tasks" | "needs"> &
+  Partial<Pick<SliceRecord, "is_hook" | "pools" | "rank_ms">>;
 
 /** An agent that is not lost yet. */
 export interface DueAgent {

@@ -9,7 +9,7 @@ import { textsOf } from "./stored-json.ts";
 
 type StoredRun = Omit<
   RunRecord,
-  "params" | "event" | "queued" | "hooks_stopped" | "from_start" | "resting"
+  "params" | "event" | "queued" | "hooks_stopped" | "from_start" | "resting" | "admitted"
 > & {
   params: string;
   event: string | null;
@@ -17,11 +17,12 @@ type StoredRun = Omit<
   hooks_stopped: number;
   from_start: number;
   resting: number;
+  admitted: 1 | null;
 };
 
 /** Those of a {@link RunRecord}. */
 const COLUMNS =
-  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, event, outputs, trigger, scheduled_time_ms, retry_of, actor, trigger_depth, parent_run, parent_task, depth, from_start, created_at_ms, status, resting, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, start_at_ms, hooks_stopped, tasks_total, tasks_done, allowed_failures, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq";
+  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, event, outputs, trigger, scheduled_time_ms, retry_of, actor, trigger_depth, parent_run, parent_task, depth, from_start, created_at_ms, status, resting, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, start_at_ms, hooks_stopped, tasks_total, tasks_done, allowed_failures, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq, hold, group_key, group_max, on_conflict, admitted, priority, rank_ms, schedule, backfill_id, cancel_reason";
 const RUNS = `SELECT ${COLUMNS} FROM runs`;
 const LISTED = `SELECT ${COLUMNS.replace(" params, event, outputs,", "")} FROM runs`;
 const RUN = `${RUNS} WHERE workflow_instance_id = ?`;
@@ -30,7 +31,7 @@ const TAKE = `UPDATE runs SET queued = 0, agent_id = ? WHERE workflow_instance_i
 /** Matches a run that is unchanged since it was read. */
 const AS_READ =
   "workflow_instance_id = ? AND attempt = ? AND status = ? AND queued = ? AND cancel_requested_at_ms IS ? AND revision = ? AND timed_out_at_ms IS ?";
-const TRANSITION = `UPDATE runs SET status = ?, resting = 0, status_at_ms = ?, error = ?, queued = 0, deadline_ms = ?, started_at_ms = ?, finished_at_ms = ?,
+const TRANSITION = `UPDATE runs SET status = ?, resting = 0, hold = NULL, status_at_ms = ?, error = ?, queued = 0, deadline_ms = ?, started_at_ms = ?, finished_at_ms = ?,
   duration_ms = ?, crashed_attempts = ?, allowed_failures = ?, outputs = ?, log_stream_id = ?, log_seq = ?, last_outbox_id = ? WHERE ${AS_READ}`;
 
 function asRead(run: RunRecord): SQLQueryBindings[] {
@@ -69,12 +70,14 @@ function flagsOf({
   hooks_stopped,
   from_start,
   resting,
-}: Pick<StoredRun, "queued" | "hooks_stopped" | "from_start" | "resting">) {
+  admitted,
+}: Pick<StoredRun, "queued" | "hooks_stopped" | "from_start" | "resting" | "admitted">) {
   return {
     queued: queued === 1,
     hooks_stopped: hooks_stopped === 1,
     from_start: from_start === 1,
     resting: resting === 1,
+    admitted: admitted === 1,
   };
 }
 
@@ -129,6 +132,7 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
         hooks_stopped,
         from_start,
         resting: 0,
+        admitted: run.admitted ? 1 : null,
         last_outbox_id,
       });
       for (const task of carried) db.insert("task_runs", task);
@@ -154,6 +158,7 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
         ...to,
         queued: false,
         resting: false,
+        hold: null,
         ...(isOver ? { deadline_ms: null } : {}),
       };
       const statusId = nextStatusId(db);

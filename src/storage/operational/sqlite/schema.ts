@@ -477,4 +477,108 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     apply: (database) =>
       void database.run("ALTER TABLE runs ADD COLUMN from_start INTEGER NOT NULL DEFAULT 0"),
   },
+  {
+    // What is not used is NULL, so that a run without limits is in none of the indexes. Nothing counts who has a slot of a group or a pool: that
+    // is read from the rows of runs and leases, also from those that an older cdktr ended.
+    what: "pauses, concurrency groups, pools, priorities, backfills and schedules with several entries",
+    isAdditive: true,
+    apply(database) {
+      database.run(`
+      ALTER TABLE runs ADD COLUMN hold TEXT;
+      ALTER TABLE runs ADD COLUMN group_key TEXT;
+      ALTER TABLE runs ADD COLUMN group_max INTEGER;
+      ALTER TABLE runs ADD COLUMN on_conflict TEXT;
+      ALTER TABLE runs ADD COLUMN admitted INTEGER;
+      ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 5;
+      ALTER TABLE runs ADD COLUMN rank_ms INTEGER;
+      ALTER TABLE runs ADD COLUMN schedule TEXT;
+      ALTER TABLE runs ADD COLUMN backfill_id TEXT;
+      ALTER TABLE runs ADD COLUMN cancel_reason TEXT;
+      CREATE INDEX runs_in_group ON runs (group_key, seq) WHERE admitted = 1 AND finished_at_ms IS NULL;
+      CREATE INDEX runs_held ON runs (group_key, (coalesce(rank_ms, created_at_ms) - priority * 600000), seq)
+        WHERE hold = 'group' AND finished_at_ms IS NULL;
+      CREATE INDEX runs_paused ON runs (workflow_id, seq) WHERE hold = 'pause' AND finished_at_ms IS NULL;
+      CREATE INDEX runs_held_firings ON runs (workflow_id, seq)
+        WHERE hold IS NOT NULL AND trigger = 'cron' AND finished_at_ms IS NULL;
+      CREATE INDEX runs_of_backfill ON runs (backfill_id, seq) WHERE backfill_id IS NOT NULL AND finished_at_ms IS NULL;
+
+      ALTER TABLE slices ADD COLUMN pools TEXT;
+      ALTER TABLE slices ADD COLUMN rank_ms INTEGER;
+      CREATE INDEX slices_pooled ON slices (workflow_instance_id, slice) WHERE pools IS NOT NULL AND state = 'LEASED';
+
+      CREATE TABLE schedule_positions (
+        workflow_id TEXT NOT NULL,
+        entry TEXT NOT NULL,
+        cursor_ms INTEGER NOT NULL,
+        PRIMARY KEY (workflow_id, entry)
+      ) STRICT, WITHOUT ROWID;
+
+      CREATE TABLE workflow_states (
+        workflow_id TEXT PRIMARY KEY,
+        paused_at_ms INTEGER,
+        paused_by TEXT,
+        reason TEXT,
+        is_auto INTEGER NOT NULL DEFAULT 0,
+        until_ms INTEGER,
+        failures INTEGER NOT NULL DEFAULT 0,
+        changed_at_ms INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+
+      CREATE TABLE missed_events (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        workflow_id TEXT NOT NULL,
+        workflow_instance_id TEXT NOT NULL,
+        trigger TEXT NOT NULL,
+        options TEXT NOT NULL,
+        at_ms INTEGER NOT NULL
+      ) STRICT;
+      CREATE INDEX missed_events_by_workflow ON missed_events (workflow_id, seq);
+
+      CREATE TABLE settings (
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        file TEXT,
+        own TEXT,
+        changed_by TEXT,
+        changed_at_ms INTEGER NOT NULL,
+        PRIMARY KEY (kind, name)
+      ) STRICT, WITHOUT ROWID;
+
+      CREATE TABLE backfills (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        backfill_id TEXT NOT NULL UNIQUE,
+        workflow_id TEXT NOT NULL,
+        definition_hash TEXT NOT NULL,
+        entries TEXT NOT NULL,
+        calendars TEXT,
+        from_ms INTEGER NOT NULL,
+        to_ms INTEGER NOT NULL,
+        is_reverse INTEGER NOT NULL DEFAULT 0,
+        reprocess TEXT NOT NULL,
+        max_active INTEGER NOT NULL,
+        priority INTEGER,
+        params TEXT NOT NULL,
+        actor TEXT,
+        state TEXT NOT NULL,
+        cursor_ms INTEGER,
+        cursor_entry TEXT,
+        total INTEGER NOT NULL,
+        note TEXT,
+        created_at_ms INTEGER NOT NULL,
+        finished_at_ms INTEGER
+      ) STRICT;
+      CREATE INDEX backfills_open ON backfills (seq) WHERE finished_at_ms IS NULL;
+
+      CREATE TABLE backfill_firings (
+        backfill_id TEXT NOT NULL,
+        scheduled_time_ms INTEGER NOT NULL,
+        entry TEXT NOT NULL,
+        workflow_instance_id TEXT,
+        outcome TEXT,
+        PRIMARY KEY (backfill_id, scheduled_time_ms, entry)
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX backfill_firings_by_outcome ON backfill_firings (backfill_id, outcome);
+    `);
+    },
+  },
 ];

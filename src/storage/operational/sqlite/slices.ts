@@ -6,7 +6,7 @@ import { conflict, type Statements } from "./statements.ts";
 import { listOf } from "./stored-json.ts";
 
 const COLUMNS =
-  "workflow_instance_id, slice, tasks, needs, attempt, crashed_attempts, state, queued_at_ms, is_hook";
+  "workflow_instance_id, slice, tasks, needs, attempt, crashed_attempts, state, queued_at_ms, is_hook, pools, rank_ms";
 
 type StoredSlice = Omit<SliceRecord, "tasks" | "is_hook"> & { tasks: string; is_hook: number };
 
@@ -74,16 +74,18 @@ export function sliceIntentions(db: Statements): SliceIntentions {
 
   return {
     async addSlices(run, slices, nowMs) {
-      for (const { slice, tasks, needs, is_hook = false } of slices) {
+      for (const { slice, tasks, needs, is_hook = false, pools = null, rank_ms = null } of slices) {
         const { changes } = db.run(
-          `INSERT INTO slices (workflow_instance_id, slice, tasks, needs, attempt, crashed_attempts, state, position, queued_at_ms, is_hook)
-           SELECT ?, ?, ?, ?, 1, 0, 'QUEUED', (SELECT max(seq) FROM runs), ?, ? WHERE true ON CONFLICT DO NOTHING`,
+          `INSERT INTO slices (workflow_instance_id, slice, tasks, needs, attempt, crashed_attempts, state, position, queued_at_ms, is_hook, pools, rank_ms)
+           SELECT ?, ?, ?, ?, 1, 0, 'QUEUED', (SELECT max(seq) FROM runs), ?, ?, ?, ? WHERE true ON CONFLICT DO NOTHING`,
           run.workflow_instance_id,
           slice,
           JSON.stringify(tasks),
           needs,
           nowMs,
           is_hook ? 1 : 0,
+          pools,
+          rank_ms,
         );
         if (changes === 0) throw conflict(`slice ${slice} of run ${run.workflow_instance_id}`);
       }

@@ -1,6 +1,8 @@
 /** Statements about status rows for the history, and about the latest status of each workflow. */
 import type { PendingStatus, RunStatusRow, TaskStatusRow } from "../../../contract/history-rows.ts";
+import { DEFAULT_PRIORITY } from "../../../workflow/limits.ts";
 import { toldStatus } from "../../../workflow/run-state.ts";
+import { groupName } from "../records.ts";
 import type { RunNote, RunRecord, StateIdentity, TaskRunRecord } from "../store.ts";
 import type { Statements } from "./statements.ts";
 
@@ -58,6 +60,10 @@ function insertRunStatus(db: Statements, id: number, run: RunRecord, note: RunNo
     ...(run.allowed_failures === 0 ? {} : { allowed_failures: run.allowed_failures }),
     ...(run.outputs === null ? {} : { outputs: run.outputs }),
     ...(run.parent_run === null ? {} : { parent_run: run.parent_run, parent_task: run.parent_task }),
+    ...(run.priority === DEFAULT_PRIORITY ? {} : { priority: run.priority }),
+    ...(run.group_key === null ? {} : { concurrency_group: groupName(run.group_key) }),
+    ...(run.backfill_id === null ? {} : { backfill_id: run.backfill_id }),
+    ...(run.schedule === null ? {} : { schedule: run.schedule }),
   };
   append(db, id, "workflow_run_status", row);
 }
