@@ -8,11 +8,12 @@ import { errorMessage } from "../errors.ts";
 import { pulse } from "../host/pulse.ts";
 import { RequestRefusedError } from "../protocol/client.ts";
 import { inTurns, Timer } from "../timer.ts";
-import { nextFiring, principalSchedule, type Schedule } from "../workflow/schedule.ts";
+import { type FiringContext, firingContext, nextFiring } from "../workflow/firings.ts";
+import { firingsDue, firingsToRun } from "../workflow/missed.ts";
+import { type Entry, schedulesOf } from "../workflow/schedules.ts";
 import type { DeclaredWorkflow } from "./declared/declaration-source.ts";
 import { DeclaredListener } from "./declared/declared-listener.ts";
 import type { WorkflowFeed } from "./declared/workflow-feed.ts";
-import { type Catchup, firingsDue, firingsToRun } from "./missed-firings.ts";
 import { PriorityQueue } from "./priority-queue.ts";
 
 /** What the scheduler needs. */
@@ -28,8 +29,8 @@ export interface SchedulerOptions {
 /** A workflow with a schedule. */
 interface Scheduled {
   readonly id: string;
-  readonly schedule: Schedule;
-  readonly catchup: Catchup;
+  readonly schedule: Entry;
+  readonly context: FiringContext;
   /** Changes with the schedule. */
   readonly key: string;
   /** Firings up to this time have been handled. */
@@ -41,6 +42,9 @@ interface Scheduled {
 
 /** A firing this late was not missed: the machine was just busy. */
 const GRACE_MS = 60_000;
+/** The zone of schedules of a principal that does not name its own. */
+const HERE = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+const NO_CALENDARS = new Map<string, never>();
 /** Maximum sleep while the process says when its clock is set, ms. */
 const LONGEST_SLEEP_MS = 60_000;
 /** Retry delay for a firing that could not be made safe, ms. */
@@ -116,10 +120,11 @@ export class Scheduler extends DeclaredListener {
   }
 
   #schedule(workflow: DeclaredWorkflow): void {
-    const { id, catchup, schedule_cursor_ms } = workflow;
-    const schedule = principalSchedule(workflow);
-    if (schedule.cron === null) return;
-    const key = JSON.stringify([schedule, catchup]);
+    const { id, schedule_cursor_ms } = workflow;
+    const [schedule] = schedulesOf(workflow);
+    if (schedule === undefined) return;
+    const context = firingContext(id, schedule, workflow.schedule_timezone ?? HERE, NO_CALENDARS);
+    const key = JSON.stringify([schedule, context.zone]);
     const known = this.#scheduled.get(id);
     if (known?.key === key) return;
     if (known !== undefined) this.#forget(known);
@@ -127,7 +132,7 @@ export class Scheduler extends DeclaredListener {
     const entry: Scheduled = {
       id,
       schedule,
-      catchup,
+      context,
       key,
       // A cursor in the future was set by a wrong clock.
       handledMs: Math.min(schedule_cursor_ms ?? now, now),
@@ -140,13 +145,14 @@ export class Scheduler extends DeclaredListener {
 
   /** Runs the firings of an entry that are due, and queues its next one. */
   #fire(entry: Scheduled, now: number, graceMs: number): void {
-    const due = firingsDue(entry.schedule, entry.handledMs, now);
-    const run = firingsToRun(due, entry.catchup, now, graceMs);
+    const { schedule, context } = entry;
+    const due = firingsDue(schedule, context, entry.handledMs, now);
+    const { run } = firingsToRun(due, schedule.catchup, schedule.catchup_window_ms, now, graceMs);
     const missed = due.filter((at) => now - at > graceMs);
     if (missed.length > 0 && !this.#said.has(entry.id)) this.#tellMissed(entry, missed, run);
     entry.handledMs = now;
     for (const at of run) void this.#run(entry, at);
-    const next = nextFiring(entry.schedule, now);
+    const next = nextFiring(schedule, context, now);
     if (next !== null) this.log.debug(`Workflow ${entry.id} fires next at ${new Date(next).toISOString()}`);
     this.#enqueue(entry, next);
   }
@@ -163,7 +169,7 @@ export class Scheduler extends DeclaredListener {
       missed.length === 1 ? `the firing of ${first}` : `${missed.length} firings, ${first} to ${last},`;
     const caughtUp = run.filter((at) => missed.includes(at)).length;
     this.log.warn(
-      `Workflow ${entry.id}: ${span} missed; catchup is "${entry.catchup}": ${caughtUp === 0 ? "none" : caughtUp} of them run${caughtUp === 1 ? "s" : ""} now.`,
+      `Workflow ${entry.id}: ${span} missed; catchup is "${entry.schedule.catchup}": ${caughtUp === 0 ? "none" : caughtUp} of them run${caughtUp === 1 ? "s" : ""} now.`,
     );
   }
 
@@ -173,7 +179,7 @@ export class Scheduler extends DeclaredListener {
         dedupeKey: `cron:${entry.id}:${at}`,
         scheduledTimeMs: at,
         // Firings that wait for the principal count as missed in the end.
-        late: { afterMs: GRACE_MS, keep: entry.catchup },
+        late: { afterMs: GRACE_MS, keep: entry.schedule.catchup },
       });
       this.#said.delete(entry.id);
     } catch (error) {

@@ -19,22 +19,6 @@ export interface Schedule {
   readonly start_time_ms: number | null;
 }
 
-/** A schedule as the principal describes it. */
-export interface DescribedSchedule extends Schedule {
-  /** The zone in which it is evaluated; undefined from an older principal. */
-  readonly schedule_timezone?: string | undefined;
-}
-
-/** The schedule with the principal's zone, regardless of the zone of this process. */
-export function principalSchedule({
-  cron,
-  timezone,
-  start_time_ms,
-  schedule_timezone,
-}: DescribedSchedule): Schedule {
-  return { cron, timezone: schedule_timezone ?? timezone, start_time_ms };
-}
-
 /** A parsed expression. After any time from `fromMs` on and before `nextMs`, it fires at `nextMs`. */
 interface Parsed {
   readonly cron: Cron;
@@ -86,22 +70,6 @@ export function previousFiring(schedule: Schedule, atMs: number): number | null 
   const ms = firing?.getTime() ?? null;
   if (ms === null || (schedule.start_time_ms !== null && ms < schedule.start_time_ms)) return null;
   return ms;
-}
-
-/**
- * The firings after `afterMs` (exclusive) up to `untilMs` (inclusive), oldest first, at most `limit`.
- * If there are more than `limit`, the oldest are returned: continue from the last one.
- */
-export function firingsBetween(schedule: Schedule, afterMs: number, untilMs: number, limit = 1000): number[] {
-  const firings: number[] = [];
-  let after = afterMs;
-  while (firings.length < limit) {
-    const next = nextFiring(schedule, after);
-    if (next === null || next > untilMs) break;
-    firings.push(next);
-    after = next;
-  }
-  return firings;
 }
 
 /** What is wrong with a cron expression, and where (offsets in the expression). */

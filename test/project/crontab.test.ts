@@ -6,9 +6,10 @@ import { readEnvironmentLine } from "../../src/project/crontab/environment-line.
 import { type CrontabImport, importCrontab, leftLines } from "../../src/project/crontab/import-crontab.ts";
 import { importReport } from "../../src/project/crontab/import-report.ts";
 import { jobName } from "../../src/project/crontab/job-name.ts";
+import { firingsBetween } from "../../src/workflow/firings.ts";
 import type { WorkflowDefinition } from "../../src/workflow/model.ts";
 import { parseWorkflow } from "../../src/workflow/parse.ts";
-import { checkCron, firingsBetween } from "../../src/workflow/schedule.ts";
+import { checkCron } from "../../src/workflow/schedule.ts";
 import { Random } from "../chaos/random.ts";
 import { entryOf, runsBetween } from "./vixie.ts";
 
@@ -19,7 +20,8 @@ const half = () => 0.5;
 /** The firings of the workflow's expression, in UTC. */
 function firings(expression: string, fromMs: number, untilMs: number): number[] {
   return firingsBetween(
-    { cron: expression, timezone: "UTC", start_time_ms: null },
+    { cron: expression, timezone: "UTC", start_time_ms: null, catchup: "none" },
+    { zone: "UTC", calendar: null, offsetMs: 0 },
     fromMs - 1,
     untilMs - 1,
     1e6,

@@ -5,8 +5,15 @@ import type { DeclaredWorkflow } from "../../events/declared/declaration-source.
 import { isTimezone } from "../../host/timezones.ts";
 import type { ScheduleCursor } from "../../storage/operational/store.ts";
 import { inTurns } from "../../timer.ts";
+import {
+  type FiringContext,
+  firingContext,
+  firingsBetween,
+  nextFiring,
+  previousFiring,
+} from "../../workflow/firings.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
-import { firingsBetween, nextFiring, previousFiring } from "../../workflow/schedule.ts";
+import { type Entry, type Scheduled, schedulesOf } from "../../workflow/schedules.ts";
 import { type LoadedWorkflow, scheduleOf, textsOf } from "./loaded-workflow.ts";
 import type { StoredWorkflows } from "./stored-workflows.ts";
 
@@ -22,6 +29,8 @@ const NO_FIRINGS: FiringsAround = { fromMs: 0, next: null, previous: null };
 /** Maximum number of upcoming firings in the details of a workflow, and how far ahead they may be. */
 const SHOWN_FIRINGS = 5;
 const YEARS_AHEAD_MS = 5 * 366 * 86_400_000;
+
+const NO_CALENDARS = new Map<string, never>();
 
 type Refusal = NonNullable<WorkflowSummary["refused"]>;
 
@@ -109,16 +118,12 @@ export class WorkflowViews {
     const found = find();
     if (found === undefined) return undefined;
     const { workflow, definition } = found;
-    const schedule = { ...definition, timezone: this.#zoneOf(workflow) };
     const now = this.#o.clock.now();
     return {
       summary: this.#summary(workflow, cursors.get(workflowId)),
       definition,
       source: textsOf(workflow).source,
-      // A version that another system accepted may use a zone that is unknown here.
-      next_firings_ms: isTimezone(schedule.timezone)
-        ? firingsBetween(schedule, now, now + YEARS_AHEAD_MS, SHOWN_FIRINGS)
-        : [],
+      next_firings_ms: this.#nextFirings(definition, now),
     };
   }
 
@@ -155,21 +160,39 @@ export class WorkflowViews {
     return known?.sourceHash === facts.source_hash ? known.firing : null;
   }
 
-  #firingsAround(workflow: LoadedWorkflow): FiringsAround {
-    const { cron, start_time_ms } = workflow.facts.head;
-    if (cron === null) return NO_FIRINGS;
+  #nextFirings(workflow: Scheduled & { readonly id: string }, now: number): number[] {
+    const all = this.#entriesOf(workflow).flatMap(({ entry, context }) =>
+      firingsBetween(entry, context, now, now + YEARS_AHEAD_MS, SHOWN_FIRINGS),
+    );
+    return [...new Set(all)].sort((a, b) => a - b).slice(0, SHOWN_FIRINGS);
+  }
+
+  #firingsAround({ facts: { head } }: LoadedWorkflow): FiringsAround {
+    const entries = this.#entriesOf(head);
+    if (entries.length === 0) return NO_FIRINGS;
     const now = this.#o.clock.now();
-    const timezone = this.#zoneOf(workflow);
-    const key = `${cron}\n${timezone}\n${start_time_ms}`;
+    const key = JSON.stringify(entries.map(({ entry, context }) => [entry, context.zone, context.offsetMs]));
     const known = this.#around.get(key);
     if (known !== undefined && now >= known.fromMs && now < (known.next ?? Infinity)) return known;
-    const schedule = { cron, timezone, start_time_ms };
-    const firings = isTimezone(timezone)
-      ? { fromMs: now, next: nextFiring(schedule, now), previous: previousFiring(schedule, now) }
-      : { ...NO_FIRINGS, fromMs: now };
+    const around: { fromMs: number; next: number | null; previous: number | null } = {
+      ...NO_FIRINGS,
+      fromMs: now,
+    };
+    for (const { entry, context } of entries) {
+      const [next, previous] = [nextFiring(entry, context, now), previousFiring(entry, context, now)];
+      if (next !== null) around.next = Math.min(around.next ?? next, next);
+      if (previous !== null) around.previous = Math.max(around.previous ?? previous, previous);
+    }
     if (this.#around.size > this.#o.workflows.size) this.#around.clear();
-    this.#around.set(key, firings);
-    return firings;
+    this.#around.set(key, around);
+    return around;
+  }
+
+  /** The entries of a workflow that can fire here: a version that another system accepted may use a zone that is unknown. */
+  #entriesOf(workflow: Scheduled & { readonly id: string }): { entry: Entry; context: FiringContext }[] {
+    return schedulesOf(workflow)
+      .map((entry) => ({ entry, context: firingContext(workflow.id, entry, this.#o.zone, NO_CALENDARS) }))
+      .filter(({ context }) => isTimezone(context.zone));
   }
 
   #zoneOf({ facts }: LoadedWorkflow): string {

@@ -51,7 +51,7 @@ export function dateFields(ms: number, zone: string): DateFields {
 }
 
 /** How far the clocks of a zone are ahead of UTC at this time, ms. */
-function aheadMs(ms: number, zone: string): number {
+export function aheadMs(ms: number, zone: string): number {
   if (zone === "UTC") return 0;
   const [, sign, hours, minutes] = OFFSET.exec(zone) ?? [];
   if (hours !== undefined) return (Number(hours) * 60 + Number(minutes)) * 60_000 * (sign === "-" ? -1 : 1);
