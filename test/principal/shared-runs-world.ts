@@ -4,28 +4,20 @@
  * repeated or fail, the principal is restarted, runs are cancelled, time out and are retried.
  */
 import { expect } from "bun:test";
+import type { RunAssignments } from "../../src/contract/messages.ts";
 import { InvalidInputError } from "../../src/errors.ts";
 import { EventHub } from "../../src/event-hub.ts";
-import { applyReports } from "../../src/principal/agents/agent-reports.ts";
 import { StandingOrders } from "../../src/principal/agents/standing-orders.ts";
 import { Installation } from "../../src/principal/installation.ts";
 import type { PrincipalEvents } from "../../src/principal/principal-events.ts";
-import { nameOf } from "../../src/principal/runs/attempt-name.ts";
 import { Definitions } from "../../src/principal/runs/definitions.ts";
 import { Dispatcher } from "../../src/principal/runs/dispatcher.ts";
 import { ProgressOfRuns } from "../../src/principal/runs/progress-of-runs.ts";
 import { retryOf } from "../../src/principal/runs/retries.ts";
-import { agentLost, RunChanges } from "../../src/principal/runs/run-changes.ts";
+import { RunChanges } from "../../src/principal/runs/run-changes.ts";
 import { RunQueue } from "../../src/principal/runs/run-queue.ts";
 import type { StoredDefinition } from "../../src/principal/runs/workflow-source.ts";
-import {
-  type AttemptRecord,
-  type OperationalStore,
-  type OperationalTx,
-  type RunRecord,
-  StoreUnavailableError,
-  type TaskRunRecord,
-} from "../../src/storage/operational/store.ts";
+import type { OperationalStore, RunRecord, TaskRunRecord } from "../../src/storage/operational/store.ts";
 import { stopReason } from "../../src/workflow/decisions.ts";
 import { allTasks, HOOKS } from "../../src/workflow/hooks.ts";
 import { nodeId } from "../../src/workflow/item-id.ts";
@@ -33,13 +25,14 @@ import { readDefinition, type WorkflowDefinition } from "../../src/workflow/mode
 import { planOf } from "../../src/workflow/plan.ts";
 import { RUN_TRANSITIONS } from "../../src/workflow/run-state.ts";
 import { isTerminal } from "../../src/workflow/status.ts";
-import { agentRecord, silent, type TestStores } from "../storage/operational-support.ts";
+import { silent, type TestStores } from "../storage/operational-support.ts";
 import { RepeatingStore } from "../storage/repeating-store.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { type ModelEnd, type ModelTask, ReferenceModel } from "../workflow/reference-model.ts";
 import { randomDag } from "../workflow/support.ts";
+import { AgentPosts, type Post, type PrincipalParts, WAIT_MS } from "./agent-posts.ts";
 import { NO_WORKFLOWS } from "./no-workflows.ts";
-import { type Deeds, SimulatedAgent } from "./simulated-agent.ts";
+import type { SimulatedAgent } from "./simulated-agent.ts";
 
 const LABELS: readonly (Readonly<Record<string, string>> | undefined)[] = [
   undefined,
@@ -58,7 +51,6 @@ const KINDS: readonly ({ readonly type: string } & Record<string, unknown>)[] = 
 /** Why a task does not run in a retry of others. */
 const NOT_CHOSEN = "not among the tasks that were retried";
 const COMMAND = { type: "Subprocess", cmd: "true", args: [], working_directory: null };
-const WAIT_MS = 1_000_000_000;
 /** What conditions say. */
 const VERDICTS: Readonly<Record<string, "skip" | "fail" | null>> = {
   "${{ 1 < 2 }}": null,
@@ -73,16 +65,6 @@ interface Told {
   stop: "cancelled" | "timed out" | null;
 }
 
-/** An agent and what is on its way to it. */
-interface Post {
-  readonly agent: SimulatedAgent;
-  /** The request that waits for work. */
-  fetchId: string | null;
-  isWaiting: boolean;
-  /** The reply. */
-  readonly inbox: NonNullable<Awaited<ReturnType<Dispatcher["fetch"]>>>[];
-}
-
 /** A world. */
 export class SharedRunsWorld {
   readonly #random: () => number;
@@ -90,21 +72,13 @@ export class SharedRunsWorld {
   readonly #repeats: boolean;
   readonly #clock = new ManualClock();
   readonly #runs = new Map<string, Told>();
-  readonly #deeds: Deeds = { starts: new Map(), ends: new Map() };
-  readonly #posts: Post[];
+  readonly #agents: AgentPosts;
   readonly #runsWanted: number;
-  /** The store below the one that repeats. */
-  #plain: OperationalStore;
-  #store: OperationalStore;
-  #changes: RunChanges;
-  #dispatcher: Dispatcher;
-  #orders: StandingOrders;
-  #events: PrincipalEvents = new EventHub();
+  #parts: PrincipalParts;
   #isCalm = false;
   #stored: StoredDefinition | undefined;
   /** Number of runs that no task has started. */
   #created = 0;
-  #fetches = 0;
   readonly trace: string[] = [];
 
   private constructor(stores: TestStores, random: () => number, store: OperationalStore) {
@@ -119,26 +93,30 @@ export class SharedRunsWorld {
       ["two", { zone: "us" }, 2],
       ["old", { zone: "eu" }, 1],
     ];
-    this.#posts = agents.map(([id, labels, protocol]) => ({
-      agent: new SimulatedAgent(
-        { id, labels, protocol, capacity: 1 + Math.floor(random() * 3) },
-        this.#deeds,
-      ),
-      fetchId: null,
-      isWaiting: false,
-      inbox: [],
-    }));
-    this.#plain = store;
-    const made = this.#principal(store);
-    this.#store = made.store;
-    this.#changes = made.changes;
-    this.#dispatcher = made.dispatcher;
-    this.#orders = made.orders;
+    this.#agents = new AgentPosts(
+      agents.map(([id, labels, protocol]) => ({
+        id,
+        labels,
+        protocol,
+        capacity: 1 + Math.floor(random() * 3),
+      })),
+      {
+        random,
+        clock: this.#clock,
+        stores,
+        trace: this.trace,
+        parts: () => this.#parts,
+        isCalm: () => this.#isCalm,
+        offered: (assignment) => this.#checkAssignment(assignment),
+        starts: (agent, assignment) => this.#checkStart(agent, assignment),
+      },
+    );
+    this.#parts = this.#principal(store);
   }
 
   static async open(stores: TestStores, random: () => number): Promise<SharedRunsWorld> {
     const world = new SharedRunsWorld(stores, random, await stores.open());
-    await world.#dispatcher.start();
+    await world.#parts.dispatcher.start();
     return world;
   }
 
@@ -153,21 +131,21 @@ export class SharedRunsWorld {
       await this.#calmRound(rounds % 4 === 0);
     }
     // Whatever agents have left to say changes nothing.
-    for (const post of this.#posts) {
-      await this.#appear(post);
-      while (post.agent.outbox.length > 0) await this.#flush(post);
+    for (const post of this.#agents.posts) {
+      await this.#agents.appear(post);
+      while (post.agent.outbox.length > 0) await this.#agents.flush(post);
     }
     await this.#judge();
-    await this.#dispatcher.stop();
-    await this.#store.stop();
+    await this.#parts.dispatcher.stop();
+    await this.#parts.store.stop();
   }
 
-  #principal(plain: OperationalStore) {
-    this.#events = new EventHub();
+  #principal(plain: OperationalStore): PrincipalParts {
+    const events: PrincipalEvents = new EventHub();
     const store = this.#repeats ? new RepeatingStore(plain) : plain;
     const definitions = new Definitions();
     const progress = new ProgressOfRuns(definitions);
-    const common = { definitions, progress, events: this.#events, clock: this.#clock };
+    const common = { definitions, progress, events, clock: this.#clock };
     const queue = new RunQueue();
     const changes = new RunChanges({
       workflows: { ...NO_WORKFLOWS, get: (id) => (id === "child" ? this.#child() : undefined) },
@@ -184,7 +162,7 @@ export class SharedRunsWorld {
     };
     const installation = new Installation(store);
     const orders = new StandingOrders({ store, logs, principalId: "principal", installation });
-    return { store, changes, dispatcher, orders };
+    return { plain, store, changes, dispatcher, orders, events };
   }
 
   /** What tasks run. */
@@ -199,18 +177,18 @@ export class SharedRunsWorld {
   async #step(): Promise<void> {
     this.#clock.advance(1);
     const dice = this.#random();
-    const post = this.#one(this.#posts);
+    const post = this.#one(this.#agents.posts);
     if (post === undefined) return;
     if (this.#created < this.#runsWanted && (dice < 0.2 || this.#created === 0)) await this.#create();
     else if (dice < 0.03) await this.#restart();
-    else if (dice < 0.07) await this.#lose(post);
-    else if (dice < 0.09) this.#kill(post);
+    else if (dice < 0.07) await this.#agents.lose(post);
+    else if (dice < 0.09) this.#agents.kill(post);
     else if (dice < 0.11) await this.#stopRun();
-    else if (dice < 0.13) await this.#expire();
+    else if (dice < 0.13) await this.#agents.expire();
     else if (dice < 0.15) this.#stores.failStatement(1 + Math.floor(this.#random() * 40));
-    else if (dice < 0.17) this.#handOver(post);
+    else if (dice < 0.17) this.#agents.handOver(post);
     else if (dice < 0.19) await this.#retry();
-    else if (dice < 0.2) await this.#forget(post);
+    else if (dice < 0.2) await this.#agents.forget(post);
     else if (dice < 0.25) await this.#wait();
     else await this.#live(post);
     if (this.#chance(0.7)) this.#stores.failStatement(null);
@@ -221,18 +199,18 @@ export class SharedRunsWorld {
   async #calmRound(looks: boolean): Promise<void> {
     this.#clock.advance(1);
     await this.#wait();
-    if (looks) await this.#expire();
-    for (const post of this.#posts) {
-      await this.#appear(post);
+    if (looks) await this.#agents.expire();
+    for (const post of this.#agents.posts) {
+      await this.#agents.appear(post);
       if (looks) {
-        await this.#obey(post);
-        await this.#forget(post);
+        await this.#agents.obey(post);
+        await this.#agents.forget(post);
       }
-      if (this.#fetch(post)) await this.#settle();
-      await this.#receive(post);
-      await this.#flush(post);
-      for (const { slice, task } of post.agent.busy) this.#finish(post, slice, task);
-      await this.#flush(post);
+      if (this.#agents.fetch(post)) await this.#agents.settle();
+      await this.#agents.receive(post);
+      await this.#agents.flush(post);
+      for (const { slice, task } of post.agent.busy) this.#agents.finish(post, slice, task);
+      await this.#agents.flush(post);
     }
     await this.#checkQueue();
   }
@@ -240,26 +218,26 @@ export class SharedRunsWorld {
   /** One thing that an agent does. */
   async #live(post: Post): Promise<void> {
     if (!post.agent.isRegistered) {
-      if (this.#chance(0.5)) await this.#appear(post);
+      if (this.#chance(0.5)) await this.#agents.appear(post);
       return;
     }
     const dice = this.#random();
-    if (dice < 0.15) await this.#obey(post);
+    if (dice < 0.15) await this.#agents.obey(post);
     else if (dice < 0.35) {
-      this.#fetch(post);
-      await this.#settle();
-    } else if (dice < 0.5) await this.#receive(post);
-    else if (dice < 0.75) await this.#flush(post);
+      this.#agents.fetch(post);
+      await this.#agents.settle();
+    } else if (dice < 0.5) await this.#agents.receive(post);
+    else if (dice < 0.75) await this.#agents.flush(post);
     else {
       const busy = this.#one(post.agent.busy);
-      if (busy !== undefined) this.#finish(post, busy.slice, busy.task);
+      if (busy !== undefined) this.#agents.finish(post, busy.slice, busy.task);
     }
   }
 
   /** The times come for which tasks wait: some of them, and all when it is calm. */
   async #wait(): Promise<void> {
     this.#stores.failStatement(null);
-    const waits = await this.#store.read(async (tx) => {
+    const waits = await this.#parts.store.read(async (tx) => {
       const all = await Promise.all([...this.#runs.keys()].map((id) => tx.listWaits(id)));
       return all.flat();
     });
@@ -267,14 +245,15 @@ export class SharedRunsWorld {
       // Nothing is to be done while a child run goes on.
       if ((kind === "run" && due_ms === null) || (!this.#isCalm && this.#chance(0.5))) continue;
       const end = this.#chance(0.8) ? "COMPLETED" : "FAILED";
-      await this.#try(
+      await this.#agents.attempt(
         kind === "person" ? `${id} ${task} is answered: ${end}` : `${id} ${task} is due`,
         async (tx) => {
           const [wait, run] = [await tx.getWait(id, task), await tx.getRun(id)];
           if (wait === null || run === null) return;
-          if (kind === "person") return this.#changes.answered(tx, run, wait, { status: end, error: null });
-          await this.#changes.prepare(wait);
-          await this.#changes.due(tx, wait);
+          if (kind === "person")
+            return this.#parts.changes.answered(tx, run, wait, { status: end, error: null });
+          await this.#parts.changes.prepare(wait);
+          await this.#parts.changes.due(tx, wait);
         },
       );
     }
@@ -283,7 +262,7 @@ export class SharedRunsWorld {
 
   /** The runs that tasks have started. */
   async #discover(): Promise<void> {
-    await this.#store.read(async (tx) => {
+    await this.#parts.store.read(async (tx) => {
       for (const { workflow_instance_id: id } of await tx.listRuns({ limit: 1000 })) {
         const run = this.#runs.has(id) ? null : await tx.getRun(id);
         const definition = run === null ? null : await tx.getDefinition(run.definition_hash);
@@ -295,8 +274,8 @@ export class SharedRunsWorld {
   async #create(): Promise<void> {
     const id = `run-${this.#created}`;
     const definition = this.#definition();
-    await this.#try(`create ${id}`, async (tx) => {
-      await this.#changes.create(tx, newRun(id, definition));
+    await this.#agents.attempt(`create ${id}`, async (tx) => {
+      await this.#parts.changes.create(tx, newRun(id, definition));
       tx.afterCommit(() => {
         this.#created++;
         this.#runs.set(id, { definition, stop: null });
@@ -311,7 +290,7 @@ export class SharedRunsWorld {
     if (old === undefined || told === undefined || this.#created > this.#runsWanted + 1) return;
     const id = `run-${this.#created}`;
     const picks = this.#chance(0.4);
-    await this.#try(`retry ${old} as ${id}`, async (tx) => {
+    await this.#agents.attempt(`retry ${old} as ${id}`, async (tx) => {
       const run = await tx.getRun(old);
       if (run === null || !isTerminal(RUN_TRANSITIONS, run.status) || run.status === "COMPLETED") return;
       const of = { id, now: this.#clock.now() };
@@ -331,7 +310,7 @@ export class SharedRunsWorld {
         throw error;
       });
       if (fresh === null) return;
-      await this.#changes.create(tx, fresh.run);
+      await this.#parts.changes.create(tx, fresh.run);
       tx.afterCommit(() => {
         this.#created++;
         this.#runs.set(id, { definition: told.definition, stop: null });
@@ -405,105 +384,11 @@ export class SharedRunsWorld {
   async #restart(): Promise<void> {
     this.trace.push("restart");
     this.#stores.failStatement(null);
-    const dispatcher = this.#dispatcher;
-    await dispatcher.stop();
-    await this.#settle();
-    this.#plain = await this.#stores.reopen();
-    const made = this.#principal(this.#plain);
-    this.#store = made.store;
-    this.#changes = made.changes;
-    this.#dispatcher = made.dispatcher;
-    this.#orders = made.orders;
-    await this.#dispatcher.start();
-    await this.#try("settle", (tx) => tx.settleSlices());
-  }
-
-  /** The agent registers, after a start of its process if need be; what its former process had crashes. */
-  async #appear(post: Post): Promise<void> {
-    const { agent } = post;
-    if (agent.isRegistered) return;
-    if (!agent.isUp) agent.start();
-    const { session } = agent;
-    const isDone = await this.#try(`${agent.id} registers`, async (tx) => {
-      const { id, labels, protocol, capacity } = agent;
-      const record = agentRecord(id, {
-        session_id: session,
-        labels,
-        protocol,
-        max_concurrent_workflows: capacity,
-        stream_id: `stream-${id}`,
-      });
-      await tx.registerAgent(record, await tx.getAgent(id), WAIT_MS);
-    });
-    if (!isDone) return;
-    agent.isRegistered = true;
-    if (this.#isCalm || this.#chance(0.7)) await this.#flush(post);
-    await this.#crashAll(
-      post,
-      "the agent no longer knows of this run",
-      (attempt) => attempt.session_id !== session,
-    );
-  }
-
-  /** The principal has not heard of an agent for too long; the agent may be alive. */
-  async #lose(post: Post): Promise<void> {
-    const { id } = post.agent;
-    const isDone = await this.#try(`${id} is lost`, async (tx) => {
-      const agent = await tx.getAgent(id);
-      if (agent === null || agent.status === "LOST") return;
-      await tx.transitionAgent(agent, "LOST", this.#clock.now());
-      for (const attempt of await tx.openAttempts(id)) await this.#crash(tx, attempt, agentLost(30));
-    });
-    if (!isDone) return;
-    post.agent.isRegistered = false;
-    this.#events.emit("agent dismissed", id);
-    await this.#settle();
-  }
-
-  #kill({ agent }: Post): void {
-    this.trace.push(`${agent.id} is killed`);
-    agent.kill();
-    this.#events.emit("agent dismissed", agent.id);
-  }
-
-  async #crashAll(post: Post, reason: string, isIt: (attempt: AttemptRecord) => boolean): Promise<void> {
-    await this.#try(`${post.agent.id}: ${reason}`, async (tx) => {
-      for (const attempt of await tx.openAttempts(post.agent.id))
-        if (isIt(attempt)) await this.#crash(tx, attempt, reason);
-    });
-  }
-
-  async #crash(tx: OperationalTx, attempt: AttemptRecord, reason: string): Promise<void> {
-    const run = await tx.getRun(attempt.workflow_instance_id);
-    if (run !== null) await this.#changes.crash(tx, run, attempt, reason, "REVOKED");
-  }
-
-  /** What agents hold without knowing it: their process, or the reply, was lost. */
-  async #forget(post: Post): Promise<void> {
-    const { agent, inbox } = post;
-    if (!agent.isRegistered || (this.#isCalm && (post.fetchId !== null || post.isWaiting))) return;
-    const known = new Set([...agent.names, ...inbox].map((name) => nameOf(name)));
-    await this.#crashAll(
-      post,
-      "the agent no longer knows of this run",
-      (attempt) => attempt.lease === "HELD" && !known.has(nameOf(attempt)),
-    );
-  }
-
-  /** Offers that no agent has any more. */
-  async #expire(): Promise<void> {
-    const known = new Set(
-      this.#posts.flatMap(({ agent, inbox }) => [...agent.names, ...inbox].map((name) => nameOf(name))),
-    );
-    await this.#try("offers expire", async (tx) => {
-      for (const attempt of await tx.openAttempts()) {
-        if (attempt.lease !== "OFFERED" || (this.#isCalm && known.has(nameOf(attempt)))) continue;
-        if (!this.#isCalm && this.#chance(0.5)) continue;
-        const run = await tx.getRun(attempt.workflow_instance_id);
-        if (run !== null)
-          await this.#changes.crash(tx, run, attempt, "assignment never confirmed", "EXPIRED");
-      }
-    });
+    await this.#parts.dispatcher.stop();
+    await this.#agents.settle();
+    this.#parts = this.#principal(await this.#stores.reopen());
+    await this.#parts.dispatcher.start();
+    await this.#agents.attempt("settle", (tx) => tx.settleSlices());
   }
 
   async #stopRun(): Promise<void> {
@@ -512,63 +397,18 @@ export class SharedRunsWorld {
     const kind = this.#chance(0.6) ? "cancelled" : "timed out";
     const hooks = this.#chance(0.5);
     if (told === undefined || this.#chance(0.5)) return;
-    await this.#try(`${id} ${kind}`, async (tx) => {
+    await this.#agents.attempt(`${id} ${kind}`, async (tx) => {
       const run = await tx.getRun(id);
       if (run === null || isTerminal(RUN_TRANSITIONS, run.status)) return;
-      if (kind === "cancelled") await this.#changes.cancel(tx, run, hooks);
+      if (kind === "cancelled") await this.#parts.changes.cancel(tx, run, hooks);
       // Whoever executes a whole run watches its time; nobody does while it waits for its next attempt. Hooks are not limited by it.
       else if (run.started_at_ms === null || (run.revision === 0 && !run.queued)) return;
       else if ((await tx.listSlices(id, "all")).some(({ is_hook }) => is_hook)) return;
-      else await this.#changes.timeOut(tx, run);
+      else await this.#parts.changes.timeOut(tx, run);
       tx.afterCommit(() => {
         told.stop ??= kind;
       });
     });
-  }
-
-  #handOver({ agent }: Post): void {
-    const slice = this.#one([...agent.slices.values()]);
-    if (slice === undefined) return;
-    this.trace.push(`${agent.id} hands ${nameOf(slice.assignment)} over`);
-    agent.handOver(slice);
-  }
-
-  #fetch(post: Post): boolean {
-    const { agent } = post;
-    if (!agent.isRegistered || post.isWaiting || agent.slices.size + post.inbox.length >= agent.capacity)
-      return false;
-    post.fetchId ??= `fetch-${++this.#fetches}`;
-    post.isWaiting = true;
-    const { fetchId } = post;
-    const { session } = agent;
-    void this.#dispatcher
-      .fetch({ agentId: agent.id, sessionId: session, fetchId, waitMs: WAIT_MS })
-      .catch((error) => {
-        if (error instanceof StoreUnavailableError) return null;
-        throw error;
-      })
-      .then((assignment) => {
-        post.isWaiting = false;
-        // The process that asked is gone, or the reply is lost; the same process repeats its request.
-        if (!agent.isUp || agent.session !== session) post.fetchId = null;
-        else if (assignment !== null && (this.#isCalm || this.#chance(0.9))) {
-          this.trace.push(`${agent.id} is offered ${nameOf(assignment)}: ${assignment.tasks ?? "all"}`);
-          post.fetchId = null;
-          post.inbox.push(assignment);
-        }
-      });
-    return true;
-  }
-
-  async #receive({ agent, inbox }: Post): Promise<void> {
-    for (const assignment of inbox.splice(0)) {
-      if (!agent.isUp) continue;
-      this.#checkAssignment(assignment);
-      const slice = agent.take(assignment);
-      if (slice === null) continue;
-      await this.#checkStart(agent, assignment);
-      agent.begin(slice);
-    }
   }
 
   #checkAssignment({
@@ -577,7 +417,7 @@ export class SharedRunsWorld {
     results = {},
     item_results = {},
     completed_tasks,
-  }: Post["inbox"][number]): void {
+  }: RunAssignments): void {
     const told = this.#runs.get(id);
     if (told === undefined || tasks === undefined) return;
     for (const task of told.definition.tasks) {
@@ -604,30 +444,10 @@ export class SharedRunsWorld {
     }
   }
 
-  async #flush(post: Post): Promise<void> {
-    const { agent } = post;
-    const batch = agent.batch();
-    if (batch === null || !agent.isRegistered) return;
-    let answer: { seq: number; fenced: readonly Parameters<typeof nameOf>[0][] } | undefined;
-    const context = { changes: this.#changes, log: silent, nowMs: this.#clock.now(), aheadMs: 0 };
-    const streamId = batch.stream_id;
-    const last = batch.reports.at(-1);
-    const isDone = await this.#try(`${agent.id} reports up to ${last?.seq}`, async (tx) => {
-      const before = (await tx.getStream(streamId))?.seq ?? null;
-      answer = await applyReports(tx, batch, { ...context, before });
-    });
-    // The reply may be lost: the reports are sent again.
-    if (!isDone || answer === undefined || (!this.#isCalm && this.#chance(0.2))) return;
-    for (const slice of agent.confirmed(answer.seq, answer.fenced)) {
-      await this.#checkStart(agent, slice.assignment);
-      agent.begin(slice);
-    }
-  }
-
   /** A slice begins: its agent has the lease, and nothing of it has completed that it does not know of. */
-  async #checkStart(agent: SimulatedAgent, assignment: Post["inbox"][number]): Promise<void> {
+  async #checkStart(agent: SimulatedAgent, assignment: RunAssignments): Promise<void> {
     this.#stores.failStatement(null);
-    const done = await this.#store.read(async (tx) => {
+    const done = await this.#parts.store.read(async (tx) => {
       const attempt = await tx.getAttempt(assignment);
       if (attempt?.lease !== "HELD" || attempt.agent_id !== agent.id) return null;
       const { workflow_instance_id: id } = assignment;
@@ -645,59 +465,15 @@ export class SharedRunsWorld {
     }
   }
 
-  async #obey({ agent }: Post): Promise<void> {
-    if (!agent.isRegistered) return;
-    this.#stores.failStatement(null);
-    const orders = await this.#orders.of({ agentId: agent.id, sessionId: agent.session }, agent.names);
-    for (const order of orders.stop) {
-      this.trace.push(`${agent.id} is told to stop ${nameOf(order)}: ${order.reason}`);
-      agent.obey(order);
-    }
-  }
-
-  #finish({ agent }: Post, slice: SimulatedAgent["busy"][number]["slice"], task: string): void {
-    if (slice.mayRest(task) && this.#chance(0.5)) {
-      this.trace.push(`${agent.id} ${nameOf(slice.assignment)} ${task} waits for its next try`);
-      agent.rest(slice, task);
-      return;
-    }
-    const status = this.#chance(0.92) ? "COMPLETED" : "FAILED";
-    this.trace.push(`${agent.id} ${nameOf(slice.assignment)} ${task} ${status}`);
-    agent.finish(slice, task, status);
-  }
-
-  /** A unit of work, which fails when the disk does. */
-  async #try(what: string, work: (tx: OperationalTx) => Promise<unknown>): Promise<boolean> {
-    this.trace.push(what);
-    try {
-      await this.#store.transact(async (tx) => {
-        await work(tx);
-      });
-    } catch (error) {
-      if (!(error instanceof StoreUnavailableError)) throw error;
-      this.trace.push("  the disk failed");
-      this.#stores.failStatement(null);
-      await this.#settle();
-      return false;
-    }
-    await this.#settle();
-    return true;
-  }
-
-  /** Whatever waits for the store has had its turn. */
-  async #settle(): Promise<void> {
-    for (let turn = 0; turn < 2; turn++) await this.#plain.transact(async () => {}).catch(() => {});
-  }
-
   /** Nothing waits that an agent which asks for work could take. */
   async #checkQueue(): Promise<void> {
     this.#stores.failStatement(null);
     // After a failure, the dispatcher tries again soon.
     this.#clock.advance(1000);
-    for (let turn = 0; turn < 3; turn++) await this.#settle();
-    const waiting = this.#posts.filter((post) => post.isWaiting && post.agent.isRegistered);
+    for (let turn = 0; turn < 3; turn++) await this.#agents.settle();
+    const waiting = this.#agents.posts.filter((post) => post.isWaiting && post.agent.isRegistered);
     if (waiting.length === 0) return;
-    const queued = await this.#store.read(async (tx) => {
+    const queued = await this.#parts.store.read(async (tx) => {
       const found: { what: string; tasks: readonly string[] | null; told: Told }[] = [];
       for (const [id, told] of this.#runs) {
         const run = await tx.getRun(id);
@@ -728,7 +504,7 @@ export class SharedRunsWorld {
   }
 
   async #areAllOver(): Promise<boolean> {
-    return this.#store.read(async (tx) => {
+    return this.#parts.store.read(async (tx) => {
       for (const id of this.#runs.keys()) {
         const run = await tx.getRun(id);
         if (run !== null && !isTerminal(RUN_TRANSITIONS, run.status)) return false;
@@ -738,9 +514,9 @@ export class SharedRunsWorld {
   }
 
   async #judge(): Promise<void> {
-    for (const [what, times] of this.#deeds.starts) expect(`${what}: ${times}`).toBe(`${what}: 1`);
+    for (const [what, times] of this.#agents.deeds.starts) expect(`${what}: ${times}`).toBe(`${what}: 1`);
     for (const [id, told] of this.#runs) {
-      const { run, tasks, isOpen } = await this.#store.read(async (tx) => ({
+      const { run, tasks, isOpen } = await this.#parts.store.read(async (tx) => ({
         run: await tx.getRun(id),
         tasks: await tx.listTaskRuns(id),
         isOpen:
@@ -767,7 +543,7 @@ export class SharedRunsWorld {
     for (const row of rows) {
       const node = nodeId(row.task_id, row.item_key);
       expect(`${row.task_instance_id} ${isTerminal(RUN_TRANSITIONS, row.status)}`).toEndWith("true");
-      const truth = this.#deeds.ends.get(row.task_instance_id) ?? [];
+      const truth = this.#agents.deeds.ends.get(row.task_instance_id) ?? [];
       const { config } = definition.tasks.find(({ id }) => id === row.task_id) ?? {};
       const isExecuted =
         !isOfPrincipal(config?.type) &&
