@@ -1,0 +1,106 @@
+/** The parts of a principal that limit runs, wired as in a real one, with the faults that the model test must find. */
+import { EventHub } from "../../src/event-hub.ts";
+import { StandingOrders } from "../../src/principal/agents/standing-orders.ts";
+import { Installation } from "../../src/principal/installation.ts";
+import { LongPolls } from "../../src/principal/long-polls.ts";
+import type { PrincipalEvents } from "../../src/principal/principal-events.ts";
+import { Definitions } from "../../src/principal/runs/definitions.ts";
+import { Dispatcher } from "../../src/principal/runs/dispatcher.ts";
+import { ProgressOfRuns } from "../../src/principal/runs/progress-of-runs.ts";
+import { RunChanges } from "../../src/principal/runs/run-changes.ts";
+import { RunQueue } from "../../src/principal/runs/run-queue.ts";
+import { RunService } from "../../src/principal/runs/run-service.ts";
+import { Waits } from "../../src/principal/runs/waits.ts";
+import type { StoredDefinition } from "../../src/principal/runs/workflow-source.ts";
+import type { OperationalStore } from "../../src/storage/operational/store.ts";
+import { type PrincipalParts, WAIT_MS } from "../principal/agent-posts.ts";
+import { silent } from "../storage/operational-support.ts";
+import { RepeatingStore } from "../storage/repeating-store.ts";
+import type { ManualClock } from "../support/manual-clock.ts";
+
+/** A fault that is planted to see whether the model test finds it. */
+export type Fault = "none yet";
+
+/** What {@link LimitedPrincipal} needs. */
+interface LimitedPrincipalOptions {
+  readonly clock: ManualClock;
+  readonly store: OperationalStore;
+  /** Whether units of work are repeated. */
+  readonly repeats: boolean;
+  readonly flow: (id: string) => StoredDefinition | undefined;
+  /** Slots by pool. */
+  readonly sizes: ReadonlyMap<string, number>;
+  readonly fault: Fault | null;
+}
+
+/** A principal without its doors. */
+export class LimitedPrincipal {
+  readonly parts: PrincipalParts;
+  readonly runs: RunService;
+
+  constructor({ clock, store: plain, repeats, flow }: LimitedPrincipalOptions) {
+    const events: PrincipalEvents = new EventHub();
+    const store = repeats ? new RepeatingStore(plain) : plain;
+    const definitions = new Definitions();
+    const progress = new ProgressOfRuns(definitions);
+    const polls = new LongPolls(clock);
+    const workflows = {
+      load: async () => {},
+      get: flow,
+      ids: () => [],
+      isAwaited: () => false,
+      invalidFiles: [],
+      directoryOf: () => undefined,
+      refused: () => {},
+      fired: () => {},
+    };
+    const base = { store, clock, events, polls, definitions, progress, workflows, log: silent };
+    const queue = new RunQueue();
+    const changes = new RunChanges({ ...base, queue, followUps: { ending: async () => {} } });
+    const dispatcher = new Dispatcher({ ...base, changes, queue, offerMs: WAIT_MS });
+    const logs = {
+      position: () => ({ received: 0, durable: 0 }),
+      locate: async () => true,
+      agentHoldsFrom: () => {},
+      flush: async () => {},
+    };
+    const installation = new Installation(store);
+    const orders = new StandingOrders({ store, logs, principalId: "principal", installation });
+    this.parts = { plain, store, changes, dispatcher, orders, events };
+    const old = {
+      findRun: async () => null,
+      findItems: async () => [],
+      findOutputs: async () => new Map(),
+      listRuns: async () => [],
+    };
+    this.runs = new RunService({
+      ...base,
+      changes,
+      waits: new Waits(definitions),
+      old,
+      bundles: { pack: async () => null },
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.parts.dispatcher.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.parts.dispatcher.stop();
+  }
+
+  /** What a sweep finds to do, although everything was done when it should have been. */
+  async sweep(): Promise<number> {
+    return 0;
+  }
+
+  async pause(_workflow: string): Promise<void> {}
+
+  async resume(_workflow: string): Promise<void> {}
+
+  /** The sizes of pools have changed. */
+  async sized(): Promise<void> {}
+
+  async prioritize(_run: string, _priority: number): Promise<void> {}
+}

@@ -1,0 +1,35 @@
+/**
+ * Concurrency groups, pools, pauses and priorities keep what they promise, whatever happens: no limit is exceeded, no slot leaks, and
+ * everything that can run runs. Faults that are planted are found.
+ */
+import { test } from "bun:test";
+import { existsSync } from "node:fs";
+import { TestStores } from "../storage/operational-support.ts";
+import { LONG } from "../support/long.ts";
+import { randomNumbers } from "../workflow/support.ts";
+import { LimitsWorld, type Parts } from "./limits-world.ts";
+
+const MEMORY = existsSync("/dev/shm") ? "/dev/shm" : undefined;
+const SEEDS = LONG ? 10_000 : 100;
+/** One, such as 7, or a range, such as 300-9000. */
+const [FIRST = 1, LAST = FIRST] = (process.env.CDKTR_TEST_SEED ?? `1-${SEEDS}`).split("-").map(Number);
+
+const PARTS: Parts = { groups: false, pools: false, pauses: false, priorities: false };
+
+async function play(seed: number): Promise<void> {
+  await using stores = new TestStores(MEMORY);
+  const world = await LimitsWorld.open(stores, randomNumbers(seed), PARTS);
+  try {
+    await world.play();
+  } catch (error) {
+    throw new Error(`CDKTR_TEST_SEED=${seed}\n${world.trace.join("\n")}\n${String(error)}`, { cause: error });
+  }
+}
+
+test(
+  `groups, pools, pauses and priorities keep what they promise, whatever happens (${SEEDS} seeds)`,
+  async () => {
+    for (let seed = FIRST; seed <= LAST; seed++) await play(seed);
+  },
+  { timeout: Math.max(SEEDS, LAST - FIRST) * 2000 },
+);
