@@ -136,7 +136,7 @@ function runOf(run: RunRecord): Omit<Run, "seq" | "isInHooks" | "reason"> {
 }
 
 /** The rank in a queue: ten minutes of waiting weigh as much as one step of priority. */
-export function rank({ sinceMs }: { readonly sinceMs: number }, priority: number): number {
+function rank({ sinceMs }: { readonly sinceMs: number }, priority: number): number {
   return sinceMs - priority * 600_000;
 }
 
