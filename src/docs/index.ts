@@ -6,6 +6,7 @@ import architecture from "./architecture.md" with { type: "text" };
 import childRuns from "./child-runs.md" with { type: "text" };
 import cli from "./cli.md" with { type: "text" };
 import clients from "./clients.md" with { type: "text" };
+import concurrency from "./concurrency.md" with { type: "text" };
 import configuration from "./configuration.md" with { type: "text" };
 import { WORKFLOW_EXAMPLES } from "./examples.ts";
 import expressions from "./expressions.md" with { type: "text" };
@@ -97,6 +98,7 @@ export const PAGES: readonly Page[] = [
   page("child-runs", "Tasks that run other workflows", childRuns),
   page("hooks", "Tasks that run when a run is over, whatever its end", hooks),
   page("examples", "Workflows that people have, to start from", workflowExamples()),
+  page("concurrency", "How many runs at once, and what a further one does", concurrency),
   page("scheduling", "Cron, time zones, missed firings", scheduling),
   page("listeners", "Runs for any event, in TypeScript and Python", `${listeners}${examples()}`),
   page("clients", "Triggering, outputs, items from TypeScript and Python; types of parameters", clients),

@@ -18,6 +18,10 @@ interface PrincipalTopics {
   /** The run with this id may rest, or not rest any more. */
   readonly "run touched": string;
   readonly "run ended": RunRecord;
+  /** A run is held for its concurrency group, or because its workflow is paused. */
+  readonly "run held": undefined;
+  /** Runs that could be admitted to their groups were not, because of this error; null: because there were too many for one commit. */
+  readonly "admission due": unknown;
   /** Finished runs were removed; only the history has them. */
   readonly "runs forgotten": undefined;
   /** There are new status rows for the history. */

@@ -38,6 +38,7 @@ import { Bundles } from "./blobs/bundles.ts";
 import { HistoryLink } from "./history/history-link.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { Installation } from "./installation.ts";
+import { AdmissionWatch } from "./limits/admission-watch.ts";
 import { ListenerRegistry } from "./listener-registry.ts";
 import { LongPolls } from "./long-polls.ts";
 import { Metrics } from "./metrics/metrics.ts";
@@ -230,6 +231,8 @@ export class Principal extends BackgroundService {
       heartbeatTimeoutMs,
     });
     const dues = new DueWatch({ ...base, log: log("dispatcher"), changes });
+    const { admission } = changes;
+    const admissions = new AdmissionWatch({ ...base, log: log("dispatcher"), admission });
     const waits = new Waits(definitions, !this.isOpen);
     const waitWatch = new WaitWatch({ ...base, log: log("dispatcher"), waits });
     const runs = new RunService({
@@ -335,6 +338,7 @@ export class Principal extends BackgroundService {
       agents,
       waitWatch,
       dues,
+      admissions,
       rests,
       housekeeping,
       keeper,

@@ -9,13 +9,14 @@ import type {
   WorkflowExpressions,
   WorkflowWithExpressions,
 } from "./expressions/index.ts";
+import { hasExpressions } from "./has-expressions.ts";
 import type { WorkflowDefinition } from "./model.ts";
 import type { Located } from "./yaml-tree.ts";
 
 export type { Compiled } from "./expressions/compiled.ts";
 export type { WorkflowExpressions, WorkflowWithExpressions } from "./expressions/index.ts";
 export type { ResponseValues, ScopeValues, TaskResult } from "./expressions/source.ts";
-export { hasExpressions } from "./has-expressions.ts";
+export { hasExpressions };
 
 interface Behind {
   readonly checkExpressions: typeof Check;
@@ -38,7 +39,10 @@ const isComputed = (param: WorkflowDefinition["params"][string]): boolean =>
 export function eventNamesOf(
   workflow: WorkflowWithExpressions & Pick<WorkflowDefinition, "language">,
 ): readonly string[] | null | undefined {
-  const hasSome = workflow.language !== undefined || Object.values(workflow.params ?? {}).some(isComputed);
+  const hasSome =
+    workflow.language !== undefined ||
+    Object.values(workflow.params ?? {}).some(isComputed) ||
+    hasExpressions(workflow.concurrency?.group ?? "");
   return hasSome ? expressionsOf(workflow).eventNames : undefined;
 }
 

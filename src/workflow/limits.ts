@@ -15,3 +15,7 @@ export const MAX_EXPRESSIONS = 64;
 export const MAX_RUN_DEPTH = 10;
 /** The most that the files of a workflow may have together, bytes. */
 export const MAX_BUNDLE_BYTES = 256 * 1024 * 1024;
+/** The most runs of a concurrency group at once. */
+export const MAX_RUNS_OF_GROUP = 10_000;
+/** The longest name of a concurrency group, bytes. */
+export const MAX_GROUP_BYTES = 256;

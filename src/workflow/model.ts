@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { allowFailure } from "./allow-failure.ts";
+import { concurrency } from "./concurrency.ts";
 import { dependencies } from "./conditions.ts";
 import { exitCodes } from "./exit-codes.ts";
 import {
@@ -477,6 +478,9 @@ export const Workflow = new Block(
       .optional()
       .as("timeout_ms")
       .describe("A run that takes longer, with all its attempts, is stopped and counts as failed"),
+    concurrency: concurrency().describe(
+      "How many runs may run at once, of this workflow or of a group; see cdktr docs concurrency",
+    ),
     runs_on: runsOn().describe("Labels that an agent must have to run the tasks"),
     placement: oneOf("together", "spread")
       .sparse()

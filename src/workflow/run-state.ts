@@ -5,7 +5,7 @@
  *               an agent has it           all tasks are over
  *   ──▶ PENDING ───────────────▶ RUNNING ───────────────────▶ COMPLETED, FAILED
  *          │
- *          ├──▶ SKIPPED   no agent took it before the next firing was due
+ *          ├──▶ SKIPPED   no agent took it before the next firing was due, or its concurrency group was full
  *          └──▶ FAILED    its time was up while it waited for another attempt
  *
  *   RUNNING ──▶ WAITING   nothing of it runs, and a task waits for its next try, a time or a person
@@ -16,8 +16,8 @@
  *                        CRASHED ─ ─ ▶ PENDING of the next attempt
  *
  * The next attempt follows in the same transaction, unless attempts are used up or failover is `never`. An offer that was never confirmed
- * ends as CRASHED too, from PENDING: it may have reached an agent, so its number is never reused. Only firings of a schedule are SKIPPED,
- * unless `catchup` is `all`.
+ * ends as CRASHED too, from PENDING: it may have reached an agent, so its number is never reused. Firings of a schedule are SKIPPED unless
+ * `catchup` is `all`, and other runs only by the `on_conflict` of their concurrency group.
  *
  * Retrying a run that is over creates a new run (trigger `retry`): a terminal status never changes.
  */

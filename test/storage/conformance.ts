@@ -15,6 +15,7 @@ import {
   type UnitOfWork,
 } from "../../src/storage/operational/store.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
+import { describeGroups, groupChanges } from "./conformance-groups.ts";
 import { agentRecord, pendingRun } from "./operational-support.ts";
 import { RepeatingStore } from "./repeating-store.ts";
 
@@ -264,6 +265,7 @@ const LIFE: readonly UnitOfWork<unknown>[] = [
     await tx.forgetLostAgents(11);
     await tx.forget({ keepRuns: 100, olderThanMs: 0, followUpsOlderThanMs: 6000 });
   },
+  ...groupChanges,
 ];
 
 /** Defines the tests of a store. */
@@ -273,6 +275,8 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       await using state = await make();
       await body(state);
     });
+
+  describeGroups(name, given);
 
   describe(`${name}: units of work`, () => {
     given("one that fails takes nothing else with it", async ({ store }) => {

@@ -28,8 +28,12 @@ const CASES: readonly Case[] = [
   // Words of Airflow, Dagu, Rundeck, GitHub and others
   ...(
     [
-      ["max_active_runs: 3", "runs of one workflow are not kept apart here: several may run at once"],
-      ["concurrency: {group: x}", "runs of one workflow are not kept apart here: several may run at once"],
+      ["max_active_runs: 3", 'it is called "concurrency" here: concurrency: 3'],
+      ["resource_group: db", 'it belongs to "concurrency": concurrency: {group: NAME}'],
+      [
+        "concurrencyPolicy: Forbid",
+        'it is called "concurrency" here: concurrency: {max_runs: 1, on_conflict: queue}, or queue_latest, skip, cancel_running',
+      ],
       [
         "maxActiveSteps: 3",
         "an agent runs as many tasks at once as its CDKTR_AGENT_MAX_TASKS says; the items of a fan-out have max_parallel",
@@ -1740,6 +1744,75 @@ const CASES: readonly Case[] = [
     message: '"placement" must be "together" or "spread", not "spred"',
     help: 'did you mean "spread"?',
   },
+  // E093 bad-concurrency
+  ...(
+    [
+      [
+        "0",
+        "1:14",
+        '"concurrency" must be a whole number from 1 to 10000, not "0"',
+        "to stop a workflow: cdktr workflow pause ID",
+      ],
+      [
+        "eu",
+        "1:14",
+        '"concurrency" must be a whole number from 1 to 10000, not "eu"',
+        "a group has a name: concurrency: {group: eu}",
+      ],
+      [
+        "{max_runs: 0}",
+        "1:25",
+        '"max_runs" in concurrency must be a whole number from 1 to 10000, not "0"',
+        "to stop a workflow: cdktr workflow pause ID",
+      ],
+      [
+        "{max_runs: 10001}",
+        "1:25",
+        '"max_runs" in concurrency must be a whole number from 1 to 10000, not "10001"',
+        undefined,
+      ],
+      [
+        "{on_conflict: replace}",
+        "1:28",
+        '"on_conflict" in concurrency must be "queue", "queue_latest", "skip" or "cancel_running", not "replace"',
+        "did you mean cancel_running?",
+      ],
+      ["{on_conflict: Forbid}", "1:28", /not "Forbid"$/, "did you mean skip?"],
+      [
+        "{on_conflict: Allow}",
+        "1:28",
+        /not "Allow"$/,
+        "remove concurrency: without it, any number of runs may run at once",
+      ],
+      ["{on_conflict: wait}", "1:28", /not "wait"$/, "did you mean queue?"],
+      ["{on_conflict: queue_lates}", "1:28", /not "queue_lates"$/, 'did you mean "queue_latest"?'],
+      ['{group: ""}', "1:22", '"group" in concurrency is empty', undefined],
+      [`{group: ${"x".repeat(257)}}`, "1:22", '"group" in concurrency is longer than 256 bytes', undefined],
+    ] as const
+  ).map(([value, at, message, help]) => ({
+    about: `concurrency: ${value.slice(0, 40)}`,
+    text: `concurrency: ${value}\n${task("")}`,
+    code: "E093" as const,
+    at,
+    message,
+    ...(help === undefined ? {} : { help }),
+  })),
+  {
+    about: "a concurrency group that reads a task",
+    text: `concurrency: {group: "\${{ tasks.a.status }}"}\n${task("")}`,
+    code: "E034",
+    at: "1:33",
+    message: "tasks cannot be read here",
+    help: "this is evaluated before any task runs",
+  },
+  {
+    about: "a concurrency that is a list",
+    text: `concurrency: [1]\n${task("")}`,
+    code: "E012",
+    at: "1:1",
+    message: '"concurrency" must be a number of runs, or a mapping, not a list',
+    help: "such as concurrency: 1, or concurrency: {group: warehouse, max_runs: 2}",
+  },
   // E090 bad-files
   {
     about: "a file beside the directory of the workflow",
@@ -2652,7 +2725,6 @@ const RESERVED: readonly string[] = [
   "W019",
   "W021",
   // concurrency
-  "E093",
   "W016",
   "W017",
   // pool

@@ -230,6 +230,18 @@ export const SliceWait = z.object({
 });
 export type SliceWait = z.infer<typeof SliceWait>;
 
+/** What keeps a run out of the queue that has not begun. */
+const RunHold = z.object({
+  kind: z.enum(["pause", "group"]),
+  /** Part of a sentence, such as `group "eu" is full (max_runs: 1): held by run … of etl.daily since …`. */
+  reason: z.string(),
+  /** What to do about it; null when nothing need be done. */
+  hint: z.string().nullable(),
+  /** Since when it waits, ms since the epoch. */
+  since_ms: z.number(),
+});
+export type RunHold = z.infer<typeof RunHold>;
+
 /** `GETRUN`. */
 export const GetRun = z.object({
   workflow_instance_id: Name,
@@ -273,6 +285,8 @@ export const RunDetails = RunSummary.extend({
   waits: z.array(SliceWait).optional(),
   /** Number of slices that wait; older principals say so only if it is more than `waits` has. */
   waiting_slices: z.number().int().optional(),
+  /** What keeps it out of the queue: it waits for no agent yet. Principals before protocol 4 do not send it; absent for nothing. */
+  holds: z.array(RunHold).optional(),
   /** Its tasks, and items of fan-outs, that wait for a person: at most 100, oldest first; absent for none. */
   approvals: z.array(ApprovalSummary).optional(),
   /**

@@ -159,7 +159,13 @@ export class ChildRuns {
     // First: it may be over as soon as it is created.
     if (told.wait)
       await this.#change(tx, wait, { ...told, child }, timeout_ms === null ? null : at + timeout_ms);
-    await this.#o.create(tx, fresh);
+    try {
+      await this.#o.create(tx, fresh);
+    } catch (error) {
+      // Its concurrency group has no name: nothing was written.
+      if (!(error instanceof InvalidInputError)) throw error;
+      return fail(errorMessage(error));
+    }
     if (told.wait) return;
     const outputs = JSON.stringify({ workflow_instance_id: child });
     await this.#o.end(tx, parent, wait.task, { status: "COMPLETED", error: null, outputs });

@@ -26,9 +26,9 @@ export class Definitions {
     return (await this.#of(tx, run))?.plan ?? null;
   }
 
-  /** The plan of a definition with this hash, which need not be stored yet. */
-  planOfText(hash: string, json: string): Plan | null {
-    return (this.#known.get(hash) ?? this.#parse(hash, json))?.plan ?? null;
+  /** The definition with this hash, which need not be stored yet; null when it cannot be read. */
+  ofText(hash: string, json: string): Parsed | null {
+    return this.#known.get(hash) ?? this.#parse(hash, json);
   }
 
   async #of(

@@ -88,7 +88,7 @@ export async function retryOf(
   if (json === null) return null;
   const definition = current?.definition ?? (await definitions.of(tx, run));
   const hash = current?.hash ?? run.definition_hash;
-  const plan = definitions.planOfText(hash, json);
+  const plan = definitions.ofText(hash, json)?.plan ?? null;
   const rows = from_start ? [] : await tx.listTaskRuns(run.workflow_instance_id);
   const { params, notes } = paramsOf(run, definition, retry, { id, now });
   const changed = changedParams(run, params);

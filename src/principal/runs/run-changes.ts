@@ -21,6 +21,8 @@ import type { Plan } from "../../workflow/plan.ts";
 import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { isEnding, TASK_TRANSITIONS } from "../../workflow/task-state.ts";
+import { Admission, type AdmissionOptions } from "../limits/admission.ts";
+import { groupOfRun } from "../limits/group-of-run.ts";
 import { ChildRuns, type ChildRunsOptions, type WaitEnd } from "./child-runs.ts";
 import { disturbedTasks } from "./disturbed.ts";
 import {
@@ -42,7 +44,9 @@ import { stopOf } from "./stopped.ts";
 import { startNote } from "./waits.ts";
 
 /** What {@link RunChanges} needs. */
-export interface RunChangesOptions extends Omit<RunWritingOptions, "childEnded"> {
+export interface RunChangesOptions
+  extends Omit<RunWritingOptions, "childEnded" | "freed">,
+    Pick<AdmissionOptions, "pauses"> {
   readonly progress: ProgressOfRuns;
   /** The workflows that tasks can run. */
   readonly workflows: ChildRunsOptions["workflows"];
@@ -64,6 +68,8 @@ export class RunChanges {
   readonly #progress: ProgressOfRuns;
   readonly #split: SplitRuns;
   readonly #children: ChildRuns;
+  /** Decides which runs enter the queue. */
+  readonly admission: Admission;
 
   constructor(options: RunChangesOptions) {
     this.#o = options;
@@ -76,6 +82,16 @@ export class RunChanges {
     this.#writing = new RunWriting({
       ...options,
       childEnded: (tx, run) => this.#children.ended(tx, run),
+      freed: (tx, run) => this.admission.freed(tx, run),
+    });
+    this.admission = new Admission({
+      ...options,
+      place: (plan, isPlain) => this.#placeOf(plan, isPlain),
+      queued: (tx) => this.#writing.queued(tx),
+      begin: (tx, run) => this.#split.created(tx, run),
+      end: (tx, run, step) => this.#writing.end(tx, run, options.clock.now(), step),
+      cancelFor: async (tx, run, reason) => this.cancel(tx, await tx.noteCancelReason(run, reason)),
+      isInHooks: (tx, run) => this.#split.isInHooks(tx, run),
     });
     this.#progress = options.progress;
     this.#split = new SplitRuns({ ...options, progress: this.#progress, writing: this.#writing });
@@ -95,14 +111,18 @@ export class RunChanges {
       ...fields
     } = fresh;
     const now = this.#o.clock.now();
-    const plan = this.#o.definitions.planOfText(fresh.definition_hash, definition);
+    const parsed = this.#o.definitions.ofText(fresh.definition_hash, definition);
+    const plan = parsed?.plan ?? null;
+    const group = groupOfRun(fresh, parsed?.definition ?? null, now);
+    const limits = limitsOf({ ...fresh, ...group });
     const { start_at_ms = null } = fresh;
     // An agent that gets all of it knows of those that COMPLETED only.
     const isPlain = skipped.length === 0 && carried.every(({ status }) => status === "COMPLETED");
-    const place = start_at_ms === null ? this.#placeOf(plan, isPlain) : NOWHERE;
+    const isAdmitted = start_at_ms === null && !this.admission.concerns({ ...fresh, ...limits });
+    const place = isAdmitted ? this.#placeOf(plan, isPlain) : NOWHERE;
     const run: RunRecord = {
       ...fields,
-      ...limitsOf(fresh),
+      ...limits,
       event: fresh.event ?? null,
       from_start: fresh.from_start ?? false,
       parent_run: fresh.parent_run ?? null,
@@ -161,6 +181,7 @@ export class RunChanges {
       const row = newNodeRun(run, task, plan?.node(task), { slice: 0, attempt: run.attempt }, now);
       await this.#writing.setTask(tx, run, null, row, null, now, { status: "SKIPPED", error });
     }
+    if (!isAdmitted) return this.admission.enter(tx, run);
     this.#writing.queued(tx);
     return place.queued ? run : this.#split.created(tx, run);
   }
@@ -196,8 +217,10 @@ export class RunChanges {
     }
     await tx.endWait(id, task);
     if (run.start_at_ms === null) return;
-    const place = this.#placeOf(await this.#o.definitions.planOf(tx, run));
+    const isAdmitted = !this.admission.concerns(run);
+    const place = isAdmitted ? this.#placeOf(await this.#o.definitions.planOf(tx, run)) : NOWHERE;
     const started = await tx.startRun(run, place, this.#o.clock.now());
+    if (!isAdmitted) return void (await this.admission.enter(tx, started));
     this.#writing.queued(tx);
     if (!place.queued) await this.#split.created(tx, started);
   }

@@ -28,6 +28,7 @@ import type { RetryPolicy, WorkflowDefinition } from "../../workflow/model.ts";
 import { retryDelayMs } from "../../workflow/retry.ts";
 import { RUN_TRANSITIONS, toldStatus } from "../../workflow/run-state.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
+import { holdsOf } from "../limits/holds.ts";
 import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
 import { approvalsOf } from "./questions.ts";
@@ -49,6 +50,7 @@ export async function detailsOf(
   const waits = (await found.of(tx, run)).filter(isForAgent);
   const summaryOfTask = summarizer(leases, definition, items);
   const childOf = await childrenOf(tx, run.workflow_instance_id, definition, tasks);
+  const holds = await holdsOf(tx, run);
   const approvals = asksPeople(run, definition) ? await approvalsOf(tx, run) : [];
   return {
     ...summaryOf(run),
@@ -67,6 +69,7 @@ export async function detailsOf(
           waits: named(waits).map((wait) => ({ ...wait, tasks: [...wait.tasks] })),
           waiting_slices: waits.length,
         }),
+    ...(holds.length === 0 ? {} : { holds }),
     ...(approvals.length === 0 ? {} : { approvals }),
     definition,
   };

@@ -27,6 +27,8 @@ export interface RunWritingOptions {
   readonly followUps: { ending(tx: OperationalTx, run: RunRecord): Promise<void> };
   /** Called in the unit of work when a run ends that another one has started. */
   readonly childEnded: (tx: OperationalTx, run: RunRecord) => Promise<void>;
+  /** Called in the unit of work when a run ends: its place in its concurrency group is free. */
+  readonly freed: (tx: OperationalTx, run: RunRecord) => void;
 }
 
 /** Writes runs and task runs. */
@@ -51,10 +53,16 @@ export class RunWriting {
     step: Omit<RunStep, "status_at_ms">,
   ): Promise<RunRecord> {
     const status_at_ms = Math.max(run.status_at_ms, at);
-    const result = step.status === "COMPLETED" ? await this.#resultOf(tx, run, step) : step;
+    const result =
+      step.status === "COMPLETED"
+        ? await this.#resultOf(tx, run, step)
+        : step.status === "CANCELLED" && run.cancel_reason !== null
+          ? { ...step, error: run.cancel_reason }
+          : step;
     const ended = await tx.transitionRun(run, { ...result, status_at_ms, finished_at_ms: status_at_ms });
     this.written(tx);
     await this.#o.followUps.ending(tx, ended);
+    this.#o.freed(tx, ended);
     if (ended.parent_run !== null) await this.#o.childEnded(tx, ended);
     tx.afterCommit(() => this.#o.events.emit("run ended", ended));
     return ended;

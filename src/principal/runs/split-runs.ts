@@ -172,7 +172,7 @@ export class SplitRuns {
    * @param hooks it is meant to stop them
    */
   async cancel(tx: OperationalTx, run: RunRecord, hooks = false): Promise<void> {
-    if (await this.#isInHooks(tx, run)) {
+    if (await this.isInHooks(tx, run)) {
       if (hooks || run.cancel_requested_at_ms === null) await this.#stopHooks(tx, run);
       return;
     }
@@ -182,7 +182,7 @@ export class SplitRuns {
   }
 
   /** Whether all tasks of a run but hooks are over. */
-  async #isInHooks(tx: OperationalTx, run: RunRecord): Promise<boolean> {
+  async isInHooks(tx: OperationalTx, run: RunRecord): Promise<boolean> {
     const plan = await this.#o.definitions.planOf(tx, run);
     if (plan?.hasHooks !== true) return false;
     const at = await this.#progress.of(tx, run);

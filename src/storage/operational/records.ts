@@ -1,4 +1,5 @@
 /** The records of the operational state. They are snapshots: changes go through the intentions of the store. */
+import type { OnConflict } from "../../workflow/concurrency.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { AgentState } from "./agent-state.ts";
 import type { LeaseState } from "./lease-state.ts";
@@ -107,9 +108,6 @@ export interface ListedRun {
 export function groupName(key: string): string {
   return key.slice(2);
 }
-
-/** What a run does when its concurrency group is full: see `concurrency` in the manual. */
-type OnConflict = "queue" | "queue_latest" | "skip" | "cancel_running";
 
 /** One attempt of a run, or of a slice of it, on one agent, with its lease. An attempt that was never assigned has no record. */
 export interface AttemptRecord {

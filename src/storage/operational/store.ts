@@ -11,6 +11,7 @@ import { CdktrError } from "../../errors.ts";
 import type { Service } from "../../service.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { AgentState } from "./agent-state.ts";
+import type { GroupIntentions } from "./groups.ts";
 import type { LeaseState } from "./lease-state.ts";
 import type {
   AgentRecord,
@@ -623,6 +624,7 @@ export interface OperationalTx
     SliceIntentions,
     LeaseIntentions,
     ItemIntentions,
+    GroupIntentions,
     AgentIntentions,
     FollowUpIntentions,
     WorkflowIntentions,

@@ -79,8 +79,8 @@ class Checker {
       this.findings.push({ code: "E064", message, help: allowedKeys(), start: node.start, end: node.end });
       return;
     }
-    // Those of defaults are evaluated by the principal, and no agent sees them.
-    if (place !== "default") this.hasTemplates = true;
+    // These are evaluated by the principal when a run is created, and no agent sees them.
+    if (place !== "default" && place !== "group") this.hasTemplates = true;
     const task = path[0] === "tasks" && path[1] !== undefined ? String(path[1]) : null;
     const compiled = compileTemplate(text.trim(), this.#scope(placeIn(path, place), task), () => {
       throw new Error("nothing is evaluated while a file is checked");

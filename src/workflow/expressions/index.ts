@@ -13,7 +13,7 @@ export { checkExpressions } from "./check.ts";
 
 /** The parts of a workflow that its expressions are about. */
 export type WorkflowWithExpressions = Pick<WorkflowDefinition, "tasks"> &
-  Partial<Pick<WorkflowDefinition, "params" | "env">>;
+  Partial<Pick<WorkflowDefinition, "params" | "env" | "concurrency">>;
 
 /** Where a task starts: in a run, or as a hook when the other tasks of the run are over. */
 type StartPlace = "start" | "hook";

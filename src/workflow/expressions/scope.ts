@@ -88,6 +88,7 @@ const PLACES: Readonly<
 > = {
   default: { env: false, tasks: "none", item: false },
   env: { env: false, tasks: "none", item: false },
+  group: { env: true, tasks: "none", item: false },
   decision: { env: true, tasks: "upstream", item: false },
   start: { env: true, tasks: "upstream", item: true },
   item: { env: true, tasks: "upstream", item: true },

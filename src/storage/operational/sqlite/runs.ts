@@ -29,12 +29,13 @@ const RUN = `${RUNS} WHERE workflow_instance_id = ?`;
 const TAKE = `UPDATE runs SET queued = 0, agent_id = ? WHERE workflow_instance_id = ? AND queued = 1 RETURNING ${COLUMNS}`;
 
 /** Matches a run that is unchanged since it was read. */
-const AS_READ =
+export const AS_READ =
   "workflow_instance_id = ? AND attempt = ? AND status = ? AND queued = ? AND cancel_requested_at_ms IS ? AND revision = ? AND timed_out_at_ms IS ?";
 const TRANSITION = `UPDATE runs SET status = ?, resting = 0, hold = NULL, status_at_ms = ?, error = ?, queued = 0, deadline_ms = ?, started_at_ms = ?, finished_at_ms = ?,
   duration_ms = ?, crashed_attempts = ?, allowed_failures = ?, outputs = ?, log_stream_id = ?, log_seq = ?, last_outbox_id = ? WHERE ${AS_READ}`;
 
-function asRead(run: RunRecord): SQLQueryBindings[] {
+/** The values of {@link AS_READ}. */
+export function asRead(run: RunRecord): SQLQueryBindings[] {
   const { workflow_instance_id, attempt, status, cancel_requested_at_ms, revision, timed_out_at_ms } = run;
   const queued = run.queued ? 1 : 0;
   return [workflow_instance_id, attempt, status, queued, cancel_requested_at_ms, revision, timed_out_at_ms];
@@ -50,7 +51,8 @@ const PLAIN = "queued = 1 AND needs = ''";
 const BEGINS = "workflow_instance_id >= ? AND workflow_instance_id < ?";
 const rangeOf = (prefix: string) => [prefix, `${prefix}\u{10ffff}`] as const;
 
-const nameOf = (run: RunRecord) => `run ${run.workflow_instance_id}`;
+/** A run in messages. */
+export const nameOf = (run: RunRecord) => `run ${run.workflow_instance_id}`;
 
 /** Makes the record of a row, which is not used otherwise. */
 function toRun(row: StoredRun): RunRecord {

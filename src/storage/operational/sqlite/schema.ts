@@ -581,4 +581,12 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     `);
     },
   },
+  {
+    what: "runs that others have started and that wait for a concurrency group",
+    isAdditive: true,
+    apply: (database) =>
+      void database.run(
+        "CREATE INDEX runs_held_children ON runs (group_key) WHERE hold = 'group' AND finished_at_ms IS NULL AND parent_run IS NOT NULL",
+      ),
+  },
 ];

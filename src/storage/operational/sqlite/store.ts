@@ -35,6 +35,7 @@ import { agentIntentions } from "./agents.ts";
 import { blobIntentions } from "./blobs.ts";
 import { followUpIntentions } from "./follow-ups.ts";
 import { housekeepingIntentions } from "./forget.ts";
+import { groupIntentions } from "./groups.ts";
 import { itemIntentions } from "./items.ts";
 import { leaseIntentions } from "./leases.ts";
 import { reasonIntentions } from "./reasons.ts";
@@ -136,6 +137,7 @@ export class SqliteOperationalStore implements OperationalStore {
       ...waitIntentions(db),
       ...leaseIntentions(db, now),
       ...itemIntentions(db),
+      ...groupIntentions(db),
       ...agentIntentions(db, now),
       ...followUpIntentions(db),
       ...workflowIntentions(db),

@@ -1,0 +1,255 @@
+/** Concurrency groups: who is admitted, who waits, and who is dropped or cancelled for others. */
+import { describe, expect, test } from "bun:test";
+import type { RunDetails } from "../../src/contract/messages.ts";
+import { type FakeAgent, failure, required, TestPrincipal } from "./support.ts";
+
+const TASKS = 'tasks:\n  a: {config: !Subprocess {cmd: "true"}}\n';
+const limited = (concurrency: string, more = "") => `concurrency: ${concurrency}\n${more}${TASKS}`;
+
+async function trigger(
+  cluster: TestPrincipal,
+  id = "w",
+  params: Record<string, string> = {},
+): Promise<string> {
+  const created = await cluster.client().runTask(id, { params, dedupe_key: crypto.randomUUID() });
+  return created.workflow_instance_id;
+}
+
+const get = (cluster: TestPrincipal, id: string): Promise<RunDetails> => cluster.client().getRun(id);
+const statusOf = async (cluster: TestPrincipal, id: string) => (await get(cluster, id)).status;
+
+/** A cluster with an agent that has room for many runs. */
+async function start(workflows: Record<string, string>): Promise<{
+  cluster: TestPrincipal;
+  agent: FakeAgent;
+  [Symbol.asyncDispose](): Promise<void>;
+}> {
+  const cluster = await new TestPrincipal({ workflows }).start();
+  const agent = await cluster.agent("x", { protocol: 3 });
+  return { cluster, agent, [Symbol.asyncDispose]: () => cluster[Symbol.asyncDispose]() };
+}
+
+test("runs of a workflow go one after the other, in the order of their triggers; the next begins in the commit that ends one", async () => {
+  await using world = await start({ "w.yml": limited("1") });
+  const { cluster, agent } = world;
+  const ids = [await trigger(cluster), await trigger(cluster), await trigger(cluster)];
+  expect(await get(cluster, required(ids[1]))).toMatchObject({
+    status: "PENDING",
+    hold: "group",
+    group: "w",
+  });
+  for (const id of ids) {
+    const run = required(await agent.fetch(20_000));
+    expect(run.workflow_instance_id).toBe(id);
+    expect(await agent.fetch(0)).toBeNull();
+    await agent.execute(run);
+    expect(await get(cluster, id)).toMatchObject({ status: "COMPLETED", group: "w" });
+  }
+});
+
+test("a group is shared by workflows, and its name may be an expression", async () => {
+  const group = (region: string) =>
+    limited(`{group: "\${{ params.region }}", max_runs: 2}`, `params: {region: ${region}}\n`);
+  await using world = await start({ "a.yml": group("eu"), "b.yml": group("us") });
+  const { cluster, agent } = world;
+  await trigger(cluster, "a");
+  await trigger(cluster, "b", { region: "eu" });
+  const third = await trigger(cluster, "b", { region: "eu" });
+  const other = await trigger(cluster, "b");
+  expect(await get(cluster, third)).toMatchObject({ hold: "group", group: "eu" });
+  const begun = [
+    required(await agent.fetch(20_000)),
+    required(await agent.fetch(20_000)),
+    required(await agent.fetch(20_000)),
+  ];
+  expect(begun.map(({ workflow_instance_id }) => workflow_instance_id)).toContain(other);
+  expect(await agent.fetch(0)).toBeNull();
+  await agent.execute(required(begun[0]));
+  expect(required(await agent.fetch(20_000)).workflow_instance_id).toBe(third);
+});
+
+test("a name that has no value is refused, and nothing is left of the run", async () => {
+  await using world = await start({
+    "w.yml": limited(`{group: "\${{ params.region }}"}`, 'params: {region: ""}\n'),
+    "p.yml": "tasks:\n  c: {config: !Workflow {workflow: w}}\n",
+  });
+  const { cluster } = world;
+  const error = await failure(trigger(cluster));
+  expect(error.message).toContain('workflow "w": concurrency.group has no value: params.region is empty');
+  expect(await cluster.client().listRuns({ limit: 10 })).toEqual([]);
+  const parent = await cluster.client().waitRun(await trigger(cluster, "p"), 20_000);
+  expect(parent).toMatchObject({ status: "FAILED" });
+  expect(parent.tasks[0]?.error).toContain("concurrency.group has no value");
+});
+
+describe("a run that finds its group full", () => {
+  test("ends as SKIPPED with skip, and says which run it found", async () => {
+    await using world = await start({
+      "w.yml": limited("{on_conflict: skip}"),
+      "g.yml": limited("{group: eu, on_conflict: skip}"),
+    });
+    const { cluster, agent } = world;
+    const first = await trigger(cluster);
+    const second = await trigger(cluster);
+    expect(await get(cluster, second)).toMatchObject({
+      status: "SKIPPED",
+      error: `workflow w runs already (max_runs: 1): run ${first} (on_conflict: skip)`,
+    });
+    const holder = await trigger(cluster, "g");
+    expect((await get(cluster, await trigger(cluster, "g"))).error).toBe(
+      `group "eu" is full (max_runs: 1): run ${holder} holds it (on_conflict: skip)`,
+    );
+    await agent.execute(required(await agent.fetch(20_000)));
+    expect(await statusOf(cluster, await trigger(cluster))).toBe("PENDING");
+  });
+
+  test("takes the place of those that wait with queue_latest, which say so", async () => {
+    await using world = await start({ "w.yml": limited("{on_conflict: queue_latest}") });
+    const { cluster, agent } = world;
+    const ids = [
+      await trigger(cluster),
+      await trigger(cluster),
+      await trigger(cluster),
+      await trigger(cluster),
+    ];
+    const runs = await Promise.all(ids.map((id) => get(cluster, id)));
+    expect(runs.map(({ status }) => status)).toEqual(["PENDING", "SKIPPED", "SKIPPED", "PENDING"]);
+    expect(runs[1]?.error).toBe(
+      `it still waited for workflow w when run ${ids[2]} came (on_conflict: queue_latest)`,
+    );
+    await agent.execute(required(await agent.fetch(20_000)));
+    expect(required(await agent.fetch(20_000)).workflow_instance_id).toBe(required(ids[3]));
+  });
+
+  test("cancels what runs with cancel_running, and begins when that has stopped and its hooks are over", async () => {
+    const hook = 'hooks:\n  on_cancel: {config: !Subprocess {cmd: "true"}}\n';
+    await using world = await start({ "w.yml": limited("{on_conflict: cancel_running}", hook) });
+    const { cluster, agent } = world;
+    const first = await trigger(cluster);
+    const run = required(await agent.fetch(20_000));
+    await agent.send(agent.runReport(run, "RUNNING"), agent.taskReport(run, "a", "RUNNING"));
+    const second = await trigger(cluster);
+    const third = await trigger(cluster);
+    expect(await get(cluster, second)).toMatchObject({ status: "SKIPPED" });
+    expect(await get(cluster, third)).toMatchObject({ status: "PENDING", hold: "group" });
+    expect(await agent.fetch(0)).toBeNull();
+    await agent.send(agent.taskReport(run, "a", "CANCELLED"), agent.runReport(run, "CANCELLED"));
+    const hookRun = required(await agent.fetch(20_000));
+    expect(hookRun).toMatchObject({ workflow_instance_id: first, tasks: ["on_cancel"] });
+    // A further run does not stop the hook.
+    const fourth = await trigger(cluster);
+    expect(await statusOf(cluster, third)).toBe("SKIPPED");
+    await agent.execute(hookRun);
+    expect(await get(cluster, first)).toMatchObject({
+      status: "CANCELLED",
+      error: `cancelled for run ${second} (on_conflict: cancel_running)`,
+    });
+    expect(required(await agent.fetch(20_000)).workflow_instance_id).toBe(fourth);
+  });
+
+  test("cancels at once what no agent has yet", async () => {
+    await using world = await start({ "w.yml": limited("{on_conflict: cancel_running, max_runs: 2}") });
+    const { cluster, agent } = world;
+    const ids = [await trigger(cluster), await trigger(cluster), await trigger(cluster)];
+    const runs = await Promise.all(ids.map((id) => get(cluster, id)));
+    expect(runs.map(({ status }) => status)).toEqual(["CANCELLED", "PENDING", "PENDING"]);
+    expect(runs.map(({ hold }) => hold)).toEqual([undefined, undefined, undefined]);
+    const begun = [required(await agent.fetch(20_000)), required(await agent.fetch(20_000))];
+    expect(begun.map(({ workflow_instance_id }) => workflow_instance_id)).toEqual(ids.slice(1));
+  });
+});
+
+test("retries, runs that start later and runs of tasks count, and always wait for their place", async () => {
+  await using world = await start({
+    "w.yml": limited("{group: eu, on_conflict: skip}"),
+    "p.yml": "tasks:\n  c: {config: !Workflow {workflow: w}}\n",
+  });
+  const { cluster, agent } = world;
+  const failed = await trigger(cluster);
+  await agent.execute(required(await agent.fetch(20_000)), "FAILED");
+  expect(await statusOf(cluster, failed)).toBe("FAILED");
+  const holder = await trigger(cluster);
+  const held = required(await agent.fetch(20_000));
+  expect(held.workflow_instance_id).toBe(holder);
+  const retry = await cluster.client().retryRun({ workflow_instance_id: failed, dedupe_key: "1" });
+  expect(await get(cluster, retry.workflow_instance_id)).toMatchObject({ hold: "group" });
+  await trigger(cluster, "p");
+  const later = await cluster.client().runTask("w", { start_in_ms: 1, dedupe_key: "later" });
+  // It is not asked for by anybody when its time comes: it is SKIPPED.
+  const skipped = await cluster.client().waitRun(later.workflow_instance_id, 20_000);
+  expect(skipped).toMatchObject({ status: "SKIPPED" });
+  await agent.execute(held);
+  const second = required(await agent.fetch(20_000));
+  expect(second.workflow_instance_id).toBe(retry.workflow_instance_id);
+  expect(await agent.fetch(0)).toBeNull();
+  await agent.execute(second);
+  expect(required(await agent.fetch(20_000))).toMatchObject({ workflow_id: "w", trigger: "workflow" });
+});
+
+test("a run that is held can be cancelled, and survives a restart with its place in the order", async () => {
+  await using world = await start({ "w.yml": limited("1") });
+  const { cluster } = world;
+  const [first, second, third] = [await trigger(cluster), await trigger(cluster), await trigger(cluster)];
+  expect(await cluster.client().cancelRun(second)).toMatchObject({ status: "CANCELLED" });
+  expect((await get(cluster, second)).hold).toBeUndefined();
+  await cluster.stop();
+  await cluster.start();
+  const agent = await cluster.agent("y", { protocol: 3 });
+  const run = required(await agent.fetch(20_000));
+  expect(run.workflow_instance_id).toBe(first);
+  expect(await agent.fetch(0)).toBeNull();
+  await agent.execute(run);
+  expect(required(await agent.fetch(20_000)).workflow_instance_id).toBe(third);
+});
+
+test("the next attempt of a run keeps its place", async () => {
+  await using world = await start({ "w.yml": limited("1") });
+  const { cluster, agent } = world;
+  const first = await trigger(cluster);
+  await trigger(cluster);
+  const run = required(await agent.fetch(20_000));
+  await agent.send(agent.runReport(run, "RUNNING"));
+  await agent.heartbeat([run], 0, { state: "leaving" });
+  const other = await cluster.agent("y", { protocol: 3 });
+  expect(required(await other.fetch(20_000))).toMatchObject({ workflow_instance_id: first, attempt: 2 });
+  expect(await other.fetch(0)).toBeNull();
+});
+
+describe("a run that waits for itself", () => {
+  const parent = (concurrency: string) =>
+    `concurrency: ${concurrency}\ntasks:\n  c: {config: !Workflow {workflow: child}}\n`;
+
+  test("fails at once, and so does the task that has started it", async () => {
+    await using world = await start({ "p.yml": parent("{group: eu}"), "child.yml": limited("{group: eu}") });
+    const { cluster } = world;
+    const id = await trigger(cluster, "p");
+    const over = await cluster.client().waitRun(id, 20_000);
+    expect(over.status).toBe("FAILED");
+    const child = required(over.tasks[0]?.child).workflow_instance_id;
+    expect(await get(cluster, child)).toMatchObject({
+      status: "FAILED",
+      error: `it would wait for itself: group "eu" (max_runs: 1) is held by run ${id}, which waits for it`,
+    });
+    expect(over.tasks[0]?.error).toContain("it would wait for itself");
+  });
+
+  test("does not fail as long as another one in the group can end", async () => {
+    await using world = await start({
+      "p.yml": parent("{group: eu, max_runs: 2}"),
+      "w.yml": limited("{group: eu, max_runs: 2}"),
+      "child.yml": limited("{group: eu, max_runs: 2}"),
+    });
+    const { cluster, agent } = world;
+    await trigger(cluster, "w");
+    const other = required(await agent.fetch(20_000));
+    const id = await trigger(cluster, "p");
+    const held = async () =>
+      (await cluster.client().listRuns({ limit: 10 })).find(
+        (run) => run.parent !== undefined && run.hold === "group",
+      );
+    while ((await held()) === undefined) await cluster.client().waitRun(id, 20);
+    await agent.execute(other);
+    await agent.execute(required(await agent.fetch(20_000)));
+    expect((await cluster.client().waitRun(id, 20_000)).status).toBe("COMPLETED");
+  });
+});
