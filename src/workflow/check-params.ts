@@ -151,6 +151,21 @@ export function readJsonParams(root: Located): void {
   }
 }
 
+/** The same for the values of parameters of type json in entries of `cron`. */
+export function readJsonOfSchedules(root: Located): void {
+  const cron = nodeAt(root, ["cron"]);
+  if (cron === null || typeof cron.value !== "object" || cron.value === null) return;
+  const entries = Array.isArray(cron.value) ? [...cron.children.values()].map(({ node }) => node) : [cron];
+  for (const entry of entries) {
+    const params = entry.children.get("params")?.node;
+    for (const [name, { node }] of params?.children ?? []) {
+      const type = nodeAt(root, ["params", name, "type"])?.value;
+      if (type === "json" && node.value !== null)
+        (params?.value as Record<string, unknown>)[String(name)] = jsonOf(node);
+    }
+  }
+}
+
 function jsonOf({ value, children, isQuoted }: Located): string {
   if (value === null) return "null";
   if (typeof value === "string") return isQuoted === true ? JSON.stringify(value) : jsonOfPlain(value);

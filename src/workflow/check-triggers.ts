@@ -6,6 +6,7 @@ import { type IssuePath, nodeAt, placeOf } from "./issues.ts";
 import type { WorkflowDefinition } from "./model.ts";
 import { typeFacts } from "./param-types.ts";
 import { isRequired } from "./params.ts";
+import { schedulesOf } from "./schedules.ts";
 import { SourceText } from "./source-text.ts";
 import { aftersOf, filesOf, idMatcher, isIdGlob } from "./triggers.ts";
 import { type Located, readYaml } from "./yaml-tree.ts";
@@ -27,6 +28,7 @@ interface Follower {
   readonly id: string;
   readonly cron: string | null;
   readonly catchup: WorkflowDefinition["catchup"];
+  readonly schedules?: WorkflowDefinition["schedules"];
   readonly on?:
     | { readonly workflow: After | null; readonly workflows?: readonly After[] | undefined }
     | undefined;
@@ -142,8 +144,9 @@ function checkStatuses(
   other: Follower | undefined,
 ): Omit<ChainProblem, "index"> | null {
   if (other === undefined || statuses.some((status) => status !== "SKIPPED")) return null;
-  if (other.cron !== null && other.catchup !== "all") return null;
-  const why = other.cron === null ? "it has no cron" : 'its catchup is "all"';
+  const entries = schedulesOf(other);
+  if (entries.some(({ catchup }) => catchup !== "all")) return null;
+  const why = entries.length === 0 ? "it has no cron" : 'its catchup is "all"';
   return {
     code: "W003",
     message: `this workflow never runs: no run of "${other.id}" is ever SKIPPED, because ${why}`,

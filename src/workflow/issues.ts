@@ -32,7 +32,20 @@ export function findingsOfIssues(
   root: Located,
   schema: AnyField,
 ): Finding[] {
-  const all = issues.map((issue) => ({ issue, at: placed(issue.path as IssuePath, root, schema) }));
+  return findingsBelow([], issues, root, schema);
+}
+
+/** The findings for issues whose paths begin at a value. */
+function findingsBelow(
+  path: IssuePath,
+  issues: readonly z.core.$ZodIssue[],
+  root: Located,
+  schema: AnyField,
+): Finding[] {
+  const all = issues.map((issue) => ({
+    issue,
+    at: placed([...path, ...(issue.path as IssuePath)], root, schema),
+  }));
   const meant = new Set(all.flatMap(({ issue, at }) => meantKeys(issue, at)));
   return all
     .filter(({ issue, at: { node, path } }) => !isMissing(issue, node) || !meant.has(path.join("\n")))
@@ -68,11 +81,13 @@ function wordPlace(path: IssuePath): WordPlace | null {
   if (path.length === 0) return "workflow";
   if (path.length === 1) {
     if (first === "on" || first === "hooks") return first;
+    if (first === "cron") return "schedule";
     return first === "defaults" ? "task" : null;
   }
   if (first === "defaults") return path.length === 2 && path[1] === "retry" ? "retry" : null;
   if (path.length === 2) {
     if (first === "hooks") return "hook";
+    if (first === "cron") return "schedule";
     return first === "tasks" ? "task" : first === "params" ? "param" : null;
   }
   if (path.length !== 3 || (first !== "tasks" && first !== "hooks")) return null;
@@ -164,11 +179,7 @@ function unionFindings(issue: Extract<z.core.$ZodIssue, { code: "invalid_union" 
     return first !== undefined && !(first.code === "invalid_type" && first.path.length === 0);
   });
   const [only] = meant;
-  if (meant.length === 1 && only !== undefined) {
-    return only.flatMap((inner) =>
-      findingsOf(inner, placed([...path, ...(inner.path as IssuePath)], root, schema)),
-    );
-  }
+  if (meant.length === 1 && only !== undefined) return findingsBelow(path, only, root, schema);
   const expected = issue.errors.flatMap(([inner]) =>
     inner?.code === "invalid_type" && inner.expected !== "null" ? [typeName(inner.expected)] : [],
   );

@@ -3,6 +3,8 @@
 /** The priority of a workflow that says nothing, from 0 to 9, which goes first. */
 export const DEFAULT_PRIORITY = 5;
 
+/** The most entries of `cron` of a workflow. */
+export const MAX_SCHEDULES = 50;
 /** The longest expression, in characters. */
 export const MAX_EXPRESSION_LENGTH = 4096;
 /** The most parts of an expression: names, values, operators, calls. */

@@ -7,6 +7,7 @@ import { CdktrError, errorMessage } from "../errors.ts";
 import { allowFailure } from "./allow-failure.ts";
 import { concurrency } from "./concurrency.ts";
 import { dependencies } from "./conditions.ts";
+import { catchup, Schedules, schedule } from "./entry-fields.ts";
 import { exitCodes } from "./exit-codes.ts";
 import {
   Block,
@@ -35,7 +36,6 @@ import { Params } from "./param-fields.ts";
 import {
   anyText,
   backoff,
-  cron,
   duration,
   fileGlob,
   filled,
@@ -458,12 +458,17 @@ export const Workflow = new Block(
   {
     name: displayName(),
     description: text().optional().describe("For people"),
-    cron: cron().optional().describe("When it fires: 5 fields, or 6 if the first one is the second"),
+    cron: schedule()
+      .optional()
+      .describe(
+        "When it fires: 5 fields, or 6 if the first one is the second; or a list of schedules with settings of their own",
+      ),
+    schedules: derived(Schedules),
     timezone: timezone()
       .optional()
       .describe("IANA name of the time zone of cron; by default the principal's"),
     start_time: timestamp().optional().as("start_time_ms").describe("No firing before this instant"),
-    catchup: oneOf("none", "latest", "all")
+    catchup: catchup()
       .default("latest")
       .describe(
         "What happens to firings that were missed while the principal was down, or that no agent took before the next one was due",

@@ -4,9 +4,10 @@ import { nearest } from "../terminal/did-you-mean.ts";
 import { checkFanOuts } from "./check-fan-outs.ts";
 import { checkHooks } from "./check-hooks.ts";
 import { checkKinds } from "./check-kinds.ts";
-import { checkRequired, readJsonDefaults, readJsonParams } from "./check-params.ts";
+import { checkRequired, readJsonDefaults, readJsonOfSchedules, readJsonParams } from "./check-params.ts";
 import { checkPlacement } from "./check-placement.ts";
 import { checkRetries } from "./check-retries.ts";
+import { checkSchedules } from "./check-schedules.ts";
 import { checkSecrets, unusedSecrets } from "./check-secrets.ts";
 import { checkReachable, checkTasks } from "./check-tasks.ts";
 import { checkTemplatesOfOthers } from "./check-templates-of-others.ts";
@@ -14,6 +15,7 @@ import { checkOfferedParams, checkTriggers } from "./check-triggers.ts";
 import { checkWork } from "./check-work.ts";
 import { withDefaults } from "./defaults.ts";
 import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnostic.ts";
+import { withSchedules } from "./entry-fields.ts";
 import { checkExpressions } from "./expressions.ts";
 import type { AnyField, ValueOf } from "./field.ts";
 import { hasExpressions } from "./has-expressions.ts";
@@ -120,6 +122,7 @@ function checkValues(
 ): CheckedValues<WorkflowDefinition> {
   const quotedJson = readJsonDefaults(root);
   readJsonParams(root);
+  readJsonOfSchedules(root);
   const expressions = hasExpressions(text)
     ? checkExpressions(root, text, Object.keys(defaults?.env ?? {}))
     : undefined;
@@ -150,10 +153,12 @@ function checkValues(
     ...checkReachable(checked.data.tasks, root),
     ...checkFanOuts(checked.data, root),
     ...checkRetries(hookTasks(checked.data), root, "hooks"),
+    ...checkSchedules(checked.data, root),
     ...checkOfferedParams(checked.data, root),
   );
   const tasks = inOrder(checked.data.tasks, root);
-  const file = expressions?.hasTemplates === true ? { ...checked.data, language: LANGUAGE } : checked.data;
+  const content = withSchedules(checked.data);
+  const file = expressions?.hasTemplates === true ? { ...content, language: LANGUAGE } : content;
   const definition = identified(id, withDefaults({ ...file, tasks }, root, defaults));
   return { value: definition, findings: withoutConsequences(findings) };
 }
@@ -258,7 +263,7 @@ function checkEffects(file: FileContent, root: Located): Finding[] {
   const warn = (path: IssuePath, message: string, help: string): void => {
     findings.push({ code: "W002", message, help, ...placeOf(root, path) });
   };
-  if (file.cron === null) {
+  if (file.cron === null && file.schedules === undefined) {
     for (const key of ["timezone", "start_time", "catchup"]) {
       if (isMapping(root.value) && root.value[key] !== undefined && root.value[key] !== null) {
         warn([key], `"${key}" has no effect without cron`, "add a cron, or remove it");

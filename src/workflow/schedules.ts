@@ -30,22 +30,21 @@ export interface Entry {
 /** The parts of a workflow that hold its schedules. */
 export interface Scheduled {
   readonly cron: string | null;
-  readonly timezone: string | null;
-  readonly start_time_ms: number | null;
+  readonly timezone?: string | null;
+  readonly start_time_ms?: number | null;
   readonly catchup: Catchup;
   readonly schedules?: readonly Entry[] | undefined;
 }
 
 /** The schedules of a workflow, in the order of its file; none if it has no `cron`. */
 export function schedulesOf(workflow: Scheduled): readonly Entry[] {
-  const { cron, timezone, start_time_ms, catchup, schedules } = workflow;
+  const { cron, timezone = null, start_time_ms = null, catchup, schedules } = workflow;
   return schedules ?? (cron === null ? [] : [{ cron, timezone, start_time_ms, catchup }]);
 }
 
 /**
  * Identifies an entry among those of its workflow: 16 hexadecimal digits that change with everything that decides about its firings, but not
  * with what happens to missed ones. The position of a schedule is kept under it.
- * @public
  */
 export function entryKey(entry: Entry): string {
   const { cron, timezone, start_time_ms, end_time_ms, calendar, jitter_ms, params } = entry;

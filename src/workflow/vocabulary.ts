@@ -4,7 +4,16 @@
  */
 
 /** A mapping of workflow files in which foreign words are looked for. */
-export type WordPlace = "workflow" | "task" | "config" | "retry" | "param" | "on" | "hooks" | "hook";
+export type WordPlace =
+  | "workflow"
+  | "task"
+  | "config"
+  | "retry"
+  | "param"
+  | "on"
+  | "hooks"
+  | "hook"
+  | "schedule";
 
 /** What a foreign word means. */
 export interface Meaning {
@@ -86,6 +95,96 @@ const ROWS: readonly Row[] = [
     places: ["workflow"],
     words: ["max_active_tasks", "max_active_steps", "parallelism"],
     help: "an agent runs as many tasks at once as its CDKTR_AGENT_MAX_TASKS says; the items of a fan-out have max_parallel",
+  },
+  {
+    places: ["schedule"],
+    words: ["schedule", "expression", "cron_expression", "spec", "crontab", "at", "when", "time", "crons"],
+    means: "cron",
+    help: (value) =>
+      named("cron", scalarText(value) === undefined ? '"0 2 * * *"' : `"${scalarText(value)}"`),
+  },
+  {
+    places: ["schedule"],
+    words: ["time_zone", "tz", "schedule_timezone", "timezone_name"],
+    means: "timezone",
+    help: (value) => named("timezone", scalarText(value) ?? "Europe/London"),
+  },
+  {
+    places: ["schedule"],
+    words: ["parameters", "inputs", "args", "arguments", "variables", "vars", "with", "input"],
+    means: "params",
+    help: 'it is called "params" here: params: {full: true}',
+  },
+  {
+    places: ["schedule"],
+    words: ["start_date", "not_before", "starts_at", "start_at", "start", "from"],
+    means: "start_time",
+    help: 'it is called "start_time" here: start_time: 2025-01-20T02:00:00Z',
+  },
+  {
+    places: ["schedule"],
+    words: ["end_date", "not_after", "ends_at", "end_at", "end", "until", "stop", "expires"],
+    means: "end_time",
+    help: 'it is called "end_time" here: end_time: 2026-01-20T02:00:00Z',
+  },
+  {
+    places: ["workflow"],
+    words: ["end_date", "not_after", "ends_at", "end_at", "end_time"],
+    help: 'it belongs to an entry of cron: cron: {cron: "0 2 * * *", end_time: 2026-01-20T02:00:00Z}',
+  },
+  {
+    places: ["schedule"],
+    words: [
+      "starting_deadline_seconds",
+      "catchup_limit",
+      "misfire_grace_time",
+      "misfire_window",
+      "catch_up_window",
+      "late_maximum_delay",
+    ],
+    means: "catchup_window",
+    help: (value) =>
+      named("catchup_window", wholeNumber(value) === undefined ? "6h" : `${wholeNumber(value)}s`),
+  },
+  {
+    places: ["workflow"],
+    words: [
+      "starting_deadline_seconds",
+      "catchup_limit",
+      "misfire_grace_time",
+      "misfire_window",
+      "catch_up_window",
+      "catchup_window",
+    ],
+    help: 'it belongs to an entry of cron: cron: {cron: "0 2 * * *", catchup_window: 6h}',
+  },
+  {
+    places: ["schedule"],
+    words: ["catch_up", "missed", "misfire", "misfire_policy", "recover_missed_schedules", "catch_up_policy"],
+    means: "catchup",
+    help: 'it is called "catchup" here: none, latest or all',
+  },
+  {
+    places: ["schedule"],
+    words: ["jitter_seconds", "random_delay", "randomized_delay_sec", "splay", "spread"],
+    means: "jitter",
+    help: (value) => named("jitter", wholeNumber(value) === undefined ? "5m" : `${wholeNumber(value)}s`),
+  },
+  {
+    places: ["workflow"],
+    words: ["jitter", "jitter_seconds", "random_delay", "randomized_delay_sec", "splay"],
+    help: 'it belongs to an entry of cron: cron: {cron: "0 2 * * *", jitter: 5m}',
+  },
+  {
+    places: ["schedule"],
+    words: ["holidays", "days", "business_days", "workdays", "skip_days", "exclude", "exclusions"],
+    means: "calendar",
+    help: 'it is called "calendar" here: the name of one of calendars: in _cdktr.yml of the workflow directory',
+  },
+  {
+    places: ["workflow"],
+    words: ["calendar", "holidays", "business_days", "skip_days"],
+    help: 'it belongs to an entry of cron: cron: {cron: "0 2 * * *", calendar: workdays}',
   },
   {
     places: ["workflow"],

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { cronInWords } from "../../src/tui/cron-words.ts";
+import { cronInWords } from "../../src/terminal/cron-words.ts";
 import { mergeRuns } from "../../src/tui/feeds/merge-runs.ts";
 import { age, count, duration, kibibytes, moment, until } from "../../src/tui/format.ts";
 import { matcher } from "../../src/tui/lists/filter.ts";

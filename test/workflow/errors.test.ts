@@ -1407,6 +1407,117 @@ const CASES: readonly Case[] = [
     message: '"cron": "@dayly" is not a schedule',
     help: /@daily/,
   },
+  // E044 bad-schedule, and what is wrong in an entry of cron
+  {
+    about: "no schedule in the list",
+    text: task("cron: []\n"),
+    code: "E044",
+    at: "6:1",
+    message: '"cron" must be a schedule or a list of schedules, not an empty list',
+    help: 'remove it, or write cron: "0 2 * * *"',
+  },
+  {
+    about: "two entries that are the same",
+    text: task("cron: [0 2 * * *, 0 3 * * *, 0 2 * * *]\n"),
+    code: "E044",
+    at: "6:30",
+    message: 'entries 1 and 3 of "cron" are the same',
+    help: "remove one, or give one of them other params",
+  },
+  {
+    about: "an entry without a time",
+    text: task("cron: [0 2 * * *, {timezone: UTC}]\n"),
+    code: "E011",
+    at: "6:19",
+    message: '"cron" is missing in entry 2 of cron',
+    help: 'such as "0 2 * * *", every day at 02:00',
+  },
+  {
+    about: "an entry that is a list",
+    text: task("cron: [[0 2 * * *]]\n"),
+    code: "E012",
+    at: "6:8",
+    message: 'entry 1 of "cron" must be a schedule, not a list',
+    help: 'such as "0 2 * * *", or {cron: "0 2 * * *", timezone: Europe/London}',
+  },
+  {
+    about: "an hour that does not exist, in a list",
+    text: task('cron: ["0 2 * * *", "0 25 * * *"]\n'),
+    code: "E040",
+    at: "6:24",
+    message: 'entry 2 of "cron": "25" is not valid for the hour',
+    help: /the hour is 0 to 23/,
+  },
+  {
+    about: "an hour that does not exist, in an entry",
+    text: task('cron: [{cron: "0 25 * * *", jitter: 5m}]\n'),
+    code: "E040",
+    at: "6:18",
+    message: '"cron" in entry 1 of cron: "25" is not valid for the hour',
+  },
+  {
+    about: "the name of a calendar with a blank",
+    text: task('cron: {cron: "0 2 * * *", calendar: work days}\n'),
+    code: "E014",
+    at: "6:37",
+    message: '"calendar" in cron is not the name of a calendar',
+    help: 'name one of calendars: in "_cdktr.yml" of the workflow directory',
+  },
+  {
+    about: "an end without a time",
+    text: task('cron: {cron: "0 2 * * *", end_time: 2026-01-01}\n'),
+    code: "E042",
+    at: "6:37",
+    message: '"end_time" in cron: "2026-01-01" has no time',
+  },
+  ...(
+    [
+      ["tz: UTC", 'it is called "timezone" here: timezone: UTC'],
+      ["inputs: {a: b}", 'it is called "params" here: params: {full: true}'],
+      ["start_date: 2025-01-01", 'it is called "start_time" here: start_time: 2025-01-20T02:00:00Z'],
+      ["endDate: 2025-01-01", 'it is called "end_time" here: end_time: 2026-01-20T02:00:00Z'],
+      ["startingDeadlineSeconds: 200", 'it is called "catchup_window" here: catchup_window: 200s'],
+      ["misfire_policy: skip", 'it is called "catchup" here: none, latest or all'],
+      ["RandomizedDelaySec: 300", 'it is called "jitter" here: jitter: 300s'],
+      [
+        "holidays: de",
+        'it is called "calendar" here: the name of one of calendars: in _cdktr.yml of the workflow directory',
+      ],
+      ["jiter: 5m", 'did you mean "jitter"?'],
+    ] as const
+  ).map(
+    ([line, help]): Case => ({
+      about: `an entry of cron with ${line}`,
+      text: task(`cron: [{cron: "0 2 * * *", ${line}}]\n`),
+      code: "E010",
+      at: "6:28",
+      message: `unknown key "${line.slice(0, line.indexOf(":"))}" in entry 1 of cron`,
+      help,
+    }),
+  ),
+  ...(
+    [
+      [
+        "end_date: 2025-01-01",
+        'it belongs to an entry of cron: cron: {cron: "0 2 * * *", end_time: 2026-01-20T02:00:00Z}',
+      ],
+      [
+        "startingDeadlineSeconds: 200",
+        'it belongs to an entry of cron: cron: {cron: "0 2 * * *", catchup_window: 6h}',
+      ],
+      ["jitter: 5m", 'it belongs to an entry of cron: cron: {cron: "0 2 * * *", jitter: 5m}'],
+      ["calendar: workdays", 'it belongs to an entry of cron: cron: {cron: "0 2 * * *", calendar: workdays}'],
+    ] as const
+  ).map(
+    ([line, help]): Case => ({
+      about: `a workflow with ${line}`,
+      text: `${line}\n${task("")}`,
+      code: "E010",
+      at: "1:1",
+      message: `unknown key "${line.slice(0, line.indexOf(":"))}"`,
+      help,
+    }),
+  ),
   // E041 bad-timezone
   {
     about: "a zone that does not exist",
@@ -2706,6 +2817,8 @@ describe("each mistake", () => {
       "W013",
       "W014",
       "W009",
+      // schedules.test.ts
+      "W020",
       // unused.test.ts
       "W008",
       "W011",
@@ -2717,9 +2830,6 @@ describe("each mistake", () => {
 
 /** Codes of keys that do not exist yet, one a line: whoever adds the key takes its codes out. */
 const RESERVED: readonly string[] = [
-  // cron as a list
-  "E044",
-  "W020",
   // calendars
   "E045",
   "W019",

@@ -1,5 +1,6 @@
 import type { PrincipalInfo, WorkflowSummary } from "../../contract/messages.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
+import { schedulesOf } from "../../workflow/schedules.ts";
 import { command } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
 import { formatInstant, formatRelative, plural } from "../support/format.ts";
@@ -90,6 +91,15 @@ function triggerKinds({ on }: WorkflowSummary): string[] {
 
 const TRIGGERS = ["webhook", "file", "workflow"] as const;
 
+/** Its schedule, or the first of several and the number of the others. */
+function cronText(workflow: WorkflowSummary): string {
+  const [first, ...others] = schedulesOf(workflow);
+  if (first === undefined) return "-";
+  const { cron, timezone } = first;
+  const more = others.length === 0 ? "" : ` +${others.length}`;
+  return `${cron}${timezone === null ? "" : ` (${timezone})`}${more}`;
+}
+
 function workflowTable(workflows: readonly WorkflowSummary[], now: number): string[] {
   const style = styleFor("stdout");
   return renderTable<WorkflowSummary>(
@@ -103,8 +113,7 @@ function workflowTable(workflows: readonly WorkflowSummary[], now: number): stri
       { title: "TASKS", value: (workflow) => String(workflow.tasks), align: "right", dispensable: true },
       {
         title: "CRON",
-        value: ({ cron, timezone }) =>
-          cron === null ? "-" : timezone === null ? cron : `${cron} (${timezone})`,
+        value: (workflow) => cronText(workflow),
         flexible: true,
       },
       { title: "ON", value: (workflow) => triggerKinds(workflow).join(" ") || "-" },

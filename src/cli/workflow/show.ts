@@ -8,6 +8,8 @@ import { factsOf, scriptTextOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
 import { paramRulesText, paramsSchema } from "../../workflow/param-types.ts";
 import { planOf } from "../../workflow/plan.ts";
+import { entryFacts, entryInWords } from "../../workflow/schedule-words.ts";
+import { schedulesOf } from "../../workflow/schedules.ts";
 import type { SecretSource } from "../../workflow/secrets.ts";
 import { expectedSlices, type NextSlice } from "../../workflow/slices.ts";
 import { itemsText, whenText } from "../../workflow/task-words.ts";
@@ -78,6 +80,13 @@ async function printWorkflow(
     const zone = timezone ?? summary.schedule_timezone;
     await fact("Cron", zone === undefined ? cron : `${cron} (${zone})`);
     await fact("Not before", start_time_ms === null ? null : formatInstant(start_time_ms));
+  }
+  for (const [n, entry] of (definition.schedules ?? []).entries()) {
+    const facts = entryFacts(definition.id, entry, "latest", formatInstant);
+    const text = `${entry.cron}  ${[entryInWords(entry, summary.schedule_timezone), ...facts].join(", ")}`;
+    await fact(n === 0 ? "Cron" : "", plainText(text));
+  }
+  if (schedulesOf(definition).length > 0) {
     const firings = next_firings_ms?.slice(0, SHOWN_FIRINGS);
     await fact(
       "Next",
@@ -86,8 +95,8 @@ async function printWorkflow(
         : (firings?.map((firing) => `${formatInstant(firing)} (${formatRelative(firing, now)})`).join(", ") ??
             null),
     );
-    await fact("Late firings", CATCHUP[definition.catchup]);
   }
+  if (cron !== null) await fact("Late firings", CATCHUP[definition.catchup]);
   for (const [label, value] of triggerFacts(definition.on)) await fact(label, plainText(value));
   for (const problem of problemsOf({ ...summary, error: null }, now)) {
     await fact("Problem", style.yellow(plainText(problem)));

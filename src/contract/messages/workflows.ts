@@ -1,5 +1,6 @@
 /** The workflows that the principal has loaded. */
 import { z } from "zod";
+import { Schedules } from "../../workflow/entry-fields.ts";
 import { ParamDefinitions, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
 import { Name, WaitMs } from "./common.ts";
 
@@ -27,6 +28,8 @@ export const WorkflowSummary = z.object({
   reads_event: z.array(z.string()).nullable().optional(),
   /** Events, besides cron, that trigger it. */
   on: TriggerDefinitions.optional(),
+  /** The schedules of a workflow with several, or with one that is more than an expression; `cron` is null then. Absent for all others. */
+  schedules: Schedules.optional(),
   tasks: z.number().int(),
   /** The graph as clients of the original implementation need it; only REQ sockets get it. */
   dag: z.record(z.string(), z.unknown()).optional(),

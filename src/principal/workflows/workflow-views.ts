@@ -142,13 +142,16 @@ export class WorkflowViews {
       start_time_ms: head.start_time_ms,
       catchup: head.catchup,
       schedule_cursor_ms: cursorOf(workflow, cursor),
+      ...(head.schedules === undefined ? {} : { schedules: head.schedules }),
       params: head.params,
       ...(head.on === undefined ? {} : { on: head.on }),
       ...readsEvent(workflow),
       tasks: facts.tasks,
       error,
       trigger_problems: triggerProblems.map(({ message }) => message),
-      ...(head.cron === null ? {} : { schedule_timezone: this.#zoneOf(workflow) }),
+      ...(head.cron === null && head.schedules === undefined
+        ? {}
+        : { schedule_timezone: this.#zoneOf(workflow) }),
       next_firing_ms: firings.next,
       previous_firing_ms: firings.previous,
       refused: this.#refusal(workflow),

@@ -95,6 +95,18 @@ declare module "cdktr" {
     | "SKIPPED"
     | "CANCELLED";
 
+  export interface Schedule {
+    readonly cron: string;
+    readonly timezone: string | null;
+    readonly start_time_ms: number | null;
+    readonly end_time_ms?: number;
+    readonly catchup: "none" | "latest" | "all";
+    readonly catchup_window_ms?: number;
+    readonly calendar?: string;
+    readonly jitter_ms?: number;
+    readonly params?: Readonly<Record<string, string>>;
+  }
+
   export interface Workflow {
     readonly id: string;
     readonly name: string;
@@ -105,6 +117,8 @@ declare module "cdktr" {
     readonly start_time: string | null;
     readonly start_time_ms: number | null;
     readonly catchup: "none" | "latest" | "all";
+    /** The schedules of a workflow with several, or with one that is more than an expression; `cron` is null then. */
+    readonly schedules?: readonly Schedule[];
     readonly schedule_cursor_ms: number | null;
     readonly schedule_timezone?: string;
     readonly next_firing_ms?: number | null;

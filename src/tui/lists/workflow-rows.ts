@@ -1,5 +1,6 @@
 /** The rows of the list of workflows. */
 import type { RunSummary, WorkflowSummary } from "../../contract/messages.ts";
+import { schedulesOf } from "../../workflow/schedules.ts";
 import { memo } from "../memo.ts";
 import type { ListState, State } from "../state.ts";
 import { matcher } from "./filter.ts";
@@ -41,7 +42,7 @@ const computeRows = memo(
     const rows: WorkflowRow[] = [];
     for (const workflow of workflows) {
       const lastRuns = byWorkflow.get(workflow.id) ?? [];
-      if (matches(`${workflow.id} ${workflow.name} ${lastRuns[0]?.status ?? ""} ${workflow.cron ?? ""}`)) {
+      if (matches(`${workflow.id} ${workflow.name} ${lastRuns[0]?.status ?? ""} ${cronsOf(workflow)}`)) {
         rows.push({ workflow, lastRuns, next: workflow.next_firing_ms ?? null });
       }
     }
@@ -50,6 +51,12 @@ const computeRows = memo(
     return reverse ? rows.reverse() : rows;
   },
 );
+
+function cronsOf(workflow: WorkflowSummary): string {
+  return schedulesOf(workflow)
+    .map(({ cron }) => cron)
+    .join(" ");
+}
 
 type Order = (a: WorkflowRow, b: WorkflowRow) => number;
 const byId: Order = (a, b) => (a.workflow.id < b.workflow.id ? -1 : a.workflow.id > b.workflow.id ? 1 : 0);

@@ -7,8 +7,9 @@ import { dependencyText } from "../../workflow/conditions.ts";
 import { hookTasks } from "../../workflow/hooks.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import { paramRulesText } from "../../workflow/param-types.ts";
+import { entryFacts, entryInWords } from "../../workflow/schedule-words.ts";
+import { schedulesOf } from "../../workflow/schedules.ts";
 import { itemsText, whenText } from "../../workflow/task-words.ts";
-import { cronInWords } from "../cron-words.ts";
 import { dateTime, duration, moment, until } from "../format.ts";
 import { HISTORY, runsByWorkflow } from "../lists/workflow-rows.ts";
 import type { Region, Span } from "../screen/canvas.ts";
@@ -109,16 +110,22 @@ function overviewLines(state: State, id: string, width: number): Span[][] {
 }
 
 function scheduleLines(state: State, workflow: NonNullable<State["data"]["workflows"]>[number]): Span[][] {
-  if (workflow.cron === null) return [[["  None: it runs only when triggered.", DIM]]];
-  const name = workflow.timezone ?? workflow.schedule_timezone;
-  const zone = name === undefined ? "" : ` (${name})`;
-  const lines: Span[][] = [
-    [
-      [`  ${cronInWords(workflow.cron)}${zone}`, PLAIN],
-      [`  ${workflow.cron}`, DIM],
-    ],
-  ];
-  if (workflow.start_time !== null) lines.push([[`  not before ${workflow.start_time}`, DIM]]);
+  const entries = schedulesOf(workflow);
+  if (entries.length === 0) return [[["  None: it runs only when triggered.", DIM]]];
+  const lines: Span[][] = entries.flatMap((entry) => {
+    const facts = entryFacts(workflow.id, entry, "latest", dateTime);
+    return [
+      [
+        [`  ${entryInWords(entry, workflow.schedule_timezone)}`, PLAIN] as const,
+        [`  ${entry.cron}`, DIM] as const,
+      ],
+      ...(workflow.schedules === undefined || facts.length === 0
+        ? []
+        : [[[`    ${printable(facts.join(", "))}`, DIM] as const]]),
+    ];
+  });
+  if (workflow.start_time !== null && workflow.schedules === undefined)
+    lines.push([[`  not before ${workflow.start_time}`, DIM]]);
   const { next_firing_ms } = workflow;
   const firings = state.data.workflowDetails.get(workflow.id)?.next_firings_ms ?? [];
   const coming = firings.filter((firing) => firing > state.now);

@@ -1,5 +1,5 @@
 /** Describes common cron expressions in words; others are shown as they are. */
-import { DAYS, MONTHS, shortName } from "../terminal/calendar-names.ts";
+import { DAYS, MONTHS, shortName } from "./calendar-names.ts";
 
 /** As cron numbers them: 0 and 7 are Sunday. */
 const WEEKDAYS: readonly string[] = [...DAYS, "Sunday"];
