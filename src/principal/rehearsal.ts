@@ -121,7 +121,7 @@ export class Rehearsal extends BackgroundService<{ rehearsed: boolean }> {
 
     await tx.queueHeads();
     const to = { ...agent, fetch_id: id, offer_ms: 1, assigned_at_ms: now };
-    const head = { ...run, slice: 0, position: 0, turn: 0 };
+    const head = { ...run, slice: 0, position: 0, turn: 0, since_ms: now };
     const claim = await tx.claim({ ...to, head, isHeld: await changes.startsAtOnce(tx, head, to) });
     if (typeof claim === "string") throw new Error(`the claim is ${claim}`);
     const held = { ...claim, ...(await changes.given(tx, claim)) };

@@ -3,6 +3,7 @@ import { type Compiled, expressionsOf, type TaskResult, type WorkflowExpressions
 import { MAX_ITEM_KEY_BYTES } from "./item-id.ts";
 import { type Combination, type ItemSource, MAX_ITEMS, type Matrix, partsOf } from "./item-values.ts";
 import type { TaskDefinition, WorkflowDefinition } from "./model.ts";
+import type { Slots } from "./pool.ts";
 import type { RunFacts } from "./run-facts.ts";
 
 /** An item of a fan-out: plain JSON under a key. */
@@ -12,6 +13,8 @@ export interface ItemValue {
   readonly value: unknown;
   /** The labels that an agent must have for it, if those of its fan-out have expressions. */
   readonly runs_on?: Readonly<Record<string, string>>;
+  /** The slots that it takes, if those of its fan-out have expressions. */
+  readonly pool?: Slots;
 }
 
 /** The items of a fan-out in order, or why they cannot be computed. */

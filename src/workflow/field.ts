@@ -38,6 +38,8 @@ interface Traits {
   /** The entries of a list, where a mapping has others. */
   readonly listEntry?: AnyField;
   readonly names?: () => NameCheck;
+  /** Names may be expressions, too. */
+  readonly hasNameTemplates?: boolean;
   /** The possible mappings, by tag. */
   readonly kinds?: Keys;
   /** A template may stand here, with a value of this type. */

@@ -2,6 +2,8 @@
 
 /** The priority of a workflow that says nothing, from 0 to 9, which goes first. */
 export const DEFAULT_PRIORITY = 5;
+/** The priority that goes first. */
+export const HIGHEST_PRIORITY = 9;
 
 /** The most entries of `cron` of a workflow. */
 export const MAX_SCHEDULES = 50;

@@ -33,6 +33,8 @@ import { shell } from "./kinds/shell.ts";
 import { outputName, problemOfOutputName } from "./output-name.ts";
 import { isOwnVariable, isReservedVariable } from "./own-variables.ts";
 import { Params } from "./param-fields.ts";
+import { pool } from "./pool.ts";
+import { priority } from "./priority.ts";
 import {
   anyText,
   backoff,
@@ -222,6 +224,9 @@ const HOW = {
   fail_fast: flag().sparse().describe("Whether the first item that fails cancels the others"),
   runs_on: runsOn().describe(
     "Labels that an agent must have to run it, instead of those of the workflow; {} for any agent",
+  ),
+  pool: pool().describe(
+    "Slots of pools that it takes while it runs, instead of those of the workflow; {} for none",
   ),
   env: env(),
   outputs: list(outputName(), { min: 1, unique: true })
@@ -487,6 +492,14 @@ export const Workflow = new Block(
       "How many runs may run at once, of this workflow or of a group; see cdktr docs concurrency",
     ),
     runs_on: runsOn().describe("Labels that an agent must have to run the tasks"),
+    priority: priority()
+      .sparse()
+      .describe(
+        "Whose tasks go first when agents or pools are short: 0 to 9, by default 5; waiting raises it",
+      ),
+    pool: pool().describe(
+      "Slots of pools that each task takes while it runs: the name of a pool, or a mapping from names to numbers",
+    ),
     placement: oneOf("together", "spread")
       .sparse()
       .describe(

@@ -1,9 +1,10 @@
-/** Where tasks may run: the labels that an agent must have, and whether ready tasks spread over agents. */
+/** Where tasks may run: the labels that an agent must have, whether ready tasks spread over agents, and what they take of pools. */
 import { errorMessage } from "../errors.ts";
 import type { Compiled, ScopeValues, WorkflowWithExpressions } from "./expressions.ts";
 import { expressionsOf, hasExpressions } from "./expressions.ts";
 import { isHook } from "./hooks.ts";
 import type { TaskDefinition, WorkflowDefinition } from "./model.ts";
+import { type Pool, type Slots, slotsOf, templatesInPool } from "./pool.ts";
 
 /** Labels, or the labels that a task demands. */
 type Labels = Readonly<Record<string, string>>;
@@ -16,6 +17,8 @@ export interface Placement {
   readonly runs_on: Labels;
   /** Each ready task goes to the agent with most room, instead of tasks staying together. */
   readonly spread: boolean;
+  /** The slots that a task takes while it runs, at least one; undefined for none. */
+  readonly pool?: Slots;
 }
 
 /** A label that an agent lacks. */
@@ -30,53 +33,78 @@ interface Lack {
 const NO_LABELS: Labels = {};
 const ANYWHERE = { together: placement(NO_LABELS, false), spread: placement(NO_LABELS, true) };
 
-/** The placement of a task: its own `runs_on`, or that of its workflow. */
+/** What a task says of its placement. */
+type OfTask = Pick<TaskDefinition, "runs_on"> & { readonly pool?: Pool | undefined };
+
+/** The placement of a task: its own `runs_on` and `pool`, or those of its workflow. */
 export function placementOf(
-  workflow: Pick<WorkflowDefinition, "runs_on" | "placement">,
-  task: Pick<TaskDefinition, "runs_on">,
+  workflow: Pick<WorkflowDefinition, "placement"> & OfTask,
+  task: OfTask,
 ): Placement {
   const runsOn = task.runs_on ?? workflow.runs_on;
+  const slots = slotsOf(task.pool ?? workflow.pool);
   const spread = workflow.placement === "spread";
-  if (runsOn === undefined) return spread ? ANYWHERE.spread : ANYWHERE.together;
-  return placement(runsOn, spread);
+  if (runsOn === undefined && slots === undefined) return spread ? ANYWHERE.spread : ANYWHERE.together;
+  return placement(runsOn ?? NO_LABELS, spread, slots);
 }
 
-type Placed = Pick<WorkflowDefinition, "runs_on" | "placement" | "hooks" | "language"> &
-  WorkflowWithExpressions;
+/** Whether a task takes slots of pools, also if expressions say which. */
+export function takesSlots(workflow: OfTask, task: OfTask): boolean {
+  const own = task.pool ?? workflow.pool;
+  return own !== undefined && Object.keys(own).length > 0;
+}
+
+type Placed = Pick<WorkflowDefinition, "placement" | "hooks" | "language"> & OfTask & WorkflowWithExpressions;
 
 /** The labels of a task that have expressions, its own or those of its workflow; undefined if there are none. */
-function labelsToCompute(
-  workflow: Pick<Placed, "runs_on" | "language">,
-  task: Pick<TaskDefinition, "runs_on">,
-): Labels | undefined {
+function labelsToCompute(workflow: OfTask & Pick<Placed, "language">, task: OfTask): Labels | undefined {
   const runsOn = task.runs_on ?? workflow.runs_on ?? NO_LABELS;
   return workflow.language !== undefined && Object.values(runsOn).some(hasExpressions) ? runsOn : undefined;
 }
 
-/** The expressions in the labels of a task; undefined if there are none. */
+/** What a task takes of pools, if that has expressions, its own or that of its workflow; undefined otherwise. */
+function poolToCompute(workflow: OfTask & Pick<Placed, "language">, task: OfTask): Pool | undefined {
+  const own = task.pool ?? workflow.pool ?? {};
+  return workflow.language !== undefined && templatesInPool(own).length > 0 ? own : undefined;
+}
+
+/** The expressions in the labels and pools of a task; undefined if there are none. */
 export function expressionsInPlacement(
   workflow: Placed,
-  task: Pick<TaskDefinition, "id" | "runs_on">,
+  task: OfTask & Pick<TaskDefinition, "id">,
 ): readonly Compiled[] | undefined {
-  const runsOn = labelsToCompute(workflow, task);
-  if (runsOn === undefined) return undefined;
-  const own = task.runs_on === undefined ? null : task.id;
-  return expressionsOf(workflow).compileRunsOn(runsOn, own, isHook(workflow, task.id) ? "hook" : "start");
+  const [runsOn, own] = [labelsToCompute(workflow, task), poolToCompute(workflow, task)];
+  if (runsOn === undefined && own === undefined) return undefined;
+  const start = isHook(workflow, task.id) ? "hook" : "start";
+  const compile = (texts: readonly string[], isOwn: boolean): Compiled[] =>
+    expressionsOf(workflow).compilePlacement(texts, isOwn ? task.id : null, start);
+  return [
+    ...compile(Object.values(runsOn ?? {}), task.runs_on !== undefined),
+    ...compile(templatesInPool(own ?? {}), task.pool !== undefined),
+  ];
 }
 
 /** The placement of a task, or of an item of it, with the values of its expressions; or why one has no value. */
 export function computePlacement(
   workflow: Placed,
-  task: Pick<TaskDefinition, "id" | "runs_on">,
+  task: OfTask & Pick<TaskDefinition, "id">,
   values: ScopeValues,
 ): Placement | { readonly fail: string } {
-  const runsOn = labelsToCompute(workflow, task);
-  if (runsOn === undefined) return placementOf(workflow, task);
-  const own = task.runs_on === undefined ? null : task.id;
+  const [runsOn, own] = [labelsToCompute(workflow, task), poolToCompute(workflow, task)];
+  if (runsOn === undefined && own === undefined) return placementOf(workflow, task);
   const start = isHook(workflow, task.id) ? "hook" : "start";
+  const of = (isOwn: boolean): string | null => (isOwn ? task.id : null);
   try {
-    const computed = expressionsOf(workflow).resolveRunsOn(runsOn, own, values, start);
-    return placement(computed, workflow.placement === "spread");
+    const expressions = expressionsOf(workflow);
+    const labels =
+      runsOn === undefined
+        ? (task.runs_on ?? workflow.runs_on ?? NO_LABELS)
+        : expressions.resolveRunsOn(runsOn, of(task.runs_on !== undefined), values, start);
+    const slots =
+      own === undefined
+        ? slotsOf(task.pool ?? workflow.pool)
+        : expressions.resolvePool(own, of(task.pool !== undefined), values, start);
+    return placement(labels, workflow.placement === "spread", slots);
   } catch (error) {
     return { fail: errorMessage(error) };
   }
@@ -84,8 +112,8 @@ export function computePlacement(
 
 /** The placement of a key. */
 export function readPlacement(key: string): Placement {
-  const { runs_on = NO_LABELS, spread = false } = JSON.parse(key) as Partial<Placement>;
-  return { key, runs_on, spread };
+  const { runs_on = NO_LABELS, spread = false, pool } = JSON.parse(key) as Partial<Placement>;
+  return { key, runs_on, spread, ...(pool === undefined ? {} : { pool }) };
 }
 
 /** The labels that are missing on an agent, in the order of their names; none if it fits. */
@@ -98,20 +126,26 @@ export function lacking(labels: Labels, runsOn: Labels): Lack[] {
   return lacks;
 }
 
-/** The placement of an item whose labels have been computed; undefined if it is that of its fan-out. */
+/** The placement of an item whose labels and pools have been computed; undefined if it is that of its fan-out. */
 export function placementOfItem(
   workflow: Pick<WorkflowDefinition, "placement">,
-  { runs_on }: { readonly runs_on?: Labels },
+  { runs_on, pool }: { readonly runs_on?: Labels; readonly pool?: Slots },
 ): Placement | undefined {
-  return runs_on === undefined ? undefined : placement(runs_on, workflow.placement === "spread");
+  return runs_on === undefined ? undefined : placement(runs_on, workflow.placement === "spread", pool);
 }
 
-function placement(runsOn: Labels, spread: boolean): Placement {
-  const entries = Object.entries(runsOn).sort(([a], [b]) => (a < b ? -1 : 1));
-  const runs_on: Labels = Object.fromEntries(entries);
+function placement(runsOn: Labels, spread: boolean, slots: Slots = {}): Placement {
+  const runs_on: Labels = sorted(runsOn);
+  const pool: Slots = sorted(slots);
+  const takesAny = Object.keys(pool).length > 0;
   const key = JSON.stringify({
-    ...(entries.length > 0 ? { runs_on } : {}),
+    ...(Object.keys(runs_on).length > 0 ? { runs_on } : {}),
     ...(spread ? { spread } : {}),
+    ...(takesAny ? { pool } : {}),
   });
-  return { key, runs_on, spread };
+  return { key, runs_on, spread, ...(takesAny ? { pool } : {}) };
+}
+
+function sorted<T>(values: Readonly<Record<string, T>>): Record<string, T> {
+  return Object.fromEntries(Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

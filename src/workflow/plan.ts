@@ -6,7 +6,7 @@ import { inItemsOf, withoutItems } from "./fan-out.ts";
 import { type HookOn, hookTasks } from "./hooks.ts";
 import { factsOf as kindOf } from "./kinds/index.ts";
 import type { TaskDefinition, WorkflowDefinition } from "./model.ts";
-import { expressionsInPlacement, type Placement, placementOf } from "./placement.ts";
+import { expressionsInPlacement, type Placement, placementOf, takesSlots } from "./placement.ts";
 import { PROTOCOL_OF_HOOKS, protocolOf } from "./protocol-of.ts";
 import type { RunFacts } from "./run-facts.ts";
 import { storedSecretsOf } from "./secrets.ts";
@@ -77,6 +77,8 @@ export interface PlanNode {
   readonly placement: Placement;
   /** Labels of its placement are computed when it, or an item of it, is ready to start: only the principal knows them, and only then. */
   readonly isPlaced?: boolean;
+  /** It takes slots of pools while it runs: it is a slice by itself, and so is each item of it. */
+  readonly takesSlots?: boolean;
   /** What is decided about it follows from what only the principal knows, and only when it is ready: no slice has it before. */
   readonly isLate?: boolean;
   /** The protocol version that an agent needs to execute it; by default the first. */
@@ -134,7 +136,10 @@ export interface Plan {
  * @throws InvalidInputError when its tasks do not form a DAG
  */
 export function planOf(
-  workflow: Pick<WorkflowDefinition, "tasks" | "hooks" | "runs_on" | "placement" | "language" | "secrets"> &
+  workflow: Pick<
+    WorkflowDefinition,
+    "tasks" | "hooks" | "runs_on" | "pool" | "placement" | "language" | "secrets"
+  > &
     Partial<Pick<WorkflowDefinition, "params" | "env" | "outputs" | "files">>,
 ): Plan {
   const expressions = workflow.language === undefined ? undefined : expressionsOf(workflow);
@@ -144,6 +149,7 @@ export function planOf(
   const tasks = workflow.tasks.map((task, index): PlanNode => {
     const placement = placementOf(workflow, task);
     const { waitsFor } = kindOf(task.config);
+    const hasSlots = waitsFor === undefined && takesSlots(workflow, task);
     return {
       id: task.id,
       name: task.name,
@@ -159,10 +165,11 @@ export function planOf(
       ...(expressions === undefined ? {} : { reads: new Set(expressions.readsOf(task)) }),
       ...decisionsOf(
         task,
-        placement.spread || waitsFor !== undefined,
+        placement.spread || waitsFor !== undefined || hasSlots,
         expressions,
         waitsFor === undefined ? expressionsInPlacement(workflow, task) : undefined,
       ),
+      ...(hasSlots ? { takesSlots: true } : {}),
       ...(waitsFor === undefined ? {} : { waits: waitsFor }),
       ...(task.repeat === undefined ? {} : { polls: true }),
     };
@@ -178,6 +185,7 @@ export function planOf(
       hook: task.id,
       ...(expressions === undefined ? {} : { reads: new Set(expressions.readsOf(task, "hook")) }),
       ...placedBy(expressionsInPlacement(workflow, task)),
+      ...(takesSlots(workflow, task) ? { takesSlots: true } : {}),
       ...(storedSecretsOf(workflow, [task]).length === 0 ? {} : { usesStore: true }),
     }),
   );
@@ -331,14 +339,15 @@ export function protocolOfNodes(nodes: readonly PlanNode[]): number {
 }
 
 /** Whether the principal has a part in executing it. */
-function needsPrincipal({ waits, polls = false, hook, fanOut, isPlaced, isLate }: PlanNode): boolean {
+function needsPrincipal({ waits, polls, hook, fanOut, isPlaced, isLate, takesSlots }: PlanNode): boolean {
   return (
     waits !== undefined ||
-    polls ||
+    polls === true ||
     hook !== undefined ||
     fanOut?.isShared === true ||
     isPlaced === true ||
-    isLate === true
+    isLate === true ||
+    takesSlots === true
   );
 }
 

@@ -24,6 +24,7 @@ const OF_TASKS: ReadonlySet<string> = new Set([
   "timeout_ms",
   "background",
   "runs_on",
+  "pool",
   "env",
 ]);
 const OF_RETRIES: ReadonlySet<string> = new Set(["max_attempts", "delay_ms", "backoff"]);

@@ -23,8 +23,8 @@ const SLICES_A_PLACE = 4;
 
 /**
  * The slices that can be made now, in the order of their first tasks in the file. Tasks that stay together: for each placement, the
- * largest set of undecided tasks whose needs are in the set, or over and accepted. Tasks that spread, and tasks that poll: each ready one
- * by itself. Items of a fan-out: a few of one placement together, fewer if there is more room.
+ * largest set of undecided tasks whose needs are in the set, or over and accepted. Tasks that spread, poll, or take slots of pools: each
+ * ready one by itself, and each item of those that take slots. Other items of a fan-out: a few of one placement together, fewer if there is more room.
  * The caller tells the machine of the slices that it makes ({@link Progress.assigned}).
  * @param room number of runs that the agents could take now, at least 1
  * @param placementOf where a ready task, or item, may run
@@ -94,7 +94,8 @@ function divided(
 ): readonly (readonly PlanNode[])[] {
   const [alone, together] = partition(
     seeds,
-    ({ polls = false, item, placement }) => polls || (placement.spread && item === undefined),
+    ({ polls = false, takesSlots = false, item, placement }) =>
+      polls || takesSlots || (placement.spread && item === undefined),
   );
   const rest = together[0]?.item === undefined ? [grown(plan, progress, together)] : chunked(together, room);
   return [...alone.map((node) => [node]), ...rest];
@@ -113,8 +114,8 @@ function chunked(items: readonly PlanNode[], room: number): PlanNode[][] {
 }
 
 /** Whether a slice may have it before it is ready, together with what it needs. */
-function canFollow({ waits, polls = false, fanOut, isLate = false }: PlanNode): boolean {
-  return waits === undefined && !polls && fanOut?.isShared !== true && !isLate;
+function canFollow({ waits, polls = false, takesSlots = false, fanOut, isLate = false }: PlanNode): boolean {
+  return waits === undefined && !polls && !takesSlots && fanOut?.isShared !== true && !isLate;
 }
 
 /** The ready tasks of a placement together with all that can follow them on the same agent. */

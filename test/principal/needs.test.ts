@@ -1,7 +1,14 @@
 /** What runs and slices need of an agent, and which agents have it. */
 import { describe, expect, test } from "bun:test";
 import { LANGUAGE_SINCE, SLICES_SINCE } from "../../src/contract/version.ts";
-import { meets, needsOfSlice, needsOfWhole, readNeeds } from "../../src/principal/runs/needs.ts";
+import {
+  meets,
+  needsOfSlice,
+  needsOfWhole,
+  PAUSED,
+  readNeeds,
+  withPriority,
+} from "../../src/principal/limits/needs.ts";
 import { waitReasons } from "../../src/principal/runs/wait-reasons.ts";
 import { placementOf } from "../../src/workflow/placement.ts";
 import { planFrom } from "../../src/workflow/plan.ts";
@@ -80,5 +87,74 @@ test("what gets secrets of the principal's store is for no agent of a principal 
     reason:
       "it needs secrets of the principal's store, and this principal gives them to no agent, because it serves everyone without keys (--insecure)",
     hint: "Set up keys: cdktr docs security",
+  });
+});
+
+describe("priorities, pools and pauses", () => {
+  const inPool = placementOf({}, { pool: { warehouse: 2, "api.eu": 1 }, runs_on: { zone: "a b" } });
+
+  test.each([
+    ["", needsOfWhole(planWith(anywhere, 1))],
+    ["p8 1 {}", needsOfWhole(planWith(anywhere, 1), 8)],
+    ["2 {}", needsOfSlice(anywhere, 1)],
+    ["p0 3+secrets {}", needsOfSlice(anywhere, 3, true, 0)],
+    [
+      'p9 2+pool {"runs_on":{"zone":"a b"},"pool":{"api.eu":1,"warehouse":2}}',
+      needsOfSlice(inPool, 1, false, 9),
+    ],
+    ["2+pool", needsOfSlice(inPool, 1).split(" ")[0] ?? ""],
+  ])("are written as %p", (text, needs) => {
+    expect(needs).toBe(text);
+  });
+
+  test("an older cdktr gives none of them to anybody", () => {
+    const texts = [needsOfWhole(planWith(anywhere, 1), 8), needsOfSlice(inPool, 1), `${PAUSED}2 {}`];
+    // As it reads them.
+    for (const text of texts) expect(Number(text.split(" ")[0]?.replace(/\+secrets$/, ""))).toBeNaN();
+  });
+
+  test("what a newer cdktr writes is for no agent of this one, and stays as it is", () => {
+    const text = "z1 7+more {}";
+    expect(meets({ protocol: 99, labels: {} }, readNeeds(text))).toBe(false);
+    expect(withPriority(text, 3)).toBe(text);
+  });
+
+  test("another priority changes nothing else, and the default one leaves no trace", () => {
+    expect(withPriority("", 5)).toBe("");
+    expect(withPriority("", 7)).toBe("p7 1 {}");
+    expect(withPriority("p7 1 {}", 5)).toBe("");
+    expect(withPriority(PAUSED, 0)).toBe(`${PAUSED}p0 1 {}`);
+    expect(withPriority(`${PAUSED}p0 1 {}`, 5)).toBe(PAUSED);
+    expect(withPriority('2+pool {"pool":{"a":1}}', 1)).toBe('p1 2+pool {"pool":{"a":1}}');
+  });
+
+  test("what waits for its workflow to be resumed is for no agent, and keeps its place", () => {
+    const agent = { protocol: 99, labels: { zone: "a b" } };
+    const needs = needsOfSlice(inPool, 1, false, 2);
+    expect(meets(agent, readNeeds(needs))).toBe(true);
+    expect(meets(agent, readNeeds(`${PAUSED}${needs}`))).toBe(false);
+    expect(readNeeds(`${PAUSED}${needs}`)).toEqual({ ...readNeeds(needs), isPaused: true });
+    expect(readNeeds(PAUSED)).toEqual({ ...readNeeds(""), isPaused: true });
+  });
+
+  test("are read as they were written", () => {
+    for (let n = 0; n < 1000; n++) {
+      const some = <T>(values: readonly T[]): T | undefined =>
+        values[(n * 7919 + values.length * n) % values.length];
+      const placement = placementOf(
+        { placement: some([undefined, "spread", "together"] as const) },
+        {
+          runs_on: some<Record<string, string> | undefined>([
+            undefined,
+            { zone: "eu" },
+            { "a=b c": 'x "y" }', z: "{}" },
+          ]),
+          pool: some<Record<string, number> | undefined>([undefined, { a: 1 }, { b: 100_000, a: 3 }, {}]),
+        },
+      );
+      const of = { protocol: 2 + (n % 5), usesStore: n % 3 === 0, priority: (n >> 2) % 10 };
+      const text = needsOfSlice(placement, of.protocol, of.usesStore, of.priority);
+      expect(readNeeds(text)).toEqual({ ...of, placement, isPaused: false });
+    }
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { needsOfSlice } from "../../src/principal/runs/needs.ts";
+import { needsOfSlice } from "../../src/principal/limits/needs.ts";
 import { type AgentRoom, waitReasons } from "../../src/principal/runs/wait-reasons.ts";
 import { placementOf } from "../../src/workflow/placement.ts";
 

@@ -25,6 +25,59 @@ interface Case {
 }
 
 const CASES: readonly Case[] = [
+  ...(
+    [
+      [
+        "{warehouse: 0}",
+        "6:23",
+        '"warehouse" in pool of task "a" must be a whole number of slots from 1, not 0',
+      ],
+      [
+        "{warehouse: many}",
+        "6:23",
+        '"warehouse" in pool of task "a" must be a whole number of slots from 1, not "many"',
+      ],
+      [
+        "{warehouse: [1]}",
+        "6:12",
+        '"warehouse" in pool of task "a" must be a whole number of slots from 1, not a list or a mapping',
+      ],
+      ["{warehouse: 100001}", "6:23", '"warehouse" in pool of task "a" must be at most 100000 slots'],
+      ["a b", "6:11", '"pool" of task "a": "a b" is not a valid name for a pool'],
+      ["{a b: 1}", "6:12", '"a b" is not a valid name for a pool'],
+      [
+        "{a: 1, b: 1, c: 1, d: 1, e: 1, f: 1, g: 1, h: 1, i: 1}",
+        "6:5",
+        '"pool" of task "a" has 9 pools; a task takes slots of at most 8',
+      ],
+    ] as const
+  ).map(
+    ([pool, at, message]): Case => ({
+      about: `pool: ${pool}`,
+      text: task(`    pool: ${pool}\n`),
+      code: "E094",
+      at,
+      message,
+    }),
+  ),
+  {
+    about: "a list of pools",
+    text: task("    pool: [warehouse]\n"),
+    code: "E012",
+    at: "6:5",
+    message: '"pool" of task "a" must be the name of a pool or a mapping, not a list',
+    help: "such as pool: warehouse, or pool: {warehouse: 2}",
+  },
+  ...["high", "10", "-1", "5.5"].map(
+    (priority): Case => ({
+      about: `priority: ${priority}`,
+      text: `priority: ${priority}\n${task("")}`,
+      code: "E095",
+      at: "1:11",
+      message: `"priority" must be a whole number from 0 to 9, not "${priority}"`,
+      help: "9 goes first, 5 is the default",
+    }),
+  ),
   // Words of Airflow, Dagu, Rundeck, GitHub and others
   ...(
     [
@@ -2723,7 +2776,7 @@ describe("words of other tools", () => {
 
   test("only point at keys that exist", () => {
     // Other tools' words for what comes with later keys.
-    for (const line of ["priority: 1", "auto_pause: {}"]) {
+    for (const line of ["auto_pause: {}"]) {
       expect(diagnosticsOf(task(`${line}\n`))[0]?.help).toMatch(/^the keys allowed here are/);
     }
   });
@@ -2838,10 +2891,7 @@ const RESERVED: readonly string[] = [
   "W016",
   "W017",
   // pool
-  "E094",
   "W018",
-  // priority
-  "E095",
 ];
 
 describe("warnings", () => {

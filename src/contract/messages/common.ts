@@ -1,5 +1,6 @@
 /** Schemas that messages of several subjects use. */
 import { z } from "zod";
+import { HIGHEST_PRIORITY } from "../../workflow/limits.ts";
 import { IDENTIFIER } from "../../workflow/model.ts";
 import { RUN_STATUSES } from "../../workflow/status.ts";
 import { FIRST_PROTOCOL } from "../version.ts";
@@ -17,6 +18,8 @@ export const Status = z.enum(RUN_STATUSES);
  * one that peers of protocol 1 know.
  */
 export const Slice = z.number().int().min(0).max(0x7fff_ffff).default(0);
+/** From 0 to 9, which goes first. */
+export const Priority = z.number().int().min(0).max(HIGHEST_PRIORITY);
 /** How long a long poll waits, ms. */
 export const WaitMs = z.number().int().min(0).max(60_000);
 

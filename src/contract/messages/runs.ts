@@ -4,7 +4,7 @@ import { WorkflowDefinition } from "../../workflow/model.ts";
 import { Outputs } from "../outputs.ts";
 import { SHORTEST_PREFIX } from "../run-id.ts";
 import { ApprovalSummary } from "./approvals.ts";
-import { Instant, Name, Slice, Status, WaitMs } from "./common.ts";
+import { Instant, Name, Priority, Slice, Status, WaitMs } from "./common.ts";
 
 /** What caused a run. */
 const Trigger = z
@@ -54,6 +54,8 @@ export const RunTaskOptions = z.object({
   start_at_ms: Instant.optional(),
   /** The same as a time from now, ms; of both, `start_at_ms` counts. */
   start_in_ms: z.number().int().nonnegative().max(LONGEST_WAIT_MS).optional(),
+  /** Instead of that of its workflow. Principals before protocol 4 ignore it. */
+  priority: Priority.optional(),
 });
 export type RunTaskOptions = z.infer<typeof RunTaskOptions>;
 

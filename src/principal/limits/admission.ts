@@ -37,7 +37,7 @@ export interface AdmissionOptions {
     of(workflowId: string): { readonly reason: string } | null;
   };
   /** How a run with this plan waits. @param isPlain whether an agent that gets all of it knows of what is done */
-  readonly place: (plan: Plan | null, isPlain: boolean) => Place;
+  readonly place: (plan: Plan | null, priority: number, isPlain: boolean) => Place;
   /** A run waits for agents from now on. */
   readonly queued: (tx: OperationalTx) => void;
   /** A split run begins: queues its first slices. */
@@ -175,7 +175,7 @@ export class Admission {
 
   async #admit(tx: OperationalTx, run: RunRecord): Promise<RunRecord> {
     const plan = await this.#o.definitions.planOf(tx, run);
-    const place = this.#o.place(plan, await isPlain(tx, run));
+    const place = this.#o.place(plan, run.priority, await isPlain(tx, run));
     const admitted = await tx.admitRun(run, place, this.#o.clock.now());
     this.#o.queued(tx);
     return place.queued ? admitted : this.#o.begin(tx, admitted);

@@ -17,7 +17,7 @@ import { formatDuration } from "../../workflow/duration.ts";
 import { eventFor } from "../../workflow/expressions.ts";
 import { allTasks } from "../../workflow/hooks.ts";
 import type { ChildWorkflowConfig } from "../../workflow/kinds/workflow.ts";
-import { MAX_RUN_DEPTH } from "../../workflow/limits.ts";
+import { DEFAULT_PRIORITY, MAX_RUN_DEPTH } from "../../workflow/limits.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import { resolveParams } from "../../workflow/params.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
@@ -189,6 +189,8 @@ export class ChildRuns {
       actor: parent.actor,
       trigger: "workflow",
       trigger_depth: parent.trigger_depth,
+      // The parent waits for it.
+      priority: Math.max(parent.priority, definition.priority ?? DEFAULT_PRIORITY),
     };
     const now = this.#o.clock.now();
     const params = resolveParams(definition, told.params, {

@@ -1,6 +1,11 @@
 /**
- * Gives queued runs and slices to waiting agents, the oldest that an agent can take first. Work that no waiting agent can take does not
- * hold up the rest. The queue is in the operational state; the requests of the agents wait here.
+ * Gives queued runs and slices to waiting agents, in the order of limits/order.ts. The queue is in the operational state; the requests of
+ * the agents wait here. What cannot be given now is passed over:
+ *
+ *   no agent that is up can take it          it holds up nothing
+ *   a pool does not exist or is too small    it holds up nothing
+ *   it lacks slots of its pools              nothing behind it gets slots of those: they get free for it
+ *   it has its slots, its agents are full    those slots are kept for it
  */
 
 import type { ConsolaInstance } from "consola";
@@ -17,6 +22,10 @@ import type {
 } from "../../storage/operational/store.ts";
 import { isStoreError } from "../../storage/operational/store-errors.ts";
 import { Timer } from "../../timer.ts";
+import { readNeeds } from "../limits/needs.ts";
+import { QueueOrder } from "../limits/order.ts";
+import type { Slots } from "../limits/pool-pass.ts";
+import { Pools } from "../limits/pools.ts";
 import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { SecretStore } from "../secrets/secret-store.ts";
@@ -77,6 +86,7 @@ export class Dispatcher extends BackgroundService {
   readonly #events: PrincipalEvents;
   readonly #log: ConsolaInstance;
   readonly #offerMs: number;
+  readonly #ageingMs: number | undefined;
   readonly #givesSecrets: boolean;
   readonly #waiters = new Set<Waiter>();
   /** Requests that have an id, until they are answered. */
@@ -100,6 +110,8 @@ export class Dispatcher extends BackgroundService {
     offerMs: number;
     /** Names of environment variables that hold secrets; none by default. */
     secretVariables?: () => readonly string[];
+    /** See limits/order.ts. */
+    ageingMs?: number;
     /** The store of secrets for the tasks; without it, what needs any waits. */
     secrets?: Pick<SecretStore, "isOpen" | "given">;
   }) {
@@ -112,6 +124,7 @@ export class Dispatcher extends BackgroundService {
     this.#events = options.events;
     this.#log = options.log;
     this.#offerMs = options.offerMs;
+    this.#ageingMs = options.ageingMs;
     options.queue.attendedBy((tx) => this.#queued(tx));
     options.events.on("agent dismissed", (agentId) => this.#dismiss(agentId));
   }
@@ -222,16 +235,22 @@ export class Dispatcher extends BackgroundService {
   /** Part of a unit of work, which may be repeated: the waiters stay in the queue until it has committed. */
   async #assign(tx: OperationalTx): Promise<void> {
     const waiting = new WaitingAgents(tx, this.#inOrder(), this.#givesSecrets);
-    const queue = await tx.queueHeads();
+    const heads = (await tx.queueHeads()).filter(({ needs }) => !readNeeds(needs).isPaused);
+    const queue = new QueueOrder(heads, this.clock.now(), this.#ageingMs);
+    const pools = new Pools(tx);
     const given: Given[] = [];
     let assigned = 0;
     const after = async ({ needs }: QueueHead) => {
-      for (const next of await tx.queueHeads(needs)) enqueue(queue, next);
+      for (const next of await tx.queueHeads(needs)) queue.add(next);
     };
+    // What is passed over is so with all that needs the same.
     for (; assigned < BATCH && !waiting.isEmpty; ) {
       const head = queue.shift();
       if (head === undefined) break;
+      const slots = slotsOf(head);
+      if (slots !== undefined && !(await this.#mayTake(head, slots, waiting, pools))) continue;
       const waiter = await waiting.next(head);
+      if (slots !== undefined) (await pools.pass()).take(slots);
       if (waiter === undefined) continue;
       const claim = await this.#claim(tx, head, waiter, waiter.fetchId);
       if (claim === "empty") continue;
@@ -241,14 +260,14 @@ export class Dispatcher extends BackgroundService {
       await after(head);
       if (assignment === null) tx.afterCommit(() => this.#answer(waiter, null));
       else {
-        const characters = queue.length > 0 ? lengthOf(assignment) : 0;
+        const characters = queue.isEmpty ? 0 : lengthOf(assignment);
         given.push({ waiter, head, first: assignment, others: [], characters });
         assigned++;
       }
     }
     // All requests are served. Those that take more get further runs of their workflows, in turn, as long as the oldest one is such.
     for (; assigned < BATCH; ) {
-      const [head] = queue;
+      const head = queue.peek();
       const at = head === undefined ? -1 : given.findIndex((one) => takesMore(one, head));
       const [one] = at === -1 ? [] : given.splice(at, 1);
       if (head === undefined || one === undefined) break;
@@ -264,10 +283,24 @@ export class Dispatcher extends BackgroundService {
       one.characters += lengthOf(other, true);
       assigned++;
     }
-    const hasMore = queue.length > 0;
+    const hasMore = !queue.isEmpty;
     for (const { waiter, first, others } of given)
       tx.afterCommit(() => this.#answer(waiter, together(first, others, hasMore)));
     if (assigned === BATCH) tx.afterCommit(() => void this.#kick());
+  }
+
+  /** Whether something that takes slots of pools has them now. If not, what that means for those behind it is noted. */
+  async #mayTake(
+    { needs }: QueueHead,
+    slots: Slots,
+    waiting: WaitingAgents<Waiter>,
+    pools: Pools,
+  ): Promise<boolean> {
+    if (!(await waiting.couldTake(readNeeds(needs)))) return false;
+    const pass = await pools.pass();
+    const verdict = pass.verdict(slots);
+    if (verdict === "lacks") pass.reserve(slots);
+    return verdict === "fits";
   }
 
   async #claim(
@@ -335,9 +368,15 @@ function furtherId(fetchId: string, n: number): string {
   return `${fetchId}.${n}`;
 }
 
-/** Whether a request takes this, too: a run of the same workflow as a whole, which any agent may have. */
+/** What something in the queue takes of pools; undefined for nothing. */
+function slotsOf({ needs }: QueueHead): Slots | undefined {
+  return needs === "" ? undefined : readNeeds(needs).placement.pool;
+}
+
+/** Whether a request takes this, too: a run of the same workflow as a whole, which needs the same of an agent. */
 function takesMore({ waiter, head, first, others, characters }: Given, next: QueueHead): boolean {
-  const isAlike = next.needs === "" && next.slice === 0 && next.definition_hash === head.definition_hash;
+  const isAlike =
+    next.needs === head.needs && next.slice === 0 && next.definition_hash === head.definition_hash;
   const isPlain = head.slice === 0 && first.bundle === undefined && first.stored_secrets === undefined;
   const hasRoom = others.length + 1 < (waiter.most ?? 1) && characters < TOGETHER_CHARACTERS;
   return isAlike && isPlain && hasRoom && waiter.fetchId !== null && waiter.sessionId !== null;
@@ -354,12 +393,4 @@ function together(first: RunAssignment, others: readonly RunAssignment[], hasMor
     ...(others.length === 0 ? {} : { others: others.map(({ workflow: _same, ...other }) => other) }),
     ...(hasMore ? { has_more: true } : {}),
   };
-}
-
-/** Puts something into its place in the queue. */
-function enqueue(queue: QueueHead[], head: QueueHead): void {
-  const isLater = (other: QueueHead) =>
-    other.position > head.position || (other.position === head.position && other.turn > head.turn);
-  const place = queue.findIndex(isLater);
-  queue.splice(place === -1 ? queue.length : place, 0, head);
 }

@@ -33,7 +33,8 @@ export function placedItems(
   for (const [index, item] of items.entries()) {
     const placement = computePlacement(definition, task, { ...values, item: { ...item, index } });
     if ("fail" in placement) return { fail: `${placement.fail} (item "${item.key}")` };
-    all.push({ ...item, runs_on: placement.runs_on });
+    const { runs_on, pool } = placement;
+    all.push({ ...item, runs_on, ...(pool === undefined ? {} : { pool }) });
   }
   return { items: all };
 }

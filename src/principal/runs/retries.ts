@@ -118,6 +118,7 @@ export async function retryOf(
       retry_of: run.workflow_instance_id,
       from_start,
       trigger_depth: run.trigger_depth,
+      priority: run.priority,
       tasks_total: definition === null ? run.tasks_total : allTasks(definition).length,
       bundle: current === undefined ? await bundleOf(tx, run, definition) : current.bundle,
       carried: kept.tasks.map((task) => ({

@@ -23,6 +23,7 @@ import { canTransition, isTerminal, type RunStatus } from "../../workflow/status
 import { isEnding, TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import { Admission, type AdmissionOptions } from "../limits/admission.ts";
 import { groupOfRun } from "../limits/group-of-run.ts";
+import { needsOfWhole } from "../limits/needs.ts";
 import { ChildRuns, type ChildRunsOptions, type WaitEnd } from "./child-runs.ts";
 import { disturbedTasks } from "./disturbed.ts";
 import {
@@ -34,7 +35,6 @@ import {
   type RunWord,
   type TaskWord,
 } from "./hearing.ts";
-import { needsOfWhole } from "./needs.ts";
 import { limitsOf, type NewRun } from "./new-run.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
 import { type ReportTime, timeOf } from "./report-time.ts";
@@ -86,7 +86,7 @@ export class RunChanges {
     });
     this.admission = new Admission({
       ...options,
-      place: (plan, isPlain) => this.#placeOf(plan, isPlain),
+      place: (plan, priority, isPlain) => this.#placeOf(plan, priority, isPlain),
       queued: (tx) => this.#writing.queued(tx),
       begin: (tx, run) => this.#split.created(tx, run),
       end: (tx, run, step) => this.#writing.end(tx, run, options.clock.now(), step),
@@ -119,7 +119,7 @@ export class RunChanges {
     // An agent that gets all of it knows of those that COMPLETED only.
     const isPlain = skipped.length === 0 && carried.every(({ status }) => status === "COMPLETED");
     const isAdmitted = start_at_ms === null && !this.admission.concerns({ ...fresh, ...limits });
-    const place = isAdmitted ? this.#placeOf(plan, isPlain) : NOWHERE;
+    const place = isAdmitted ? this.#placeOf(plan, limits.priority, isPlain) : NOWHERE;
     const run: RunRecord = {
       ...fields,
       ...limits,
@@ -218,7 +218,9 @@ export class RunChanges {
     await tx.endWait(id, task);
     if (run.start_at_ms === null) return;
     const isAdmitted = !this.admission.concerns(run);
-    const place = isAdmitted ? this.#placeOf(await this.#o.definitions.planOf(tx, run)) : NOWHERE;
+    const place = isAdmitted
+      ? this.#placeOf(await this.#o.definitions.planOf(tx, run), run.priority)
+      : NOWHERE;
     const started = await tx.startRun(run, place, this.#o.clock.now());
     if (!isAdmitted) return void (await this.admission.enter(tx, started));
     this.#writing.queued(tx);
@@ -231,9 +233,13 @@ export class RunChanges {
   }
 
   /** How a run waits for agents. One whose definition is damaged ends when an agent gets it. */
-  #placeOf(plan: Plan | null, isPlain = true): Pick<RunRecord, "queued" | "needs" | "revision"> {
+  #placeOf(
+    plan: Plan | null,
+    priority: number,
+    isPlain = true,
+  ): Pick<RunRecord, "queued" | "needs" | "revision"> {
     if (plan === null) return { queued: true, needs: "", revision: 0 };
-    if (plan.isWhole && isPlain) return { queued: true, needs: needsOfWhole(plan), revision: 0 };
+    if (plan.isWhole && isPlain) return { queued: true, needs: needsOfWhole(plan, priority), revision: 0 };
     return { queued: false, needs: "", revision: this.#progress.newRevision() };
   }
 

@@ -4,7 +4,7 @@ import type { OperationalTx } from "../../storage/operational/store.ts";
 export class RunQueue {
   #attend: (tx: OperationalTx) => void = () => {};
 
-  /** Something waits for an agent. Part of a unit of work. */
+  /** Something waits for an agent, or what it waits for besides an agent is free. Part of a unit of work. */
   queued(tx: OperationalTx): void {
     this.#attend(tx);
   }

@@ -150,6 +150,7 @@ export class RunService {
         retry_of: null,
         actor,
         trigger_depth: options.trigger_depth,
+        priority: options.priority ?? stored.definition.priority,
         start_at_ms,
         tasks_total: allTasks(stored.definition).length,
         bundle,

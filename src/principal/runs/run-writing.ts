@@ -45,6 +45,11 @@ export class RunWriting {
     this.written(tx);
   }
 
+  /** Something that others wait for is free: slots of a pool. */
+  freed(tx: OperationalTx): void {
+    this.#o.queue.queued(tx);
+  }
+
   /** Ends a run. */
   async end(
     tx: OperationalTx,

@@ -32,12 +32,12 @@ import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isPoll, nextSlices } from "../../workflow/slices.ts";
 import { canTransition, isTerminal } from "../../workflow/status.ts";
 import { type Ending, isEnding } from "../../workflow/task-state.ts";
+import { needsOfSlice } from "../limits/needs.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { stopChildRun, type WaitEnd } from "./child-runs.ts";
 import type { Definitions } from "./definitions.ts";
 import { type CancelDecision, FanOuts } from "./fan-outs.ts";
 import { isResting, LostSlices } from "./lost-slices.ts";
-import { needsOfSlice } from "./needs.ts";
 import { placed } from "./placing.ts";
 import {
   isTold,
@@ -151,10 +151,12 @@ export class SplitRuns {
     if (slice === null) return run;
     if (slice.damage !== undefined) {
       await tx.endSlice(slice);
+      this.#freed(tx, slice);
       return this.crash(tx, run, at, slice.damage);
     }
     const ends = await this.#close(tx, run, attempt, slice, at, left);
     await tx.endSlice(slice);
+    this.#freed(tx, slice);
     this.#o.writing.touched(tx, id);
     return this.#advance(tx, run, at, (progress) =>
       [...ends].flatMap(([task, end]) => progress.ended(task, end)),
@@ -214,6 +216,7 @@ export class SplitRuns {
       if (attempt !== null) {
         await this.#revoke(tx, attempt, left);
         await this.#close(tx, run, attempt, slice, now, left);
+        this.#freed(tx, slice);
       }
       await tx.endSlice(slice);
     }
@@ -248,6 +251,7 @@ export class SplitRuns {
       if (attempt !== null) this.#orders(tx, attempt);
       if (attempt?.lease === "HELD") continue;
       if (attempt !== null) await this.#revoke(tx, attempt, { status: "CANCELLED", error });
+      this.#freed(tx, slice);
       if (await isResting(tx, plan, slice)) {
         await tx.sleepSlice(slice);
         resting.push(...slice.tasks);
@@ -257,6 +261,11 @@ export class SplitRuns {
       withdrawn.push(...slice.tasks);
     }
     return { withdrawn, resting };
+  }
+
+  /** An agent does not have a slice any more, and so the slots that it had are free. */
+  #freed(tx: OperationalTx, { pools }: SliceRecord): void {
+    if (pools !== null) this.#o.writing.freed(tx);
   }
 
   #orders(tx: OperationalTx, { agent_id }: AttemptRecord): void {
@@ -404,7 +413,9 @@ export class SplitRuns {
         ({ tasks, placement, protocol, usesStore }) => {
           progress.assigned(tasks);
           const is_hook = tasks.every((task) => plan.node(task)?.hook !== undefined);
-          return { slice: ++number, tasks, needs: needsOfSlice(placement, protocol, usesStore), is_hook };
+          const needs = needsOfSlice(placement, protocol, usesStore, present.priority);
+          const pools = placement.pool === undefined ? null : JSON.stringify(placement.pool);
+          return { slice: ++number, tasks, needs, is_hook, pools };
         },
       );
       await tx.addSlices(run, slices, this.#o.clock.now());
@@ -471,6 +482,7 @@ export class SplitRuns {
     if (slice === null || task === undefined || !(await this.polls(tx, run, slice)))
       return this.sliceOver(tx, run, attempt, at, { status: "CRASHED", error: NO_TRY });
     await tx.sleepSlice(slice);
+    this.#freed(tx, slice);
     const { task_id, task_instance_id } = task;
     const definition = await this.#o.definitions.of(tx, run);
     const { every_ms = 0 } = definition?.tasks.find(({ id }) => id === task_id)?.repeat ?? {};

@@ -15,7 +15,7 @@
  */
 import { AUTOMATIC_LABELS } from "../../contract/agent-labels.ts";
 import { lacking, type Placement } from "../../workflow/placement.ts";
-import { type Needs, readNeeds } from "./needs.ts";
+import { type Needs, readNeeds } from "../limits/needs.ts";
 
 type Labels = Placement["runs_on"];
 

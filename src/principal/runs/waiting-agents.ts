@@ -1,6 +1,6 @@
 /** Chooses which waiting request gets the next entry of the queue. */
 import type { AgentRecord, OperationalTx, QueueHead } from "../../storage/operational/store.ts";
-import { meets, readNeeds } from "./needs.ts";
+import { meets, type Needs, readNeeds } from "../limits/needs.ts";
 
 /** A request for work. */
 interface Request {
@@ -14,6 +14,7 @@ export class WaitingAgents<R extends Request> {
   readonly #givesSecrets: boolean;
   readonly #agents = new Map<string, AgentRecord | null>();
   readonly #room = new Map<string, number>();
+  #up: readonly AgentRecord[] | undefined;
 
   /** @param givesSecrets whether they may get secrets of the principal's store */
   constructor(tx: OperationalTx, requests: Iterable<R>, givesSecrets: boolean) {
@@ -44,6 +45,12 @@ export class WaitingAgents<R extends Request> {
       most = merit;
     }
     return best;
+  }
+
+  /** Whether an agent that is up could take this, whether or not it has asked for work. */
+  async couldTake(needs: Needs): Promise<boolean> {
+    this.#up ??= (await this.#tx.listAgents()).filter(({ status }) => status === "UP");
+    return this.#up.some((agent) => meets(agent, needs, this.#givesSecrets));
   }
 
   /** A request is answered. @param takes whether its agent has less room now */

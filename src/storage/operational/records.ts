@@ -201,6 +201,8 @@ export interface QueueHead {
   /** Its place in the queue: what has a lower position was there before; if both are equal, what has a lower turn. */
   readonly position: number;
   readonly turn: number;
+  /** Since when it counts as waiting, ms since the epoch: its attempts before count, too. */
+  readonly since_ms: number;
 }
 
 /** The latest state of a task run. */

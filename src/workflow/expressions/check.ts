@@ -66,6 +66,8 @@ class Checker {
     const scripts = isTask(path) ? ["run"] : (checksOf(node.tag?.name)?.scripts?.keys ?? []);
     for (const [key, child] of node.children) {
       if (scripts.includes(String(key))) continue;
+      if (field?.traits.hasNameTemplates === true && String(key).includes(OPENING))
+        this.#text({ ...child.node, ...child.key, textStart: null }, String(key), field, [...path, key]);
       this.visit(child.node, field?.child(key, node.tag?.name), [...path, key]);
     }
   }

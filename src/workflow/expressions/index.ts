@@ -1,7 +1,9 @@
 /** The expressions of a workflow: compiled once, evaluated for each run, task and item. See ../expressions.ts for how to get here. */
+import { errorMessage } from "../../errors.ts";
 import type { Place } from "../field.ts";
 import { factsOf as kindOf } from "../kinds/index.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../model.ts";
+import { computeSlots, type Pool, type Slots } from "../pool.ts";
 import { type Compiled, compileTemplate } from "./compiled.ts";
 import type { Reference } from "./references.ts";
 import { resolveEnv, resolveRunsOn, resolveTask, templatesOf, templatesOfWorkflow } from "./resolve.ts";
@@ -126,15 +128,29 @@ export class WorkflowExpressions {
     return resolveRunsOn(runsOn, (text) => this.compile(text, place, task), values);
   }
 
-  /** The compiled expressions in labels. @param task the id of the task that has them; null if they are those of the workflow */
-  compileRunsOn(
-    runsOn: Readonly<Record<string, string>>,
-    task: string | null,
-    start: StartPlace = "start",
-  ): Compiled[] {
+  /**
+   * The compiled expressions in labels, or in what is taken of pools.
+   * @param task the id of the task that has them; null if they are those of the workflow
+   */
+  compilePlacement(texts: readonly string[], task: string | null, start: StartPlace = "start"): Compiled[] {
     const place = placeOfRunsOn(task, start);
-    const texts = Object.values(runsOn).filter((text) => text.includes(OPENING));
-    return texts.map((text) => this.compile(text, place, task));
+    return texts.filter((text) => text.includes(OPENING)).map((text) => this.compile(text, place, task));
+  }
+
+  /**
+   * What is taken of pools, with the values of its expressions.
+   * @param task the id of the task that has them; null if they are those of the workflow
+   * @throws Error that begins with the key, such as `pool: …`
+   */
+  resolvePool(pool: Pool, task: string | null, values: ScopeValues, start: StartPlace = "start"): Slots {
+    const place = placeOfRunsOn(task, start);
+    return computeSlots(pool, (template) => {
+      try {
+        return this.compile(template, place, task).text(values);
+      } catch (error) {
+        throw new Error(`pool: ${errorMessage(error)}`, { cause: error });
+      }
+    });
   }
 
   /**

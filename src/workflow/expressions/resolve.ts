@@ -41,6 +41,7 @@ function templatesIn(root: AnyField, value: unknown): Template[] {
   const walk = (field: AnyField, stored: unknown): void => {
     visit(field, stored);
     if (typeof stored !== "object" || stored === null) return;
+    if (field.traits.hasNameTemplates === true) for (const name of Object.keys(stored)) visit(field, name);
     const keys = Array.isArray(stored) ? null : keysOfStored(field, stored);
     const { entry } = field.traits;
     if (keys === null) {

@@ -36,7 +36,7 @@ export const Approval = new Kind(
     waitsFor: "person",
     publishes: { own: PUBLISHED, keysOf: "form" },
     ignores: [
-      ...["retry", "repeat", "timeout", "grace", "background", "runs_on", "working_directory"],
+      ...["retry", "repeat", "timeout", "grace", "background", "runs_on", "pool", "working_directory"],
       ...["env", "env_file", "secrets", "stdin", "outputs", "limits", "user"],
     ],
     noEffect: ({ on_timeout, timeout_ms, templates: { timeout } = {} }) =>

@@ -31,7 +31,7 @@ export const Wait = new Kind(
     },
     waitsFor: "time",
     ignores: [
-      ...["retry", "repeat", "timeout", "grace", "background", "runs_on", "working_directory"],
+      ...["retry", "repeat", "timeout", "grace", "background", "runs_on", "pool", "working_directory"],
       ...["env", "env_file", "secrets", "stdin", "outputs", "user"],
     ],
     demands: ({ for_ms, until_ms, templates: { for: span, until: time } = {} }) => {

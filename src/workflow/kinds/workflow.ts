@@ -35,7 +35,7 @@ export const ChildWorkflow = new Kind(
     ],
     waitsFor: "run",
     ignores: [
-      ...["retry", "repeat", "grace", "background", "limits", "user", "runs_on", "working_directory"],
+      ...["retry", "repeat", "grace", "background", "limits", "user", "runs_on", "pool", "working_directory"],
       ...["env", "env_file", "secrets", "stdin"],
     ],
   },

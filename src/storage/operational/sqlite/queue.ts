@@ -4,7 +4,7 @@
  * query, and say `= (SELECT ?)`: SQLite prepares a statement anew each time it is executed if it compares an indexed column with a bare
  * parameter and has an ORDER BY.
  */
-import type { QueueHead } from "../store.ts";
+import type { QueueEntry, QueueHead } from "../store.ts";
 import type { Statements } from "./statements.ts";
 
 /** What waits longest with the needs ?1, of runs and of slices, and the next needs in the order of the alphabet. */
@@ -14,10 +14,12 @@ const LOOK = `SELECT
   (SELECT needs FROM runs INDEXED BY runs_queue_by_needs WHERE queued = 1 AND needs > ?1 ORDER BY needs LIMIT 1) AS nextOfRuns,
   (SELECT needs FROM slices INDEXED BY slices_queue WHERE state = 'QUEUED' AND needs > ?1 ORDER BY needs LIMIT 1) AS nextOfSlices`;
 
-const RUN =
-  "SELECT needs, workflow_instance_id, definition_hash, 0 AS slice, seq AS position, 0 AS turn FROM runs WHERE seq = ?";
-const SLICE = `SELECT slices.needs, workflow_instance_id, definition_hash, slice, position, slices.seq AS turn
-  FROM slices JOIN runs USING (workflow_instance_id) WHERE slices.seq = ?`;
+const OF_RUN =
+  "needs, workflow_instance_id, definition_hash, 0 AS slice, seq AS position, 0 AS turn, coalesce(rank_ms, created_at_ms) AS since_ms";
+const OF_SLICE = `slices.needs, workflow_instance_id, definition_hash, slice, position, slices.seq AS turn,
+  coalesce(slices.rank_ms, queued_at_ms) AS since_ms`;
+const RUN = `SELECT ${OF_RUN} FROM runs WHERE seq = ?`;
+const SLICE = `SELECT ${OF_SLICE} FROM slices JOIN runs USING (workflow_instance_id) WHERE slices.seq = ?`;
 
 type Entry = Pick<QueueHead, "workflow_instance_id" | "position" | "turn">;
 
@@ -76,4 +78,21 @@ export function queuedRuns(db: Statements, limit: number): string[] {
   const first = queueHeads(db).flatMap(({ needs }) => db.all<Entry>(FIRST, needs, limit));
   first.sort(byAge);
   return [...new Set(first.slice(0, limit).map((entry) => entry.workflow_instance_id))];
+}
+
+const ENTRIES_OF_RUNS = `SELECT ${OF_RUN}, workflow_id, priority FROM runs INDEXED BY runs_queue_by_needs
+  WHERE queued = 1 AND needs = ?1 ORDER BY seq LIMIT ?2`;
+const ENTRIES_OF_SLICES = `SELECT ${OF_SLICE}, workflow_id, priority FROM slices INDEXED BY slices_queue JOIN runs USING (workflow_instance_id)
+  WHERE state = 'QUEUED' AND slices.needs = ?1 ORDER BY position, slices.seq LIMIT ?2`;
+
+/** The first entries with each needs, at most this many of each. */
+export function queueEntries(db: Statements, limit: number): QueueEntry[] {
+  return queueHeads(db).flatMap(({ needs }) =>
+    [
+      ...db.all<QueueEntry>(ENTRIES_OF_RUNS, needs, limit),
+      ...db.all<QueueEntry>(ENTRIES_OF_SLICES, needs, limit),
+    ]
+      .sort(byAge)
+      .slice(0, limit),
+  );
 }

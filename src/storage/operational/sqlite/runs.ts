@@ -258,16 +258,25 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       const status_at_ms = Math.max(run.status_at_ms, nowMs);
       db.change(
         nameOf(run),
-        `UPDATE runs SET queued = ?, needs = ?, revision = ?, start_at_ms = NULL, status_at_ms = ?, last_outbox_id = ?
+        `UPDATE runs SET queued = ?, needs = ?, revision = ?, start_at_ms = NULL, status_at_ms = ?, rank_ms = ?, last_outbox_id = ?
          WHERE ${AS_READ} AND start_at_ms IS NOT NULL AND finished_at_ms IS NULL`,
         queued ? 1 : 0,
         needs,
         revision,
         status_at_ms,
+        nowMs,
         statusId,
         ...asRead(run),
       );
-      const next: RunRecord = { ...run, queued, needs, revision, start_at_ms: null, status_at_ms };
+      const next: RunRecord = {
+        ...run,
+        queued,
+        needs,
+        revision,
+        start_at_ms: null,
+        status_at_ms,
+        rank_ms: nowMs,
+      };
       writeRunStatus(db, next, statusId);
       return next;
     },

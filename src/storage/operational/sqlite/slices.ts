@@ -100,14 +100,16 @@ export function sliceIntentions(db: Statements): SliceIntentions {
         attempt: slice.attempt + 1,
         crashed_attempts: crashedAttempts,
         queued_at_ms: nowMs,
+        rank_ms: slice.rank_ms ?? slice.queued_at_ms,
       };
       db.change(
         nameOf(slice),
-        `UPDATE slices SET state = 'QUEUED', attempt = ?, crashed_attempts = ?, queued_at_ms = ?
+        `UPDATE slices SET state = 'QUEUED', attempt = ?, crashed_attempts = ?, queued_at_ms = ?, rank_ms = ?
          WHERE workflow_instance_id = ? AND slice = ? AND attempt = ? AND state = ?`,
         next.attempt,
         next.crashed_attempts,
         next.queued_at_ms,
+        next.rank_ms,
         id,
         slice.slice,
         slice.attempt,
@@ -139,11 +141,13 @@ export function sliceIntentions(db: Statements): SliceIntentions {
     async wakeSlice(slice, nowMs) {
       const { workflow_instance_id: id, slice: number, attempt } = slice;
       const woken = changeState(db, slice, "QUEUED");
-      const next = { ...woken, attempt: attempt + 1, queued_at_ms: nowMs };
+      const rank_ms = slice.rank_ms ?? slice.queued_at_ms;
+      const next = { ...woken, attempt: attempt + 1, queued_at_ms: nowMs, rank_ms };
       db.run(
-        "UPDATE slices SET attempt = ?, queued_at_ms = ? WHERE workflow_instance_id = ? AND slice = ?",
+        "UPDATE slices SET attempt = ?, queued_at_ms = ?, rank_ms = ? WHERE workflow_instance_id = ? AND slice = ?",
         next.attempt,
         nowMs,
+        rank_ms,
         id,
         number,
       );

@@ -38,6 +38,7 @@ import { housekeepingIntentions } from "./forget.ts";
 import { groupIntentions } from "./groups.ts";
 import { itemIntentions } from "./items.ts";
 import { leaseIntentions } from "./leases.ts";
+import { poolIntentions } from "./pools.ts";
 import { reasonIntentions } from "./reasons.ts";
 import { compareWithHistory, runsChangedAfter } from "./repeat.ts";
 import { runIntentions } from "./runs.ts";
@@ -143,6 +144,7 @@ export class SqliteOperationalStore implements OperationalStore {
       ...workflowIntentions(db),
       ...reasonIntentions(db),
       ...secretIntentions(db),
+      ...poolIntentions(db),
       ...blobIntentions(db),
       ...housekeepingIntentions(db),
       afterCommit: (effect) => this.#commits.afterCommit(effect),
