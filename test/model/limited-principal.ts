@@ -17,9 +17,7 @@ import { type PrincipalParts, WAIT_MS } from "../principal/agent-posts.ts";
 import { silent } from "../storage/operational-support.ts";
 import { RepeatingStore } from "../storage/repeating-store.ts";
 import type { ManualClock } from "../support/manual-clock.ts";
-
-/** A fault that is planted to see whether the model test finds it. */
-export type Fault = "none yet";
+import { type Fault, faulty } from "./faults.ts";
 
 /** What {@link LimitedPrincipal} needs. */
 interface LimitedPrincipalOptions {
@@ -37,10 +35,13 @@ interface LimitedPrincipalOptions {
 export class LimitedPrincipal {
   readonly parts: PrincipalParts;
   readonly runs: RunService;
+  /** Whether a step of a commit has failed, so that a sweep has to do its work. */
+  #isDue = false;
 
-  constructor({ clock, store: plain, repeats, flow }: LimitedPrincipalOptions) {
+  constructor({ clock, store: plain, repeats, flow, fault }: LimitedPrincipalOptions) {
     const events: PrincipalEvents = new EventHub();
-    const store = repeats ? new RepeatingStore(plain) : plain;
+    const sound = repeats ? new RepeatingStore(plain) : plain;
+    const store = fault?.tx === undefined ? sound : faulty(sound, fault.tx);
     const definitions = new Definitions();
     const progress = new ProgressOfRuns(definitions);
     const polls = new LongPolls(clock);
@@ -57,6 +58,7 @@ export class LimitedPrincipal {
     const base = { store, clock, events, polls, definitions, progress, workflows, log: silent };
     const queue = new RunQueue();
     const changes = new RunChanges({ ...base, queue, followUps: { ending: async () => {} } });
+    fault?.changes?.(changes);
     const dispatcher = new Dispatcher({ ...base, changes, queue, offerMs: WAIT_MS });
     const logs = {
       position: () => ({ received: 0, durable: 0 }),
@@ -66,6 +68,9 @@ export class LimitedPrincipal {
     };
     const installation = new Installation(store);
     const orders = new StandingOrders({ store, logs, principalId: "principal", installation });
+    events.on("admission due", () => {
+      this.#isDue = true;
+    });
     this.parts = { plain, store, changes, dispatcher, orders, events };
     const old = {
       findRun: async () => null,
@@ -84,6 +89,7 @@ export class LimitedPrincipal {
 
   async start(): Promise<void> {
     await this.parts.dispatcher.start();
+    await this.#sweep();
   }
 
   async stop(): Promise<void> {
@@ -91,8 +97,18 @@ export class LimitedPrincipal {
   }
 
   /** What a sweep finds to do, although everything was done when it should have been. */
-  async sweep(): Promise<number> {
-    return 0;
+  sweep(): Promise<number> {
+    return this.#sweep();
+  }
+
+  /** Does what could not be done in a commit. */
+  async mend(): Promise<void> {
+    if (this.#isDue) await this.#sweep();
+  }
+
+  #sweep(): Promise<number> {
+    this.#isDue = false;
+    return this.parts.changes.admission.sweep(this.parts.store);
   }
 
   async pause(_workflow: string): Promise<void> {}

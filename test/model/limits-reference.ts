@@ -42,7 +42,6 @@ interface Run {
   readonly scheduledMs: number | null;
   /** Whether its tasks are over, and hooks run. */
   readonly isInHooks: boolean;
-  readonly reason: string | null;
 }
 
 /** A slice that is not over. */
@@ -67,7 +66,6 @@ export interface Snapshot {
  * @param last what was read before: what was over then is not read again
  */
 export async function snapshot(tx: OperationalTx, last: Snapshot = NOTHING): Promise<Snapshot> {
-  const notes = new Map((await tx.notedReasons()).map((note) => [note.workflow_instance_id, note.reason]));
   const leased = new Set((await tx.openAttempts()).map((attempt) => keyOf(attempt)));
   const runs = new Map<string, Run>();
   const slices: Slice[] = [];
@@ -86,7 +84,6 @@ export async function snapshot(tx: OperationalTx, last: Snapshot = NOTHING): Pro
       ...runOf(run),
       seq,
       isInHooks: open.some(({ is_hook }) => is_hook),
-      reason: notes.get(id) ?? null,
     });
     for (const slice of open)
       slices.push({
@@ -109,7 +106,7 @@ function keyOf(of: { workflow_instance_id: string; slice: number; attempt: numbe
   return `${of.workflow_instance_id} ${of.slice} ${of.attempt}`;
 }
 
-function runOf(run: RunRecord): Omit<Run, "seq" | "isInHooks" | "reason"> {
+function runOf(run: RunRecord): Omit<Run, "seq" | "isInHooks"> {
   return {
     id: run.workflow_instance_id,
     workflow: run.workflow_id,
@@ -141,7 +138,9 @@ function rank({ sinceMs }: { readonly sinceMs: number }, priority: number): numb
 }
 
 /** A broken promise. */
-export class BrokenPromise extends Error {}
+export class BrokenPromise extends Error {
+  override readonly name = "BrokenPromise";
+}
 
 function check(holds: boolean, what: () => string): void {
   if (!holds) throw new BrokenPromise(what());
@@ -192,7 +191,6 @@ export class Reference {
         !run.queued && slices.length === 0 && !run.admitted,
         () => `${run.id} is held, and waits for agents`,
       );
-      check(run.reason !== null && run.reason !== "", () => `${run.id} is held, and says not why`);
     }
     if (run.group !== null && !run.isOver && !run.isBeforeStart) {
       check(
@@ -218,6 +216,14 @@ export class Reference {
           stayed + n + 1 <= max,
           () => `group ${group} admitted its run number ${stayed + n + 1} of at most ${max}`,
         );
+    }
+    for (const [group, runs] of byGroup(before, isHeldByGroup)) {
+      const waiting = inOrder(runs).map(({ id }) => after.runs.get(id));
+      const passed = waiting.find((run) => run !== undefined && isHeldByGroup(run));
+      const jumped = waiting.slice(waiting.indexOf(passed)).find((run) => run !== undefined && isIn(run));
+      const isOvertaken =
+        passed !== undefined && jumped !== undefined && inOrder([passed, jumped])[0] === passed;
+      check(!isOvertaken, () => `${jumped?.id} gets a place of group ${group} before ${passed?.id}`);
     }
     for (const [group, runs] of held) {
       const [first] = inOrder(runs);
@@ -276,6 +282,28 @@ export class Reference {
         sum[pool] = (sum[pool] ?? 0) + slots;
     }
     return sum;
+  }
+
+  /**
+   * What is said of a run that is held.
+   * @param told what clients are told
+   * @param noted what the history has
+   */
+  reason({ runs }: Snapshot, id: string, told: string, noted: string | null): void {
+    const run = runs.get(id);
+    if (run === undefined) return;
+    check(noted !== null && noted !== "", () => `${id} is held (${run.hold}), and the history says not why`);
+    if (run.hold === "pause") {
+      check(told.includes(run.workflow), () => `${id} is held by a pause, and says: ${told}`);
+      return;
+    }
+    const others = [...runs.values()].filter((other) => other.group === run.group);
+    const holders = others.filter(isIn);
+    const [first] = inOrder(others.filter(isHeldByGroup));
+    // Somebody who needs more room is first.
+    const isBehind = holders.length < (run.max ?? 0) && first?.id !== id && /waits? before it/.test(told);
+    const isNamed = isBehind || holders.some((holder) => told.includes(holder.id));
+    check(isNamed, () => `${id} is held by a group, and names none of its runs: ${told}`);
   }
 
   /**
@@ -374,7 +402,7 @@ export class Reference {
   /** What must hold when all is over. */
   calm(now: Snapshot): void {
     for (const run of now.runs.values()) {
-      check(run.isOver, () => `${run.id} is ${run.status}, ${run.hold ?? "not held"}: ${run.reason}`);
+      check(run.isOver, () => `${run.id} is ${run.status}, ${run.hold ?? "not held"}`);
       if (run.status === "SKIPPED")
         check((run.error ?? "") !== "", () => `${run.id} is SKIPPED without a reason`);
     }

@@ -15,7 +15,8 @@ import { AgentPosts, type Post } from "../principal/agent-posts.ts";
 import type { SimulatedAgent } from "../principal/simulated-agent.ts";
 import type { TestStores } from "../storage/operational-support.ts";
 import { ManualClock } from "../support/manual-clock.ts";
-import { type Fault, LimitedPrincipal } from "./limited-principal.ts";
+import type { Fault } from "./faults.ts";
+import { LimitedPrincipal } from "./limited-principal.ts";
 import {
   BrokenPromise,
   type Limits,
@@ -64,6 +65,9 @@ export class LimitsWorld {
   readonly #fault: Fault | null;
   #principal: LimitedPrincipal;
   #before = NOTHING;
+  /** The newest reason of each run in the rows for the history. */
+  readonly #noted = new Map<string, string | null>();
+  #lastStatus = 0;
   #isCalm = false;
   #made = 0;
 
@@ -215,9 +219,26 @@ export class LimitsWorld {
   /** The reference judges what has been written since the last look. */
   async #look(): Promise<void> {
     this.#stores.failStatement(null);
+    await this.#principal.mend();
+    await this.#agents.settle();
     const before = this.#before;
     this.#before = await this.#principal.parts.plain.read((tx) => snapshot(tx, before));
     this.#reference.step(before, this.#before);
+    await this.#lookForReasons();
+  }
+
+  /** Whatever is held says why. */
+  async #lookForReasons(): Promise<void> {
+    const { plain } = this.#principal.parts;
+    for (const { id, table, row } of await plain.takeStatuses(this.#lastStatus, 10_000)) {
+      this.#lastStatus = id;
+      if (table === "workflow_run_status") this.#noted.set(row.workflow_instance_id, row.reason ?? null);
+    }
+    for (const { id, hold, isOver } of this.#before.runs.values()) {
+      if (hold === null || isOver) continue;
+      const { holds = [] } = await this.#principal.runs.get(id, false);
+      this.#reference.reason(this.#before, id, holds[0]?.reason ?? "", this.#noted.get(id) ?? null);
+    }
   }
 
   /** Nothing waits that an agent which asks for work could take. */
