@@ -19,6 +19,8 @@ export interface RunOptions {
   readonly triggerDepth?: number;
   /** What to do with the trigger if the principal was away for long; by default it is delivered however late it is. */
   readonly late?: LatePolicy;
+  /** The key of the entry of the workflow's schedules that fires. */
+  readonly schedule?: string;
 }
 
 /** What to do with a trigger that could not be delivered in time. */
@@ -48,11 +50,14 @@ export interface TriggerRequest {
   readonly scheduledTimeMs: number | null;
   readonly triggerDepth?: number;
   readonly late?: LatePolicy;
+  readonly schedule?: string;
 }
 
 /** Delivers triggers to the principal. */
 export interface TriggerDelivery {
   deliver(request: TriggerRequest, options?: RequestOptions): Promise<Triggered>;
+  /** These workflows are about to be triggered. */
+  prepare?(workflowIds: readonly string[]): void;
 }
 
 /** What a listener works with. */
@@ -125,9 +130,15 @@ export abstract class EventListener {
       scheduledTimeMs: options.scheduledTimeMs ?? null,
       ...(options.triggerDepth === undefined ? {} : { triggerDepth: options.triggerDepth }),
       ...(options.late === undefined ? {} : { late: options.late }),
+      ...(options.schedule === undefined ? {} : { schedule: options.schedule }),
     };
     const { client, delivery } = this.#attached();
     return delivery === undefined ? sendTrigger(client, wanted, request) : delivery.deliver(wanted, request);
+  }
+
+  /** Where its triggers go; undefined for directly to the principal. */
+  protected get delivery(): TriggerDelivery | undefined {
+    return this.#context?.delivery;
   }
 
   /** The trigger recorded in its runs. */
@@ -161,6 +172,7 @@ export async function sendTrigger(
       dedupe_key: wanted.dedupeKey,
       scheduled_time_ms: wanted.scheduledTimeMs,
       ...(wanted.triggerDepth === undefined ? {} : { trigger_depth: wanted.triggerDepth }),
+      ...(wanted.schedule === undefined ? {} : { schedule: wanted.schedule }),
     },
     request,
   );

@@ -6,10 +6,10 @@ import { errorMessage } from "../errors.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
 import { BackgroundService } from "../service.ts";
 import { BackOff, isDoneWithin } from "../timer.ts";
-import { BufferedDelivery, type DeliverySignals } from "./buffered-delivery.ts";
-import type { EventListener } from "./event-listener.ts";
+import { BufferedDelivery, type DeliveryMetrics, type DeliverySignals } from "./buffered-delivery.ts";
+import type { EventListener, TriggerDelivery } from "./event-listener.ts";
 import { listenerDirectory } from "./listener-file.ts";
-import { TriggerBuffer } from "./trigger-buffer.ts";
+import { hasBuffer, TriggerBuffer } from "./trigger-buffer.ts";
 
 /** How long a listener may take to stop, ms. */
 const GRACE_MS = 3000;
@@ -30,7 +30,14 @@ export interface ListenerServiceOptions {
   /** Maximum number of buffered triggers. */
   readonly bufferLimit?: number;
   readonly graceMs?: number;
+  /** Where its triggers go instead of a buffer on disk, of which only what an earlier process has left is delivered. */
+  readonly direct?: CountedDelivery;
   readonly clock?: Clock;
+}
+
+/** A delivery with its counters. */
+export interface CountedDelivery extends TriggerDelivery {
+  readonly metrics: Pick<DeliveryMetrics, "fired" | "delivered" | "failed" | "lastTriggerMs" | "awaySinceMs">;
 }
 
 /** Events of the service. */
@@ -65,19 +72,20 @@ export class ListenerService extends BackgroundService<ListenerSignals> {
   /** Its state, and its counters since the start. */
   get status(): ListenerStatus {
     const metrics = this.#delivery?.metrics;
+    const direct = this.#options.direct?.metrics;
     return {
       name: this.#options.listener.name,
       state: this.#state,
       error: this.#error,
       restarts: this.#restarts,
-      fired: metrics?.fired ?? 0,
-      delivered: metrics?.delivered ?? 0,
-      failed: metrics?.failed ?? 0,
+      fired: (metrics?.fired ?? 0) + (direct?.fired ?? 0),
+      delivered: (metrics?.delivered ?? 0) + (direct?.delivered ?? 0),
+      failed: (metrics?.failed ?? 0) + (direct?.failed ?? 0),
       dropped: metrics?.dropped ?? 0,
       buffered: metrics?.buffered ?? 0,
       buffer_bytes: metrics?.bufferBytes ?? 0,
-      last_trigger_ms: metrics?.lastTriggerMs ?? null,
-      principal_away_since_ms: metrics?.awaySinceMs ?? null,
+      last_trigger_ms: direct?.lastTriggerMs ?? metrics?.lastTriggerMs ?? null,
+      principal_away_since_ms: direct?.awaySinceMs ?? metrics?.awaySinceMs ?? null,
     };
   }
 
@@ -107,7 +115,7 @@ export class ListenerService extends BackgroundService<ListenerSignals> {
         const delivery = await this.#open();
         this.#become("running", null);
         await listener.startListening();
-        await Promise.race([delivery.drained(), this.#told.promise]);
+        await Promise.race([delivery?.drained(), this.#told.promise]);
         break;
       } catch (error) {
         if (signal.aborted) break;
@@ -127,17 +135,20 @@ export class ListenerService extends BackgroundService<ListenerSignals> {
   }
 
   /** @throws ListenerFileError when the buffer cannot be opened */
-  async #open(): Promise<BufferedDelivery> {
+  async #open(): Promise<BufferedDelivery | undefined> {
     if (this.#delivery !== undefined) return this.#delivery;
-    const { listener, client, log, dataDirectory, bufferLimit, clock } = this.#options;
-    const buffer = new TriggerBuffer(listenerDirectory(dataDirectory, listener.name));
+    const { listener, client, log, dataDirectory, bufferLimit, clock, direct } = this.#options;
+    const directory = listenerDirectory(dataDirectory, listener.name);
+    if (direct !== undefined) listener.attach({ client, delivery: direct, signal: this.stopSignal });
+    if (direct !== undefined && !hasBuffer(directory)) return undefined;
+    const buffer = new TriggerBuffer(directory);
     const delivery = new BufferedDelivery({ client, buffer, log, limit: bufferLimit, clock });
     this.#delivery = delivery;
     for (const topic of ["buffered", "delivered", "full"] as const) {
       delivery.signals.on(topic, () => this.signals.emit(topic));
     }
     await delivery.start();
-    listener.attach({ client, delivery, signal: this.stopSignal });
+    if (direct === undefined) listener.attach({ client, delivery, signal: this.stopSignal });
     return delivery;
   }
 

@@ -48,6 +48,15 @@ export class PriorityQueue<T> {
     return first;
   }
 
+  /** The entries with numbers up to this one, in no order. */
+  *upTo(most: number, index = 0): Iterable<{ readonly priority: number; readonly item: T }> {
+    const entry = this.#heap[index];
+    if (entry === undefined || entry.priority > most) return;
+    yield entry;
+    yield* this.upTo(most, 2 * index + 1);
+    yield* this.upTo(most, 2 * index + 2);
+  }
+
   clear(): void {
     this.#heap.length = 0;
   }

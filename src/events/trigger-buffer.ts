@@ -1,5 +1,7 @@
 /** An on-disk queue of triggers that are not runs yet. */
 import type { Database } from "bun:sqlite";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 import type { TriggerRequest } from "./event-listener.ts";
 import { openListenerFile } from "./listener-file.ts";
@@ -34,6 +36,13 @@ export const TRIGGER_BUFFER_MIGRATIONS: SqliteMigrations = [
   },
 ];
 
+const FILE = "triggers.db";
+
+/** Whether there is a queue in a directory. */
+export function hasBuffer(directory: string): boolean {
+  return existsSync(join(directory, FILE));
+}
+
 /** A queue of triggers in a file. A trigger is on disk when `add` returns. Several processes may share it. */
 export class TriggerBuffer {
   readonly #db: Database;
@@ -45,7 +54,7 @@ export class TriggerBuffer {
    * @throws NewerSchemaError when a newer cdktr wrote it; NoRoomForBackupError
    */
   constructor(directory: string) {
-    this.#db = openListenerFile(directory, "triggers.db", TRIGGER_BUFFER_MIGRATIONS);
+    this.#db = openListenerFile(directory, FILE, TRIGGER_BUFFER_MIGRATIONS);
     this.#size = this.#db.query<{ n: number }, []>("SELECT count(*) AS n FROM triggers").get()?.n ?? 0;
   }
 

@@ -59,6 +59,7 @@ import { RunQueue } from "./runs/run-queue.ts";
 import { RunService } from "./runs/run-service.ts";
 import { WaitWatch } from "./runs/wait-watch.ts";
 import { Waits } from "./runs/waits.ts";
+import { DirectDelivery } from "./schedules/direct-delivery.ts";
 import { SecretStore } from "./secrets/secret-store.ts";
 import { declarationsOf } from "./workflows/declarations.ts";
 import { WorkflowDirectory } from "./workflows/workflow-directory.ts";
@@ -312,6 +313,7 @@ export class Principal extends BackgroundService {
       ),
       connect: () => connect(config, { keys: this.ownKeys }, { port: this.ports.api }),
       declarations: declarationsOf(workflows),
+      direct: new DirectDelivery({ runs, workflows, clock }),
       refreshMs: 60_000,
       log: allLogs,
       clock,

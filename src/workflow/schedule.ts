@@ -9,6 +9,7 @@
  * fire twice.
  */
 import { Cron, CronPattern } from "croner";
+import { dropOldest } from "../recent.ts";
 
 /** The parts of a workflow's definition that decide when it fires. */
 export interface Schedule {
@@ -26,7 +27,7 @@ interface Parsed {
   nextMs: number;
 }
 
-const KEPT = 1000;
+const KEPT = 5000;
 const parsed = new Map<string, Parsed>();
 
 /** A cache: the same few expressions are used again and again, by thousands of workflows at once. */
@@ -40,8 +41,8 @@ function parsedOf(expression: string, timezone: string | null): Parsed {
       ...(timezone === null ? {} : { timezone }),
     });
     found = { cron, fromMs: 0, nextMs: 0 };
-    if (parsed.size >= KEPT) parsed.clear();
     parsed.set(key, found);
+    dropOldest(parsed, KEPT);
   }
   return found;
 }

@@ -42,6 +42,11 @@ export function schedulesOf(workflow: Scheduled): readonly Entry[] {
   return schedules ?? (cron === null ? [] : [{ cron, timezone, start_time_ms, catchup }]);
 }
 
+/** Whether a workflow has a schedule. */
+export function hasSchedule({ cron, schedules }: Pick<Scheduled, "cron" | "schedules">): boolean {
+  return cron !== null || schedules !== undefined;
+}
+
 /**
  * Identifies an entry among those of its workflow: 16 hexadecimal digits that change with everything that decides about its firings, but not
  * with what happens to missed ones. The position of a schedule is kept under it.
@@ -52,10 +57,14 @@ export function entryKey(entry: Entry): string {
   return hashOf(JSON.stringify(parts.map((part) => part ?? null)), 16);
 }
 
+/** The entry of a workflow with this key; undefined if there is none any more. */
+export function entryOf(workflow: Scheduled, key: string): Entry | undefined {
+  return schedulesOf(workflow).find((entry) => entryKey(entry) === key);
+}
+
 /**
  * The idempotency key of a firing. Entries with equal parameters that fire at the same time share it, so that they make one run.
  * @param scheduledTimeMs the time in the schedule, without jitter
- * @public
  */
 export function firingKey(
   workflowId: string,

@@ -128,6 +128,7 @@ async function contentOf(store: OperationalStore): Promise<unknown> {
       reasons: await tx.notedReasons(),
       versions: await tx.listWorkflowVersions(),
       cursors: await tx.listScheduleCursors(),
+      positions: await tx.listSchedulePositions(),
     };
   });
   return { ...rest, statuses: statuses.map(({ table, row }) => ({ table, row })) };
@@ -250,6 +251,8 @@ const LIFE: readonly UnitOfWork<unknown>[] = [
     await tx.putWorkflowVersion(VERSION);
     await tx.setSchedule("flow", "every day", 1000);
     await tx.moveSchedule("flow", 2000, 3000);
+    await tx.setPositions("flow", new Map([["entry", 1000]]));
+    await tx.moveSchedule("flow", 2000, 3000, "entry");
   },
   async (tx) => {
     await tx.setSchedule("flow", null, 1000);
@@ -1559,6 +1562,33 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await waiting(9000)).toEqual(["two", "three"]);
     });
 
+    given(
+      "waiting firings of one entry, also those that their concurrency group holds",
+      async ({ store }) => {
+        const firing = {
+          trigger: "cron",
+          scheduled_time_ms: 1000,
+          created_at_ms: 1100,
+          schedule: "one",
+        } as const;
+        const held = { queued: false, hold: "group", group_key: "g x", group_max: 1 } as const;
+        await store.transact(create("queued", firing));
+        await store.transact(create("other entry", { ...firing, schedule: "two" }));
+        await store.transact(create("no entry", { ...firing, schedule: null }));
+        await store.transact(create("held", { ...firing, ...held }));
+        await store.transact(create("paused", { ...firing, queued: false, hold: "pause" }));
+        await store.transact(create("no firing", { ...firing, ...held, trigger: "cli" }));
+        const waiting = (entry?: string) =>
+          store.read(async (tx) => {
+            const runs = await tx.waitingFirings("flow", 2000, 9, entry);
+            return runs.map((run) => run.workflow_instance_id);
+          });
+        expect(await waiting("one")).toEqual(["queued", "held"]);
+        expect(await waiting("two")).toEqual(["other entry"]);
+        expect(await waiting()).toEqual(["no entry"]);
+      },
+    );
+
     given("tasks in the order in which they came, and how many run on which agent", async ({ store }) => {
       await store.transact(register("a"));
       await store.transact(create("one"));
@@ -1684,6 +1714,38 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         expect(await cursor()).toBeUndefined();
       },
     );
+  });
+
+  describe(`${name}: schedules of several entries`, () => {
+    given("have a position each, which goes on when others come and go", async ({ store }) => {
+      const positions = async () =>
+        new Map(
+          (await store.read((tx) => tx.listSchedulePositions())).map((one) => [one.entry, one.cursor_ms]),
+        );
+      const set = (of: [string, number][]) => store.transact((tx) => tx.setPositions("flow", new Map(of)));
+      const move = (entry: string, to: number) =>
+        store.transact((tx) => tx.moveSchedule("flow", to, 5000, entry));
+      await set([
+        ["a", 1000],
+        ["b", 1000],
+      ]);
+      await move("a", 2000);
+      await move("a", 1500);
+      await move("c", 3000);
+      expect(await positions()).toEqual(new Map(Object.entries({ a: 2000, b: 1000 })));
+      await set([
+        ["a", 9000],
+        ["c", 9000],
+      ]);
+      expect(await positions()).toEqual(new Map(Object.entries({ a: 2000, c: 9000 })));
+      await move("c", 4000);
+      expect((await positions()).get("c")).toBe(4000);
+      await set([]);
+      expect(await positions()).toEqual(new Map());
+      await set([["a", 1]]);
+      await store.transact((tx) => tx.dropWorkflow("flow"));
+      expect(await positions()).toEqual(new Map());
+    });
   });
 
   describe(`${name}: blobs`, () => {

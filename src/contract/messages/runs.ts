@@ -46,6 +46,8 @@ export const RunTaskOptions = z.object({
   dedupe_key: z.string().min(1).max(512).optional(),
   /** The time of the firing in the schedule, ms since the epoch. */
   scheduled_time_ms: Instant.nullable().default(null),
+  /** The key of the entry of the workflow's schedules that fired. Older principals ignore it. */
+  schedule: z.string().max(64).optional(),
   /** What the event offers that triggers it, for expressions. Older principals ignore it. */
   event: EventValues.optional(),
   /** Number of runs before it in a chain of `on: workflow`; the listener passes on the value from `LSFOLLOWUPS`. */

@@ -1,6 +1,7 @@
 /** Where listeners read the workflows. */
 import type { WorkflowSummary } from "../../contract/messages.ts";
 import type { PrincipalClient } from "../../protocol/client.ts";
+import type { Calendar } from "../../workflow/calendar.ts";
 
 /** What listeners need of a workflow. */
 export type DeclaredWorkflow = Pick<
@@ -15,7 +16,15 @@ export type DeclaredWorkflow = Pick<
   | "params"
   | "reads_event"
   | "on"
->;
+  | "schedules"
+> & {
+  /** How far they have come, by the keys of the entries; of those that are recorded. */
+  readonly schedule_positions?: ReadonlyMap<string, number> | undefined;
+  /** The calendars that there are, by name; another object whenever one of them changes. */
+  readonly calendars?: ReadonlyMap<string, Calendar> | undefined;
+  /** Absent if it is not paused. */
+  readonly paused?: object | undefined;
+};
 
 /** The workflows and their changes. */
 export interface DeclarationSource {

@@ -6,9 +6,10 @@ import type { ListenerStatus } from "../../contract/messages.ts";
 import { FileHelper } from "../../host/file-helper/file-helper.ts";
 import type { PrincipalClient } from "../../protocol/client.ts";
 import { BackgroundService } from "../../service.ts";
+import { hasSchedule } from "../../workflow/schedules.ts";
 import { listenerDirectory } from "../listener-file.ts";
 import { ListenerReports } from "../listener-reports.ts";
-import { ListenerService } from "../listener-service.ts";
+import { type CountedDelivery, ListenerService } from "../listener-service.ts";
 import { Scheduler } from "../scheduler.ts";
 import { AfterWorkflowListener } from "./after-workflow-listener.ts";
 import type { DeclarationSource, DeclaredWorkflow } from "./declaration-source.ts";
@@ -33,6 +34,8 @@ export interface DeclaredTriggersOptions {
   readonly declarations?: DeclarationSource;
   /** See {@link DeclaredListener.refreshMs}. */
   readonly refreshMs?: number;
+  /** Where firings of schedules go; by default through a buffer on disk to the principal. */
+  readonly direct?: CountedDelivery;
   /** Reads the secrets of webhooks; by default one of its own. */
   readonly files?: FileHelper;
 }
@@ -129,8 +132,8 @@ export class DeclaredTriggers extends BackgroundService {
 
   #serve(workflows: readonly DeclaredWorkflow[]): void {
     this.#feed.publish(workflows);
-    const declares = (kind: TriggerKind, { cron, on }: DeclaredWorkflow) =>
-      (kind === "cron" ? cron : on?.[kind]) != null;
+    const declares = (kind: TriggerKind, workflow: DeclaredWorkflow) =>
+      kind === "cron" ? hasSchedule(workflow) : workflow.on?.[kind] !== undefined;
     this.#declared = new Map(
       this.#o.kinds.map((kind) => [kind, workflows.filter((workflow) => declares(kind, workflow)).length]),
     );
@@ -144,6 +147,7 @@ export class DeclaredTriggers extends BackgroundService {
         dataDirectory: this.#o.config.CDKTR_APP_DATA_DIRECTORY,
         client: this.#o.connect(),
         restarts: true,
+        ...(kind === "cron" && this.#o.direct !== undefined ? { direct: this.#o.direct } : {}),
         ...(this.#o.clock === undefined ? {} : { clock: this.#o.clock }),
       });
       service.signals.on("changed", () => this.#reports?.changed());

@@ -1,4 +1,5 @@
 /** The workflows as one listener of a process reads them for all: there may be tens of thousands, and reading them takes time. */
+import { hasSchedule } from "../../workflow/schedules.ts";
 import type { DeclaredWorkflow } from "./declaration-source.ts";
 
 /** The current workflows that declare a trigger. */
@@ -17,7 +18,7 @@ export class WorkflowFeed {
   }
 
   publish(workflows: readonly DeclaredWorkflow[]): void {
-    this.#current = workflows.filter(({ cron, on }) => cron !== null || on !== undefined);
+    this.#current = workflows.filter((workflow) => hasSchedule(workflow) || workflow.on !== undefined);
     this.#next.resolve();
     this.#next = Promise.withResolvers();
   }

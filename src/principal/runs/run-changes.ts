@@ -3,6 +3,7 @@
  * transition tables. For split runs this file handles only leases and task runs, and hands everything else to {@link SplitRuns}.
  */
 import { LEASE_TRANSITIONS, type LeaseState } from "../../storage/operational/lease-state.ts";
+import { groupName } from "../../storage/operational/records.ts";
 import type {
   AttemptName,
   AttemptRecord,
@@ -14,6 +15,7 @@ import type {
   TaskRunState,
   WaitRecord,
 } from "../../storage/operational/store.ts";
+import { quote } from "../../terminal/foreign-text.ts";
 import { timeoutText } from "../../workflow/decisions.ts";
 import { nodeId } from "../../workflow/item-id.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
@@ -565,19 +567,27 @@ export class RunChanges {
   }
 
   /**
-   * Called when a firing of a workflow is due: drops earlier firings that are still queued.
+   * Called when a firing of a workflow is due: drops earlier firings of the same schedule that are still queued, or wait for their group.
+   * @param of its `schedule` is the key of the entry that fires; undefined for a workflow with one schedule
    * @returns how many were dropped
    */
   async dropWaitingFirings(
     tx: OperationalTx,
-    { id, catchup }: Pick<WorkflowDefinition, "id" | "catchup">,
+    {
+      id,
+      catchup,
+      schedule = null,
+    }: Pick<WorkflowDefinition, "id" | "catchup"> & { schedule?: string | null },
     dueMs: number,
   ): Promise<number> {
     if (catchup === "all") return 0;
-    const waiting = await tx.waitingFirings(id, dueMs, MAX_DROPPED);
+    const waiting = await tx.waitingFirings(id, dueMs, MAX_DROPPED, schedule);
     const due = new Date(dueMs).toISOString();
-    const error = `no agent took it before the next firing was due, at ${due} (catchup: ${catchup})`;
     for (const run of waiting) {
+      const error =
+        run.hold === "group"
+          ? `it still waited for group ${quote(groupName(run.group_key ?? ""))} when the next firing was due, at ${due} (catchup: ${catchup})`
+          : `no agent took it before the next firing was due, at ${due} (catchup: ${catchup})`;
       if (run.revision > 0) await this.#split.abandon(tx, run, { status: "CANCELLED", error });
       await this.#end(tx, run, null, "REVOKED", this.#o.clock.now(), { status: "SKIPPED", error });
     }

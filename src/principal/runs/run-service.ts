@@ -25,6 +25,7 @@ import { allTasks } from "../../workflow/hooks.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { resolveParams } from "../../workflow/params.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
+import { entryOf } from "../../workflow/schedules.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import { type Bundles, bundleFor, FilesChangedError, type Packed } from "../blobs/bundles.ts";
 import type { LongPolls } from "../long-polls.ts";
@@ -45,7 +46,7 @@ import {
 import { lookUpRun, type OldRuns, RunFinder, unknownRun } from "./run-finder.ts";
 import { RunRetries } from "./run-retries.ts";
 import type { Waits } from "./waits.ts";
-import type { WorkflowSource } from "./workflow-source.ts";
+import type { Fired, WorkflowSource } from "./workflow-source.ts";
 
 /** Numbers of unfinished runs, and of those that wait for an agent. */
 interface RunCounts {
@@ -121,14 +122,14 @@ export class RunService {
     actor: string | null,
     packed: Packed | null,
   ): Promise<string> {
-    return once(this.#o, "RUNTASK", workflowId, options.dedupe_key, async (tx, runId) => {
+    const firedMs = options.trigger === "cron" ? options.scheduled_time_ms : null;
+    const make = async (tx: OperationalTx, runId: string) => {
       const stored = this.#o.workflows.get(workflowId);
       if (stored === undefined) throw this.#unknownWorkflow(workflowId);
       const bundle = bundleFor(stored.definition, packed);
-      const firedMs = options.trigger === "cron" ? options.scheduled_time_ms : null;
       const start_at_ms = firedMs === null ? this.#startOf(options) : null;
       // Before the new run, whose status is then the workflow's latest.
-      if (firedMs !== null) await this.#dropWaiting(tx, stored.definition, firedMs);
+      if (firedMs !== null) await this.#dropWaiting(tx, stored.definition, firedMs, options.schedule);
       await this.#o.changes.create(tx, {
         workflow_instance_id: runId,
         workflow_id: workflowId,
@@ -152,13 +153,30 @@ export class RunService {
         trigger_depth: options.trigger_depth,
         priority: options.priority ?? stored.definition.priority,
         start_at_ms,
+        schedule: firedMs === null ? null : (options.schedule ?? null),
         tasks_total: allTasks(stored.definition).length,
         bundle,
         carried: [],
       });
-      if (firedMs !== null) await tx.moveSchedule(workflowId, firedMs, this.#o.clock.now());
-      if (isFiring(options.trigger)) tx.afterCommit(() => this.#o.workflows.fired(workflowId));
-    });
+      await move(tx);
+    };
+    const move = async (tx: OperationalTx) => {
+      let firing: Fired | undefined;
+      if (firedMs !== null) {
+        firing = { firedMs, nowMs: this.#o.clock.now(), entry: options.schedule ?? null };
+        await tx.moveSchedule(workflowId, firedMs, firing.nowMs, firing.entry);
+      }
+      if (isFiring(options.trigger)) tx.afterCommit(() => this.#o.workflows.fired(workflowId, firing));
+    };
+    // Another entry may have fired at the same time, with the same parameters: this one has come as far.
+    return once(
+      this.#o,
+      "RUNTASK",
+      workflowId,
+      options.dedupe_key,
+      make,
+      firedMs === null ? undefined : move,
+    );
   }
 
   /** When a run that is triggered now starts, ms since the epoch; null for at once. */
@@ -331,8 +349,16 @@ export class RunService {
   }
 
   /** Ends the firings before this one that no agent has taken, unless the workflow keeps them. */
-  async #dropWaiting(tx: OperationalTx, workflow: WorkflowDefinition, dueMs: number): Promise<void> {
-    const dropped = await this.#o.changes.dropWaitingFirings(tx, workflow, dueMs);
+  async #dropWaiting(
+    tx: OperationalTx,
+    workflow: WorkflowDefinition,
+    dueMs: number,
+    schedule: string | undefined,
+  ): Promise<void> {
+    const { id, catchup } = workflow;
+    const entry = schedule === undefined ? { catchup } : entryOf(workflow, schedule);
+    if (entry === undefined) return;
+    const dropped = await this.#o.changes.dropWaitingFirings(tx, { id, ...entry, schedule }, dueMs);
     if (dropped === 0) return;
     const what = (count: number) => (count === 1 ? "A firing" : `${count} firings`);
     tx.afterCommit(() =>

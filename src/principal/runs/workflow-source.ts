@@ -8,6 +8,15 @@ export interface StoredDefinition {
   readonly hash: string;
 }
 
+/** A firing of a schedule that became a run. */
+export interface Fired {
+  /** The key of the entry; null for a workflow with one schedule. */
+  readonly entry: string | null;
+  /** Its time in the schedule, ms since the epoch. */
+  readonly firedMs: number;
+  readonly nowMs: number;
+}
+
 /** The source of definitions. */
 export interface WorkflowSource {
   /** Reads the file of a workflow if that has not been done since the start, because there are many. */
@@ -25,6 +34,6 @@ export interface WorkflowSource {
   }[];
   /** Called when a firing was refused. Nobody may see the reply, because no user sent the request. */
   refused(workflowId: string, trigger: string, message: string): void;
-  /** Called when a firing became a run. */
-  fired(workflowId: string): void;
+  /** Called when a firing became a run. @param firing of a schedule, whose position has moved */
+  fired(workflowId: string, firing?: Fired): void;
 }

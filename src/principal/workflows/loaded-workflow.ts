@@ -95,11 +95,6 @@ export function isSameDefinition(a: LoadedWorkflow, b: LoadedWorkflow): boolean 
   return a.facts.source_hash === b.facts.source_hash || a.facts.hash === b.facts.hash;
 }
 
-/** The schedule that a cursor belongs to; null without a schedule. */
-export function scheduleOf({ cron, timezone, start_time_ms }: WorkflowHead): string | null {
-  return cron === null ? null : JSON.stringify([cron, timezone, start_time_ms]);
-}
-
 /** What is derived from the tasks; sparse. */
 function derivedOf(definition: WorkflowDefinition): Pick<WorkflowFacts, "reads_event" | "calls"> {
   const reads_event = eventNamesOf(definition);

@@ -2,22 +2,20 @@
 import { statSync } from "node:fs";
 import { BUILD_FACTS, VERSION } from "../../build-facts.ts";
 import type { Clock } from "../../clock.ts";
-import {
-  type OperationalStore,
-  type OperationalTx,
-  type PlainWorkflowVersion,
-  type ScheduleCursor,
-  StoreUnavailableError,
-  type WorkflowVersion,
+import type {
+  OperationalStore,
+  OperationalTx,
+  PlainWorkflowVersion,
+  WorkflowVersion,
 } from "../../storage/operational/store.ts";
 import {
   convertedWorkflow,
   type LoadedWorkflow,
   loadedWorkflow,
-  scheduleOf,
   textsOf,
   type WorkflowFacts,
 } from "./loaded-workflow.ts";
+import { type PositionChange, SchedulePositions } from "./schedule-positions.ts";
 
 /** Number of versions that are read from the operational state at once. */
 const READ_AT_ONCE = 500;
@@ -36,8 +34,8 @@ export class StoredWorkflows {
   readonly #clock: Clock;
   readonly #reader: string | null;
   readonly #versions = new Map<string, StoredVersion>();
-  /** The positions of the schedules when they were read last. */
-  #cursors: ReadonlyMap<string, ScheduleCursor> | undefined;
+  /** How far the schedules have come. */
+  readonly positions = new SchedulePositions();
 
   /** @param reader identifies the program that parses files: what another one made of a file is not what this one would; null: not even this one */
   constructor(store: OperationalStore, clock: Clock, reader: string | null) {
@@ -48,6 +46,7 @@ export class StoredWorkflows {
 
   /** Reads all versions. */
   async load(): Promise<void> {
+    await this.#store.read((tx) => this.positions.load(tx));
     const own = (after: string) => this.#store.read((tx) => tx.listWorkflowVersions(after, READ_AT_ONCE));
     for await (const version of pagesOf(own)) {
       const stored = this.#read(version);
@@ -109,38 +108,30 @@ export class StoredWorkflows {
     signatureOf: (workflow: LoadedWorkflow) => string | undefined,
     isAwaited: (id: string) => boolean,
   ): Promise<void> {
-    const cursors = await this.#readCursors();
-    const changes: ((tx: OperationalTx) => Promise<void>)[] = [];
+    const changes: PositionChange[] = [];
     const fresh: StoredVersion[] = [];
     const nowMs = this.#clock.now();
-    for (const [id, workflow] of wanted) {
+    for (const workflow of wanted.values()) {
       const signature = signatureOf(workflow);
       if (!this.#isNoted(workflow, signature)) fresh.push({ workflow, signature: signature ?? "" });
-      const schedule = scheduleOf(workflow.facts.head);
-      if (schedule !== (cursors.get(id)?.schedule ?? null))
-        changes.push((tx) => tx.setSchedule(id, schedule, nowMs));
+      const change = this.positions.changeTo(workflow.facts.head, nowMs);
+      if (change !== undefined) changes.push(change);
     }
     await this.put(fresh);
-    const gone = new Set([...this.#versions.keys(), ...cursors.keys()]);
-    for (const id of gone) {
-      if (wanted.has(id) || isAwaited(id)) gone.delete(id);
-      else changes.push((tx) => tx.dropWorkflow(id));
+    for (const id of new Set([...this.#versions.keys(), ...this.positions.ids()])) {
+      if (wanted.has(id) || isAwaited(id)) continue;
+      const written = () => {
+        this.#versions.delete(id);
+        this.positions.drop(id);
+      };
+      changes.push({ write: (tx) => tx.dropWorkflow(id), written });
     }
     for (let i = 0; i < changes.length; i += WRITTEN_AT_ONCE) {
+      const some = changes.slice(i, i + WRITTEN_AT_ONCE);
       await this.#store.transact(async (tx) => {
-        for (const change of changes.slice(i, i + WRITTEN_AT_ONCE)) await change(tx);
+        for (const { write } of some) await write(tx);
       });
-    }
-    for (const id of gone) this.#versions.delete(id);
-  }
-
-  /** The positions of the schedules. While the state cannot be read, as they were read last: the workflows are known all the same. */
-  async cursors(): Promise<ReadonlyMap<string, ScheduleCursor>> {
-    try {
-      return await this.#readCursors();
-    } catch (error) {
-      if (this.#cursors === undefined || !(error instanceof StoreUnavailableError)) throw error;
-      return this.#cursors;
+      for (const { written } of some) written();
     }
   }
 
@@ -148,12 +139,6 @@ export class StoredWorkflows {
     const noted = this.#versions.get(workflow.facts.head.id);
     if (!isSameVersion(noted?.workflow, workflow)) return false;
     return signature === undefined || this.#reader === null || noted?.signature === signature;
-  }
-
-  async #readCursors(): Promise<ReadonlyMap<string, ScheduleCursor>> {
-    const cursors = await this.#store.read((tx) => tx.listScheduleCursors());
-    this.#cursors = new Map(cursors.map((cursor) => [cursor.workflow_id, cursor]));
-    return this.#cursors;
   }
 
   #putOne(tx: OperationalTx, { workflow, signature }: StoredVersion): Promise<void> {

@@ -13,12 +13,13 @@ import { giveBackMemory } from "../../host/resident-memory.ts";
 import { dropOldest } from "../../recent.ts";
 import { BackgroundService } from "../../service.ts";
 import type { OperationalStore } from "../../storage/operational/store.ts";
+import { inTurns } from "../../timer.ts";
 import { renderDiagnostics } from "../../workflow/diagnostic.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 import { webhooksOf } from "../../workflow/triggers.ts";
 import { findDuplicateIds } from "../../workflow/workflow-id.ts";
 import type { LongPolls } from "../long-polls.ts";
-import type { StoredDefinition, WorkflowSource } from "../runs/workflow-source.ts";
+import type { Fired, StoredDefinition, WorkflowSource } from "../runs/workflow-source.ts";
 import { notVisible } from "../unknown-name.ts";
 import { DOUBT_MS, decide } from "./decide.ts";
 import { KnownFiles, type Scan } from "./known-files.ts";
@@ -88,6 +89,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   readonly #awaited = new Map<string, number>();
   /** Definitions that were used lately, the latest last. */
   readonly #ready = new Map<string, StoredDefinition>();
+  #mostReady = MOST_READY;
   /** Whether all files have been read: what is new is told one by one. */
   #isLoaded = false;
   /** Whether files were put into use before the others of their scan. */
@@ -175,8 +177,21 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     const made = { json, hash, definition: readDefinition(json) };
     this.#ready.delete(workflowId);
     this.#ready.set(workflowId, made);
-    dropOldest(this.#ready, MOST_READY);
+    dropOldest(this.#ready, this.#mostReady);
     return made;
+  }
+
+  /** These workflows are about to be triggered: makes their definitions ready, and keeps them so until others are. */
+  prepare(workflowIds: readonly string[]): void {
+    this.#mostReady = MOST_READY + workflowIds.length;
+    while (this.#ready.size > this.#mostReady) dropOldest(this.#ready, this.#mostReady);
+    void inTurns(workflowIds, (id) => {
+      try {
+        this.get(id);
+      } catch {
+        // Whoever uses it finds out.
+      }
+    });
   }
 
   directoryOf(workflowId: string): string | undefined {
@@ -240,7 +255,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     this.#changed();
   }
 
-  fired(workflowId: string): void {
+  fired(workflowId: string, firing?: Fired): void {
+    if (firing !== undefined) this.#stored.positions.moved(workflowId, firing);
     if (this.#views.forgetRefusal(workflowId)) this.#changed();
   }
 
@@ -266,7 +282,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
 
   async details(workflowId: string): Promise<WorkflowDetails | undefined> {
     await this.load(workflowId);
-    return this.#views.details(workflowId, () => {
+    return this.#views.details(() => {
       const workflow = this.#workflows.get(workflowId) ?? this.#awaitedVersion(workflowId);
       if (workflow === undefined) return undefined;
       const definition = this.get(workflowId)?.definition ?? readDefinition(textsOf(workflow).json);

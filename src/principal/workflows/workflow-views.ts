@@ -3,7 +3,6 @@ import type { Clock } from "../../clock.ts";
 import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
 import type { DeclaredWorkflow } from "../../events/declared/declaration-source.ts";
 import { isTimezone } from "../../host/timezones.ts";
-import type { ScheduleCursor } from "../../storage/operational/store.ts";
 import { inTurns } from "../../timer.ts";
 import {
   type FiringContext,
@@ -14,7 +13,7 @@ import {
 } from "../../workflow/firings.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { type Entry, type Scheduled, schedulesOf } from "../../workflow/schedules.ts";
-import { type LoadedWorkflow, scheduleOf, textsOf } from "./loaded-workflow.ts";
+import { type LoadedWorkflow, textsOf, type WorkflowFacts } from "./loaded-workflow.ts";
 import type { StoredWorkflows } from "./stored-workflows.ts";
 
 /** The firings around a time. */
@@ -49,6 +48,8 @@ export class WorkflowViews {
   readonly #o: WorkflowViewsOptions;
   /** Refused firings, with the hash of the file that they belong to. */
   readonly #refused = new Map<string, { sourceHash: string; firing: Refusal }>();
+  /** What {@link declared} has made, by what it was made of. */
+  readonly #declared = new WeakMap<WorkflowFacts, DeclaredWorkflow>();
   /** The firings around the time of the last request, by schedule, because thousands of workflows are listed at once. */
   readonly #around = new Map<string, FiringsAround>();
 
@@ -74,11 +75,10 @@ export class WorkflowViews {
   async summaries(
     graphOf?: (definition: WorkflowDefinition) => Readonly<Record<string, unknown>>,
   ): Promise<Record<string, WorkflowSummary>> {
-    const cursors = await this.#o.stored.cursors();
     const all = [...this.#o.workflows].sort(([a], [b]) => (a < b ? -1 : 1));
     const summaries: Record<string, WorkflowSummary> = {};
     await inTurns(all, ([id, workflow]) => {
-      const summary = this.#summary(workflow, cursors.get(id));
+      const summary = this.#summary(workflow);
       // The tasks are what a valid file had, so they are not checked again.
       const definition = () => JSON.parse(textsOf(workflow).json) as WorkflowDefinition;
       summaries[id] = graphOf === undefined ? summary : { ...summary, dag: graphOf(definition()) };
@@ -86,48 +86,59 @@ export class WorkflowViews {
     return summaries;
   }
 
-  /** The workflows that declare a trigger, as listeners need them; what is in memory already is not copied. */
+  /**
+   * The workflows that declare a trigger, as listeners need them; what is in memory already is not copied. One that has not changed is the
+   * same object as before, also if its schedules have come further.
+   */
   async declared(): Promise<DeclaredWorkflow[]> {
-    const cursors = await this.#o.stored.cursors();
     const declared: DeclaredWorkflow[] = [];
-    await inTurns([...this.#o.workflows], ([id, workflow]) => {
-      const { cron, timezone, start_time_ms, catchup, params, on } = workflow.facts.head;
-      if (cron === null && on === undefined) return;
-      declared.push({
-        id,
-        cron,
-        timezone,
-        start_time_ms,
-        catchup,
-        schedule_cursor_ms: cursorOf(workflow, cursors.get(id)),
-        schedule_timezone: this.#zoneOf(workflow),
-        params,
-        ...(on === undefined ? {} : { on }),
-        ...readsEvent(workflow),
-      });
+    await inTurns([...this.#o.workflows], ([, workflow]) => {
+      const { cron, schedules, on } = workflow.facts.head;
+      if (cron === null && schedules === undefined && on === undefined) return;
+      const made = this.#declared.get(workflow.facts) ?? this.#declare(workflow);
+      this.#declared.set(workflow.facts, made);
+      declared.push(made);
     });
     return declared;
   }
 
+  #declare(workflow: LoadedWorkflow): DeclaredWorkflow {
+    const { head } = workflow.facts;
+    const { id, cron, timezone, start_time_ms, catchup, schedules, params, on } = head;
+    return {
+      id,
+      cron,
+      timezone,
+      start_time_ms,
+      catchup,
+      schedule_cursor_ms: this.#o.stored.positions.cursorOf(head),
+      schedule_timezone: this.#zoneOf(workflow),
+      params,
+      ...(schedules === undefined
+        ? {}
+        : { schedules, schedule_positions: this.#o.stored.positions.entriesOf(id) }),
+      ...(on === undefined ? {} : { on }),
+      ...readsEvent(workflow),
+    };
+  }
+
   /** A workflow with its definition. @param find looks for it after all that takes time */
   async details(
-    workflowId: string,
     find: () => { workflow: LoadedWorkflow; definition: WorkflowDefinition } | undefined,
   ): Promise<WorkflowDetails | undefined> {
-    const cursors = await this.#o.stored.cursors();
     const found = find();
     if (found === undefined) return undefined;
     const { workflow, definition } = found;
     const now = this.#o.clock.now();
     return {
-      summary: this.#summary(workflow, cursors.get(workflowId)),
+      summary: this.#summary(workflow),
       definition,
       source: textsOf(workflow).source,
       next_firings_ms: this.#nextFirings(definition, now),
     };
   }
 
-  #summary(workflow: LoadedWorkflow, cursor: ScheduleCursor | undefined): WorkflowSummary {
+  #summary(workflow: LoadedWorkflow): WorkflowSummary {
     const { facts, path, error, triggerProblems } = workflow;
     const { head } = facts;
     const firings = this.#firingsAround(workflow);
@@ -141,7 +152,7 @@ export class WorkflowViews {
       start_time: facts.start_time,
       start_time_ms: head.start_time_ms,
       catchup: head.catchup,
-      schedule_cursor_ms: cursorOf(workflow, cursor),
+      schedule_cursor_ms: this.#o.stored.positions.cursorOf(head),
       ...(head.schedules === undefined ? {} : { schedules: head.schedules }),
       params: head.params,
       ...(head.on === undefined ? {} : { on: head.on }),
@@ -201,11 +212,6 @@ export class WorkflowViews {
   #zoneOf({ facts }: LoadedWorkflow): string {
     return facts.head.timezone ?? this.#o.zone;
   }
-}
-
-/** The position of a workflow's schedule; that of another schedule is not recorded yet. */
-function cursorOf({ facts }: LoadedWorkflow, cursor: ScheduleCursor | undefined): number | null {
-  return cursor !== undefined && cursor.schedule === scheduleOf(facts.head) ? cursor.cursor_ms : null;
 }
 
 /** The names that the expressions of a workflow read of its event; nothing for most. */

@@ -273,6 +273,15 @@ export interface ScheduleCursor {
   readonly cursor_ms: number;
 }
 
+/** The position of one of several schedules of a workflow. */
+export interface SchedulePosition {
+  readonly workflow_id: string;
+  /** The key of its entry. */
+  readonly entry: string;
+  /** As in {@link ScheduleCursor}. */
+  readonly cursor_ms: number;
+}
+
 /** The newest valid version of a workflow file. */
 export interface WorkflowVersion {
   readonly workflow_id: string;

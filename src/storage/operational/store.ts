@@ -29,6 +29,7 @@ import type {
   RunRecord,
   RunRest,
   ScheduleCursor,
+  SchedulePosition,
   SliceRecord,
   TaskRunRecord,
   WaitRecord,
@@ -216,9 +217,16 @@ export interface RunIntentions {
   /** Up to `limit` runs whose id begins with `prefix`. */
   findRuns(prefix: string, limit: number): Promise<RunRecord[]>;
   /**
-   * Firings of a workflow's schedule of which no agent has taken anything, oldest first. Only those that were scheduled, and queued, before `dueMs`.
+   * Firings of a workflow's schedule of which no agent has taken anything, oldest first, also those that wait for their concurrency group. Only
+   * those that were scheduled, and created, before `dueMs`.
+   * @param entry the key of the entry that made them; null for a workflow with one schedule
    */
-  waitingFirings(workflowId: string, dueMs: number, limit: number): Promise<RunRecord[]>;
+  waitingFirings(
+    workflowId: string,
+    dueMs: number,
+    limit: number,
+    entry?: string | null,
+  ): Promise<RunRecord[]>;
   /** Newest first. */
   listRuns(filter: {
     limit: number;
@@ -499,10 +507,16 @@ export interface WorkflowIntentions {
   dropWorkflow(workflowId: string): Promise<void>;
 
   listScheduleCursors(): Promise<ScheduleCursor[]>;
-  /** Sets a workflow's schedule; null for none. If it changes, its cursor starts over, now. */
-  setSchedule(workflowId: string, schedule: string | null, nowMs: number): Promise<void>;
-  /** A firing became a run: moves the cursor, unless it is further already. A cursor in the future comes from a wrong clock. */
-  moveSchedule(workflowId: string, firedMs: number, nowMs: number): Promise<void>;
+  /** Sets a workflow's schedule; null for none. If it changes, its cursor starts over, at `cursorMs`. */
+  setSchedule(workflowId: string, schedule: string | null, cursorMs: number): Promise<void>;
+  listSchedulePositions(): Promise<SchedulePosition[]>;
+  /** Sets the entries of a workflow whose schedules have positions of their own, and where new ones begin; those that are there stay. */
+  setPositions(workflowId: string, positions: ReadonlyMap<string, number>): Promise<void>;
+  /**
+   * A firing became a run: moves the cursor, or the position of the entry that fired, unless it is further already. One in the future comes
+   * from a wrong clock.
+   */
+  moveSchedule(workflowId: string, firedMs: number, nowMs: number, entry?: string | null): Promise<void>;
 }
 
 /** The reasons why runs wait, as they are in the history. */

@@ -332,17 +332,22 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       return db.all<StoredRun>(`${RUNS} WHERE ${BEGINS} LIMIT ?`, ...rangeOf(prefix), limit).map(toRun);
     },
 
-    async waitingFirings(workflowId, dueMs, limit) {
-      const due = "workflow_id = ?1 AND attempt = 1 AND scheduled_time_ms < ?2 AND created_at_ms < ?2";
+    async waitingFirings(workflowId, dueMs, limit, entry = null) {
+      const due =
+        "workflow_id = ?1 AND attempt = 1 AND scheduled_time_ms < ?2 AND created_at_ms < ?2 AND schedule IS ?4";
       return db
         .all<StoredRun & { seq: number }>(
           `SELECT ${COLUMNS}, seq FROM runs WHERE queued = 1 AND trigger = 'cron' AND ${due}
            UNION ALL
            SELECT ${COLUMNS}, seq FROM runs WHERE status = 'PENDING' AND trigger = 'cron' AND revision > 0 AND agents = 0 AND cancel_requested_at_ms IS NULL AND ${due}
+           UNION ALL
+           SELECT ${COLUMNS}, seq FROM runs INDEXED BY runs_held_firings
+           WHERE hold IS NOT NULL AND hold = 'group' AND trigger = 'cron' AND finished_at_ms IS NULL AND ${due}
            ORDER BY seq LIMIT ?3`,
           workflowId,
           dueMs,
           limit,
+          entry,
         )
         .map(({ seq: _seq, ...row }) => toRun(row));
     },

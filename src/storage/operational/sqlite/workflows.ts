@@ -1,5 +1,11 @@
 /** Statements about the loaded workflows and their schedules. */
-import type { PlainWorkflowVersion, ScheduleCursor, WorkflowIntentions, WorkflowVersion } from "../store.ts";
+import type {
+  PlainWorkflowVersion,
+  ScheduleCursor,
+  SchedulePosition,
+  WorkflowIntentions,
+  WorkflowVersion,
+} from "../store.ts";
 import type { Statements } from "./statements.ts";
 
 /** The operations of a unit of work on workflows. */
@@ -39,13 +45,14 @@ export function workflowIntentions(db: Statements): WorkflowIntentions {
       db.run("DELETE FROM workflow_versions WHERE workflow_id = ?", workflowId);
       db.run("DELETE FROM workflow_files WHERE workflow_id = ?", workflowId);
       db.run("DELETE FROM schedule_cursors WHERE workflow_id = ?", workflowId);
+      db.run("DELETE FROM schedule_positions WHERE workflow_id = ?", workflowId);
     },
 
     async listScheduleCursors() {
       return db.all<ScheduleCursor>("SELECT * FROM schedule_cursors");
     },
 
-    async setSchedule(workflowId, schedule, nowMs) {
+    async setSchedule(workflowId, schedule, cursorMs) {
       if (schedule === null) db.run("DELETE FROM schedule_cursors WHERE workflow_id = ?", workflowId);
       else {
         db.run(
@@ -54,12 +61,38 @@ export function workflowIntentions(db: Statements): WorkflowIntentions {
              WHERE schedule <> excluded.schedule`,
           workflowId,
           schedule,
-          nowMs,
+          cursorMs,
         );
       }
     },
 
-    async moveSchedule(workflowId, firedMs, nowMs) {
+    async listSchedulePositions() {
+      return db.all<SchedulePosition>("SELECT * FROM schedule_positions");
+    },
+
+    async setPositions(workflowId, positions) {
+      db.run(
+        "DELETE FROM schedule_positions WHERE workflow_id = ? AND entry NOT IN (SELECT value FROM json_each(?))",
+        workflowId,
+        JSON.stringify([...positions.keys()]),
+      );
+      for (const [entry, cursor_ms] of positions) {
+        const row: SchedulePosition = { workflow_id: workflowId, entry, cursor_ms };
+        db.insert("schedule_positions", row, "ON CONFLICT DO NOTHING");
+      }
+    },
+
+    async moveSchedule(workflowId, firedMs, nowMs, entry = null) {
+      if (entry !== null) {
+        db.run(
+          "UPDATE schedule_positions SET cursor_ms = ?1 WHERE workflow_id = ?2 AND entry = ?4 AND (cursor_ms < ?1 OR cursor_ms > ?3)",
+          firedMs,
+          workflowId,
+          nowMs,
+          entry,
+        );
+        return;
+      }
       db.run(
         "UPDATE schedule_cursors SET cursor_ms = ?1 WHERE workflow_id = ?2 AND (cursor_ms < ?1 OR cursor_ms > ?3)",
         firedMs,
