@@ -18,6 +18,18 @@ test("a run that waits as a whole", async () => {
   ]);
 });
 
+test("a run that its concurrency group holds", async () => {
+  const { waits: _waits, waiting_slices: _slices, ...rest } = WAITING;
+  const reason = 'group "eu" is full (max_runs: 1): held by run 01J of etl.daily since 2026-01-03T02:00:00Z';
+  const hint = "To stop that run: cdktr runs cancel 01J";
+  const holds = [{ kind: "group", reason, hint, since_ms: NOW - 75_000 }] as const;
+  expect(await lines({ ...rest, hold: "group", group: "eu", holds: [...holds] })).toEqual([
+    "",
+    `It has waited for 1m 15s: ${reason}.`,
+    `  ${hint}`,
+  ]);
+});
+
 test("a run that waits again does not show the error of the attempt before", async () => {
   const why = await explain(WAITING, async () => []);
   const again = { ...WAITING, attempt: 2, error: "agent lost: silent for 30 s" };

@@ -38,6 +38,12 @@ test("runs of a workflow go one after the other, in the order of their triggers;
     hold: "group",
     group: "w",
   });
+  const [hold] = required((await get(cluster, required(ids[2]))).holds);
+  expect(hold).toMatchObject({
+    kind: "group",
+    reason: `workflow w runs already (max_runs: 1): run ${ids[0]}, which has not begun; 1 run waits before it`,
+    hint: `To stop that run: cdktr runs cancel ${ids[0]}`,
+  });
   for (const id of ids) {
     const run = required(await agent.fetch(20_000));
     expect(run.workflow_instance_id).toBe(id);
@@ -252,4 +258,26 @@ describe("a run that waits for itself", () => {
     await agent.execute(required(await agent.fetch(20_000)));
     expect((await cluster.client().waitRun(id, 20_000)).status).toBe("COMPLETED");
   });
+});
+
+test("a run that starts later has waited since then; one with room goes before those that have none", async () => {
+  await using world = await start({
+    "one.yml": limited("{group: eu, max_runs: 1}"),
+    "many.yml": limited("{group: eu, max_runs: 3}"),
+  });
+  const { cluster, agent } = world;
+  const later = await cluster.client().runTask("many", { start_in_ms: 1, dedupe_key: "later" });
+  const started = await cluster.client().waitRun(later.workflow_instance_id, 100);
+  await agent.execute(required(await agent.fetch(20_000)));
+  expect(started.workflow_instance_id).toBe(later.workflow_instance_id);
+  await trigger(cluster, "many");
+  const blocked = await trigger(cluster, "one");
+  const behind = await trigger(cluster, "many");
+  // It has room, and somebody without room waits before it.
+  expect([(await get(cluster, blocked)).hold, (await get(cluster, behind)).hold]).toEqual(["group", "group"]);
+  expect((await get(cluster, behind)).holds?.[0]?.reason).toBe(
+    'group "eu" (max_runs: 3): 1 run waits before it',
+  );
+  await agent.execute(required(await agent.fetch(20_000)));
+  expect(required(await agent.fetch(20_000)).workflow_instance_id).toBe(blocked);
 });

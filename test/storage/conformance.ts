@@ -662,7 +662,13 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await store.read((tx) => tx.listWaits("latest"))).toEqual(waits.slice(1));
       await store.transact(async (tx) => {
         for (const { workflow_instance_id } of waits) await tx.endWait(workflow_instance_id, "");
-        await tx.startRun(await runOf(tx, "later"), { queued: true, needs: "", revision: 0 }, 6000);
+        const started = await tx.startRun(
+          await runOf(tx, "later"),
+          { queued: true, needs: "", revision: 0 },
+          6000,
+        );
+        // Since then it waits for its turn.
+        expect(started.rank_ms).toBe(6000);
       });
       expect(await store.read((tx) => tx.getWait("later", ""))).toBeNull();
       expect(await store.read((tx) => tx.nextDueWait())).toBeNull();

@@ -1,6 +1,7 @@
 import { triggerWord } from "../../contract/child-runs.ts";
 import type { RunSummary } from "../../contract/messages.ts";
 import { agentsWord } from "../../contract/run-agents.ts";
+import { holdWord } from "../../contract/run-holds.ts";
 import { tookMs } from "../../contract/took.ts";
 import { type PrincipalClient, RequestUnprocessableError } from "../../protocol/client.ts";
 import { STATUSES_OF_RUNS } from "../../workflow/run-state.ts";
@@ -107,6 +108,9 @@ function runTable(runs: readonly RunSummary[], now: number): string[] {
                 run.start_at_ms === undefined ? "-" : formatRelative(run.start_at_ms, now),
             },
           ]
+        : []),
+      ...(runs.some((run) => run.hold !== undefined)
+        ? [{ title: "HELD BY", value: (run: RunSummary) => holdWord(run) ?? "-", flexible: true }]
         : []),
       {
         title: "TOOK",

@@ -182,6 +182,8 @@ async function printRun(
   const agents = agentsOf(run).map(plainText);
   await fact(agents.length > 1 ? "Agents" : "Agent", agents.length === 0 ? null : agents.join(", "));
   await fact("Files", filesOf(run, left));
+  await fact("Group", run.group === undefined || run.group === run.workflow_id ? null : plainText(run.group));
+  for (const { reason } of run.holds ?? []) await fact("Waits", style.yellow(plainText(reason)));
   for (const line of waitLines(run)) await fact("Waits", style.yellow(plainText(line)));
   for (const approval of run.approvals ?? []) {
     const asks = `${nameOfApproval(approval)}: ${approval.message} (${answerCommands(approval).approve})`;

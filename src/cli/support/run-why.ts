@@ -6,6 +6,7 @@ import type {
   ItemCounts,
   RunAttempt,
   RunDetails,
+  RunHold,
   SliceWait,
   TaskRunSummary,
 } from "../../contract/messages.ts";
@@ -49,6 +50,8 @@ export interface RunExplanation {
   readonly error: string | null;
   /** When it starts, if it waits for that time. */
   readonly start_at_ms: number | null;
+  /** What keeps it out of the queue. */
+  readonly holds: readonly RunHold[];
   /** The agent that was offered the run and has not confirmed it yet. */
   readonly offered_to: string | null;
   /** What waits for an agent: at most 100 slices, at least one for each reason. */
@@ -96,6 +99,7 @@ const EXPLAINED = 5;
 export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExplanation> {
   const isOver = isTerminal(RUN_TRANSITIONS, run.status);
   const waits = run.waits ?? [];
+  const holds = run.holds ?? [];
   const of = new Map(run.tasks.map((task) => [task.task_id, task]));
   const isDone = (id: string) => {
     const task = of.get(id);
@@ -107,7 +111,7 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
   const waits_for = new Map(definitions.map(({ id, config }) => [id, factsOf(config).waitsFor]));
   const isFor = (what: "time" | "run") => (task: TaskRunSummary) => waits_for.get(task.task_id) === what;
   const queued = new Set(waits.flatMap(({ tasks }) => tasks));
-  const toCome = (isOver || run.start_at_ms !== undefined ? [] : definitions)
+  const toCome = (isOver || run.start_at_ms !== undefined || holds.length > 0 ? [] : definitions)
     .filter(({ id }) => !queued.has(id) && (of.get(id)?.status ?? "PENDING") === "PENDING")
     .map((task) => ({
       task_id: task.id,
@@ -141,6 +145,7 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
     attempt: run.attempt,
     error: run.error,
     start_at_ms: run.start_at_ms ?? null,
+    holds,
     offered_to: run.status === "PENDING" && waits.length === 0 ? run.agent_id : null,
     waits,
     waiting_slices: run.waiting_slices ?? waits.length,
@@ -232,6 +237,11 @@ export function explanationLines(run: RunDetails, why: RunExplanation, now: numb
     const has = isPlural ? "have" : "has";
     add(plainText(`${subject} ${has} waited for an agent for ${since(since_ms)}: ${reason}.`), hint);
   }
+  for (const { reason, hint, since_ms } of why.holds)
+    add(
+      plainText(`It has waited for ${since(since_ms)}: ${reason}.`),
+      hint === null ? null : plainText(hint),
+    );
   if (why.start_at_ms !== null) {
     add(
       `It starts at ${formatInstant(why.start_at_ms)} (${formatRelative(why.start_at_ms, now)}).`,

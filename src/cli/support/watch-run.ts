@@ -252,6 +252,13 @@ function newsOf({ json, follow }: WatchOptions["options"]): (run: RunDetails) =>
   return (run) => {
     if (json) return;
     tellApprovals(run, told);
+    for (const { kind, reason, hint } of run.holds ?? []) {
+      // Whoever holds it may change.
+      if (told.has(kind)) continue;
+      told.add(kind);
+      say(`It waits: ${plainText(reason)}.`);
+      if (hint !== null) say(`  ${plainText(hint)}`);
+    }
     for (const { task_id, child, status } of run.tasks) {
       if (child === undefined || status !== "WAITING" || told.has(child.workflow_instance_id)) continue;
       told.add(child.workflow_instance_id);

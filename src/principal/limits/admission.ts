@@ -87,7 +87,8 @@ export class Admission {
     if (pause !== null) return this.#hold(tx, run, "pause", pause.reason);
     const { group_key: key, group_max: max, on_conflict } = run;
     if (key === null || max === null || on_conflict === null) return this.#admit(tx, run);
-    if (hasRoom(await tx.groupState(key), max)) return this.#admit(tx, run);
+    const state = await tx.groupState(key);
+    if (hasRoom(state, max)) return this.#admit(tx, run);
     const group = { key, max };
     const { outcome, skip, cancel } = await this.#decide(tx, key, { max, on_conflict });
     if (outcome === "skipped") {
@@ -96,6 +97,8 @@ export class Admission {
       return this.#o.end(tx, run, { status: "SKIPPED", error });
     }
     const held = await this.#hold(tx, run, "group", fullReason(group));
+    // It may go before those that wait, which have no room because their max_runs is smaller.
+    if (state.running < max) this.freed(tx, run);
     const { workflow_instance_id: id } = run;
     for (const other of await runsOf(tx, skip)) {
       const error = replacedReason(group, id, on_conflict);
