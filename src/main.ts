@@ -27,6 +27,11 @@ export const root: Command = command({
     task: lazy("Trigger workflows", () => import("./cli/task.ts")),
     workflow: lazy("Look at workflow definitions and check them", () => import("./cli/workflow.ts")),
     runs: lazy("List, inspect, explain, cancel and retry runs", () => import("./cli/runs.ts")),
+    backfill: lazy("Run the firings of a schedule in a stretch of time", () => import("./cli/backfill.ts")),
+    backfills: lazy(
+      "List backfills, look at them, pause, resume and cancel them",
+      () => import("./cli/backfills.ts"),
+    ),
     approvals: lazy("List what waits for a person, approve and reject", () => import("./cli/approvals.ts")),
     logs: lazy("Search the log history and follow it live", () => import("./cli/logs.ts")),
     agents: lazy("List agents and drain them", () => import("./cli/agents.ts")),

@@ -7,6 +7,7 @@
  * which agent. The principal caches positions of streams, and the history caches nothing of the principal.
  */
 import { UnprocessableError } from "../errors.ts";
+import type { RunStatus } from "../workflow/status.ts";
 import type { HistoricStatuses, PendingStatus } from "./history-rows.ts";
 import type {
   FilePiece,
@@ -37,6 +38,19 @@ interface Call<Request, Reply> {
 
 /** A run that was removed from the operational state. */
 export type HistoricRun = Omit<RunDetails, "definition">;
+
+/** A run with a time in the schedule of its workflow, as the history knows it. */
+export interface HistoricFiring {
+  readonly workflow_instance_id: string;
+  readonly status: RunStatus;
+  readonly trigger: string;
+  readonly scheduled_time_ms: number;
+  readonly created_at_ms: number;
+  readonly retry_of: string | null;
+  /** The key of the entry of the schedule that made it; null for none. */
+  readonly schedule: string | null;
+  readonly params: Readonly<Record<string, string>>;
+}
 
 /** The parameters of `QUERYLOGS`. */
 export interface LineQuery {
@@ -98,6 +112,11 @@ export interface HistoryCalls {
   readonly findItems: Call<ListItems, ItemSummary[]>;
   /** What task runs published, as JSON, by their ids; null if that is too much for a message. */
   readonly findOutputs: Call<readonly string[], readonly (readonly [string, string])[] | null>;
+  /** The runs of a workflow with one of these times in its schedule. */
+  readonly findFirings: Call<
+    { readonly workflow_id: string; readonly times_ms: readonly number[] },
+    readonly HistoricFiring[]
+  >;
   readonly listRuns: Call<{ readonly filter: ListRuns; readonly before_ms?: number }, RunSummary[]>;
   /** @see PrepareFiles for the id */
   readonly prepare: Call<{ readonly what: Preparation; readonly transfer_id?: string }, PreparedFiles>;

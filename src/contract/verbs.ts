@@ -166,6 +166,50 @@ export const VERBS = {
     since: 3,
   }),
 
+  // ------------------------------------------------------------ backfills
+  PLANBACKFILL: verb({
+    about: "What a backfill would do now, firing by firing; the next page with `after: next`",
+    roles: CLIENT,
+    request: m.PlanBackfill,
+    reply: m.BackfillPlan,
+    changes: "nothing",
+    since: 4,
+  }),
+  CREATEBACKFILL: verb({
+    about: "Creates a backfill: the firings of a schedule in a stretch of time, as runs",
+    roles: CLIENT,
+    request: m.CreateBackfill,
+    reply: m.BackfillChanged,
+    answers: "OK",
+    changes: { key: "dedupe_key" },
+    since: 4,
+  }),
+  LSBACKFILLS: verb({
+    about: "Backfills, newest first",
+    roles: CLIENT,
+    request: m.ListBackfills,
+    reply: z.array(m.BackfillSummary),
+    changes: "nothing",
+    since: 4,
+  }),
+  GETBACKFILL: verb({
+    about: "A backfill with the firings that it is done with; the next page with `after: next`",
+    roles: CLIENT,
+    request: m.GetBackfill,
+    reply: m.BackfillDetails,
+    changes: "nothing",
+    since: 4,
+  }),
+  CHANGEBACKFILL: verb({
+    about: "Pauses, resumes or cancels a backfill",
+    roles: CLIENT,
+    request: m.ChangeBackfill,
+    reply: m.BackfillChanged,
+    answers: "OK",
+    changes: "idempotent",
+    since: 4,
+  }),
+
   // ------------------------------------------------------------ logs and history
   QUERYLOGS: verb({
     about: "Lines of the history as text; each field may be empty",

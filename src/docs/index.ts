@@ -3,6 +3,7 @@
 import { LISTENER_EXAMPLES } from "../sdk/listener-examples.ts";
 import agents from "./agents.md" with { type: "text" };
 import architecture from "./architecture.md" with { type: "text" };
+import backfill from "./backfill.md" with { type: "text" };
 import childRuns from "./child-runs.md" with { type: "text" };
 import cli from "./cli.md" with { type: "text" };
 import clients from "./clients.md" with { type: "text" };
@@ -100,6 +101,7 @@ export const PAGES: readonly Page[] = [
   page("examples", "Workflows that people have, to start from", workflowExamples()),
   page("concurrency", "How many runs at once, and what a further one does", concurrency),
   page("scheduling", "Cron, time zones, missed firings", scheduling),
+  page("backfill", "The firings of a stretch of time that has passed, as runs", backfill),
   page("listeners", "Runs for any event, in TypeScript and Python", `${listeners}${examples()}`),
   page("clients", "Triggering, outputs, items from TypeScript and Python; types of parameters", clients),
   page("cli", "Commands, exit status, JSON, watching runs", cli),

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
 import {
   type HeldLogs,
+  type HistoricFiring,
   type HistoricRun,
   type HistoryAvailability,
   HistoryUnavailableError,
@@ -346,6 +347,11 @@ export class Historian extends BackgroundService<HistorianSignals> {
   /** What task runs published, as JSON, by their ids; null if that is too much for a message. @throws HistoryUnavailableError */
   findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null> {
     return this.#read((database) => database.findOutputs(taskInstanceIds));
+  }
+
+  /** The runs of a workflow with one of these times in its schedule. @throws HistoryUnavailableError */
+  findFirings(workflowId: string, timesMs: readonly number[]): Promise<HistoricFiring[]> {
+    return this.#read((database) => database.findFirings(workflowId, timesMs));
   }
 
   /**

@@ -185,6 +185,7 @@ export class History extends BackgroundService {
         const found = await this.#historian.findOutputs(ids);
         return found === null ? null : [...found];
       },
+      findFirings: ({ workflow_id, times_ms }) => this.#historian.findFirings(workflow_id, times_ms),
       listRuns: ({ filter, before_ms }) => this.#historian.listRuns(filter, before_ms),
       prepare: ({ what, transfer_id: id }) => {
         if (what === "export") return this.#historian.prepareExport(id);

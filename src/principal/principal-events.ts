@@ -22,6 +22,8 @@ interface PrincipalTopics {
   readonly "run held": undefined;
   /** Runs that could be admitted to their groups were not, because of this error; null: because there were too many for one commit. */
   readonly "admission due": unknown;
+  /** There is another backfill, or one has another state. */
+  readonly "backfill changed": undefined;
   /** Finished runs were removed; only the history has them. */
   readonly "runs forgotten": undefined;
   /** There are new status rows for the history. */

@@ -32,6 +32,8 @@ import { AgentKeys } from "./agents/agent-keys.ts";
 import { AgentRegistry } from "./agents/agent-registry.ts";
 import { Api } from "./api/api.ts";
 import { type HandlerServices, handlersOf } from "./api/handlers.ts";
+import { BackfillRunner } from "./backfills/backfill-runner.ts";
+import { Backfills } from "./backfills/backfills.ts";
 import { BlobKeeper } from "./blobs/blob-keeper.ts";
 import { blobStoreOf } from "./blobs/blob-store-of.ts";
 import { Bundles } from "./blobs/bundles.ts";
@@ -249,6 +251,16 @@ export class Principal extends BackgroundService {
     history.signals.on("state", (state) => {
       if (state === "UP") void runs.historyOpened();
     });
+    const zone = options.zone ?? hostZone();
+    const backfills = new Backfills({ ...base, workflows, history, zone });
+    const backfillRunner = new BackfillRunner({
+      ...base,
+      log: log("backfills"),
+      changes,
+      workflows,
+      bundles,
+      history,
+    });
     const rehearsal = new Rehearsal({ ...base, log: log("state"), changes });
     const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
 
@@ -262,6 +274,7 @@ export class Principal extends BackgroundService {
       handlers: handlersOf({
         runs,
         approvals,
+        backfills,
         changes,
         dispatcher,
         agents,
@@ -349,6 +362,7 @@ export class Principal extends BackgroundService {
       metricsServer,
       triggers,
       rehearsal,
+      backfillRunner,
       dispatcher,
       polls,
     ].filter((service) => service !== undefined);

@@ -23,3 +23,9 @@ export const MAX_BUNDLE_BYTES = 256 * 1024 * 1024;
 export const MAX_RUNS_OF_GROUP = 10_000;
 /** The longest name of a concurrency group, bytes. */
 export const MAX_GROUP_BYTES = 256;
+/** The most firings of a backfill, the most of its runs that are under way at once, and how many that are by default. */
+export const MAX_BACKFILL_FIRINGS = 100_000;
+export const MAX_BACKFILL_RUNS = 1000;
+export const DEFAULT_BACKFILL_RUNS = 3;
+/** The most backfills that are not over. */
+export const MAX_OPEN_BACKFILLS = 100;

@@ -8,6 +8,7 @@ const TEXTS = [
   "x",
   "1",
   "api",
+  "2025-01-20",
   "a1b2-c3",
   `~${"p".repeat(16)}`,
   "k".repeat(40),

@@ -7,7 +7,8 @@ import type { CdktrError } from "../../src/errors.ts";
 import { DataDirectoryInUseError, type OperationalTx } from "../../src/storage/operational/store.ts";
 import { turn } from "../../src/timer.ts";
 import { ManualClock } from "../support/manual-clock.ts";
-import { describeStore } from "./conformance.ts";
+import { describeStore, type StoreUnderTest } from "./conformance.ts";
+import { describeBackfills } from "./conformance-backfills.ts";
 import { agentRecord, pendingRun, TestStores } from "./operational-support.ts";
 
 const CHILD = join(import.meta.dir, "operational-child.ts");
@@ -32,7 +33,7 @@ function child(directory: string, mode: "hold" | "write") {
   });
 }
 
-describeStore("sqlite", async () => {
+async function sqlite(): Promise<StoreUnderTest> {
   const stores = new TestStores();
   return {
     store: await stores.open(),
@@ -40,7 +41,10 @@ describeStore("sqlite", async () => {
     failStatement: (n) => stores.failStatement(n),
     [Symbol.asyncDispose]: () => stores[Symbol.asyncDispose](),
   };
-});
+}
+
+describeStore("sqlite", sqlite);
+describeBackfills("sqlite", sqlite);
 
 test("units of one turn share one commit, with what they ask for before it", async () => {
   await using stores = new TestStores();

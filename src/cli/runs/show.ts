@@ -171,6 +171,7 @@ async function printRun(
     "Parent",
     parent === undefined ? null : `${parent.workflow_instance_id} (task ${plainText(parent.task_id)})`,
   );
+  await fact("Backfill", run.backfill_id ?? null);
   await fact("Retry of", run.retry_of);
   await fact("Scheduled", run.scheduled_time_ms === null ? null : time(run.scheduled_time_ms));
   await fact("Created", time(run.created_at_ms));

@@ -14,6 +14,7 @@ export type Completed =
   | "workflow"
   | "run"
   | "approval"
+  | "backfill"
   | "agent"
   | "key"
   | "token"

@@ -65,7 +65,7 @@ const ON_THIS_HOST: Record<"access" | "key" | "token", () => Promise<Candidate[]
 };
 
 const ASK: Record<
-  "workflow" | "run" | "approval" | "agent",
+  "workflow" | "run" | "approval" | "backfill" | "agent",
   (client: PrincipalClient) => Promise<Candidate[]>
 > = {
   async workflow(client) {
@@ -86,6 +86,13 @@ const ASK: Record<
     return [...waiting].map(([value, asked]) => ({
       value,
       about: asked.map((each) => `${nameOfApproval(each)}: ${each.message}`).join("; "),
+    }));
+  },
+  async backfill(client) {
+    const backfills = await client.call("LSBACKFILLS", { limit: MOST_RUNS });
+    return backfills.map(({ backfill_id, workflow_id, state, from, to }) => ({
+      value: backfill_id,
+      about: `${workflow_id} ${state} ${from} to ${to}`,
     }));
   },
   async agent(client) {

@@ -33,7 +33,7 @@ const LONGEST_WAIT_MS = 10 * 366 * 24 * 3_600_000;
 /** The longest value of a parameter, characters: it is an environment variable of each task. */
 const MAX_PARAM = 64 * 1024;
 
-const Params = z.record(
+export const Params = z.record(
   z.string().max(256),
   z.string().max(MAX_PARAM, `it has more than ${MAX_PARAM / 1024} KiB; pass large data on as a file`),
 );

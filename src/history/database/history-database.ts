@@ -1,6 +1,6 @@
 /** The history database: one file with logs and statuses, one connection that writes, a few that read. */
 import { mkdirSync } from "node:fs";
-import { type HistoricRun, IN_MEMORY, type LineQuery } from "../../contract/history.ts";
+import { type HistoricFiring, type HistoricRun, IN_MEMORY, type LineQuery } from "../../contract/history.ts";
 import type { HistoricStatuses } from "../../contract/history-rows.ts";
 import type {
   ItemSummary,
@@ -18,6 +18,7 @@ import { copyDatabase } from "./copy.ts";
 import { type OpenDatabase, openDatabase } from "./duckdb.ts";
 import { historyUnavailable, isDiskFull, isFatal, readError } from "./error.ts";
 import { type BackupMoment, exportTables, writeBackup } from "./export.ts";
+import { findFirings } from "./firings.ts";
 import { queryLogLines, searchLogs } from "./logs.ts";
 import {
   applyMigration,
@@ -247,6 +248,13 @@ export class HistoryDatabase {
   /** What task runs published, as JSON, by their ids; null if that is too much for a message. @throws HistoryUnavailableError */
   findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null> {
     return this.#read("The query", READ_TIMEOUT_MS, (connection) => findOutputs(connection, taskInstanceIds));
+  }
+
+  /** The runs of a workflow with one of these times in its schedule. @throws HistoryUnavailableError */
+  findFirings(workflowId: string, timesMs: readonly number[]): Promise<HistoricFiring[]> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) =>
+      findFirings(connection, workflowId, timesMs),
+    );
   }
 
   /** Runs, newest first; with `before` only those created before that time (ms). @throws HistoryUnavailableError */

@@ -5,6 +5,7 @@ import { NotFoundError, UnprocessableError } from "../../errors.ts";
 import { type Access, type Identity, OWN_NAME } from "../../protocol/doors/access.ts";
 import type { Activity } from "../activity.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
+import type { Backfills } from "../backfills/backfills.ts";
 import type { BlobKeeper } from "../blobs/blob-keeper.ts";
 import type { HistoryAccess } from "../history/history-access.ts";
 import type { ListenerRegistry } from "../listener-registry.ts";
@@ -25,6 +26,7 @@ import { originalDag, type PeerTraits } from "./original-clients.ts";
 export interface HandlerServices {
   readonly runs: RunService;
   readonly approvals: Approvals;
+  readonly backfills: Backfills;
   readonly changes: RunChanges;
   readonly dispatcher: Dispatcher;
   readonly agents: AgentRegistry;
@@ -122,6 +124,14 @@ export function handlersOf(s: HandlerServices): Handlers {
     LSAPPROVALS: (request, sender, { user }) => s.approvals.list(request, askerOf(sender, user)),
     ANSWERAPPROVAL: (request, sender, { user }) => s.approvals.answer(request, askerOf(sender, user)),
     LSFOLLOWUPS: (request) => s.followUps.list(request),
+
+    PLANBACKFILL: (request) => s.backfills.plan(request),
+    CREATEBACKFILL: async (request, sender, { user }) => ({
+      backfill: await s.backfills.create(request, actorOf(sender, user)),
+    }),
+    LSBACKFILLS: (request) => s.backfills.list(request),
+    GETBACKFILL: (request) => s.backfills.get(request),
+    CHANGEBACKFILL: async (request) => ({ backfill: await s.backfills.change(request) }),
 
     QUERYLOGS: async ({ end_ms, start_ms, workflow_id, workflow_instance_id, verbose }) => {
       const missing = await lastLines(s, workflow_instance_id);

@@ -1,5 +1,11 @@
 /** The interface of the history for the principal's services. */
-import type { HistoricRun, HistoryAvailability, LineQuery, Preparation } from "../../contract/history.ts";
+import type {
+  HistoricFiring,
+  HistoricRun,
+  HistoryAvailability,
+  LineQuery,
+  Preparation,
+} from "../../contract/history.ts";
 import type {
   FilePiece,
   ItemSummary,
@@ -31,6 +37,8 @@ export interface HistoryAccess extends LogPositions {
   findItems(list: ListItems): Promise<ItemSummary[]>;
   /** What task runs published, as JSON, by their ids; null if that is too much for a message. */
   findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null>;
+  /** The runs of a workflow with one of these times in its schedule. */
+  findFirings(workflowId: string, timesMs: readonly number[]): Promise<readonly HistoricFiring[]>;
   /** Answers at once when the history is not there: lists of runs do not wait for it. */
   listRuns(filter: ListRuns, beforeMs?: number): Promise<RunSummary[]>;
   prepare(what: Preparation, transferId?: string): Promise<PreparedFiles>;

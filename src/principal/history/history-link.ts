@@ -6,6 +6,7 @@
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import {
+  type HistoricFiring,
   type HistoricRun,
   type HistoryAvailability,
   type HistoryCalls,
@@ -89,6 +90,7 @@ const READS: readonly (keyof HistoryCalls)[] = [
   "findRun",
   "findItems",
   "findOutputs",
+  "findFirings",
   "prepare",
   "readFile",
   "awaitLine",
@@ -548,6 +550,10 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   async findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null> {
     const found = await this.#read("findOutputs", taskInstanceIds);
     return found === null ? null : new Map(found);
+  }
+
+  findFirings(workflow_id: string, times_ms: readonly number[]): Promise<readonly HistoricFiring[]> {
+    return this.#read("findFirings", { workflow_id, times_ms });
   }
 
   listRuns(filter: ListRuns, before_ms?: number): Promise<RunSummary[]> {

@@ -68,6 +68,7 @@ export class RunWriting {
     this.written(tx);
     await this.#o.followUps.ending(tx, ended);
     this.#o.freed(tx, ended);
+    if (ended.backfill_id !== null) await tx.endFiring(ended);
     if (ended.parent_run !== null) await this.#o.childEnded(tx, ended);
     tx.afterCommit(() => this.#o.events.emit("run ended", ended));
     return ended;

@@ -4,6 +4,7 @@ import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, type Transitions } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import { AGENT_TRANSITIONS } from "./agent-state.ts";
+import { BACKFILL_TRANSITIONS } from "./backfill-state.ts";
 import { LEASE_TRANSITIONS } from "./lease-state.ts";
 import { SLICE_TRANSITIONS } from "./slice-state.ts";
 
@@ -17,6 +18,7 @@ const TABLES = {
   lease: LEASE_TRANSITIONS,
   slice: SLICE_TRANSITIONS,
   agent: AGENT_TRANSITIONS,
+  backfill: BACKFILL_TRANSITIONS,
 } as const;
 
 type Machine = keyof typeof TABLES;

@@ -11,6 +11,7 @@ import { CdktrError } from "../../errors.ts";
 import type { Service } from "../../service.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { AgentState } from "./agent-state.ts";
+import type { BackfillIntentions } from "./backfills.ts";
 import type { BlobIntentions } from "./blobs.ts";
 import type { GroupIntentions } from "./groups.ts";
 import type { LeaseState } from "./lease-state.ts";
@@ -37,6 +38,7 @@ import type {
 } from "./records.ts";
 
 export type { StateIdentity } from "../../contract/history.ts";
+export type { BackfillFiring, BackfillRecord } from "./backfills.ts";
 export type { ArtifactsRecord, BlobIntentions } from "./blobs.ts";
 export type { QueueEntry } from "./pools.ts";
 export type * from "./records.ts";
@@ -594,6 +596,7 @@ export interface OperationalTx
     SecretIntentions,
     BlobIntentions,
     PoolIntentions,
+    BackfillIntentions,
     HousekeepingIntentions {
   /** Calls `effect` once the unit of work is committed; never when it is not. */
   afterCommit(effect: () => void): void;

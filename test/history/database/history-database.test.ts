@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { HistoryUnavailableError } from "../../../src/contract/history.ts";
-import type { PendingStatus } from "../../../src/contract/history-rows.ts";
+import type { PendingStatus, RunStatusRow } from "../../../src/contract/history-rows.ts";
 import type { ListItems } from "../../../src/contract/messages.ts";
 import { openDatabase } from "../../../src/history/database/duckdb.ts";
 import type { HistoryDatabase } from "../../../src/history/database/history-database.ts";
@@ -366,6 +366,73 @@ describe("views", () => {
     expect(await history.listRuns({ limit: 10, workflow_id: "other" })).toEqual([]);
     expect((await history.listRuns({ limit: 10, id_prefix: "run-" })).length).toBe(2);
     expect((await history.listRuns({ limit: 10, id_prefix: "run-2" })).length).toBe(1);
+    await history.close();
+  });
+
+  test("the runs that firings have had, as they were last", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    const of = (n: number, id: string, at: number | null, fields: Partial<RunStatusRow> = {}) =>
+      run(n, {
+        workflow_instance_id: id,
+        trigger: "cron",
+        scheduled_time_ms: at,
+        created_at_ms: n,
+        timestamp_ms: n,
+        ...fields,
+      });
+    await history.write({
+      logs: [],
+      disordered: [],
+      statuses: [
+        of(1, "a", 1000),
+        of(2, "b", 2000, {
+          trigger: "backfill",
+          backfill_id: "bf",
+          schedule: "entry",
+          params: '{"day":"1"}',
+        }),
+        of(3, "c", 3000),
+        of(4, "d", null),
+        of(5, "e", 1000, { workflow_id: "other" }),
+        of(6, "a", 1000, { status: "FAILED", created_at_ms: 1 }),
+        of(7, "f", 1000, { trigger: "retry", retry_of: "a", status: "COMPLETED" }),
+      ],
+    });
+    const plain = { schedule: null, retry_of: null, params: {} };
+    const found = await history.findFirings("etl.daily", [1000, 2000, 9000]);
+    expect(found.sort((a, b) => a.created_at_ms - b.created_at_ms)).toEqual([
+      {
+        ...plain,
+        workflow_instance_id: "a",
+        status: "FAILED",
+        trigger: "cron",
+        scheduled_time_ms: 1000,
+        created_at_ms: 1,
+      },
+      {
+        workflow_instance_id: "b",
+        status: "PENDING",
+        trigger: "backfill",
+        scheduled_time_ms: 2000,
+        created_at_ms: 2,
+        retry_of: null,
+        schedule: "entry",
+        params: { day: "1" },
+      },
+      {
+        ...plain,
+        workflow_instance_id: "f",
+        status: "COMPLETED",
+        trigger: "retry",
+        scheduled_time_ms: 1000,
+        created_at_ms: 7,
+        retry_of: "a",
+      },
+    ]);
+    expect(await history.findFirings("etl.daily", [])).toEqual([]);
+    const listed = await history.listRuns({ limit: 10, id_prefix: "b" });
+    expect(listed.map(({ backfill_id }) => backfill_id)).toEqual(["bf"]);
     await history.close();
   });
 });

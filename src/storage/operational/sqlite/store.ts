@@ -32,6 +32,7 @@ import {
   type UnitOfWork,
 } from "../store.ts";
 import { agentIntentions } from "./agents.ts";
+import { backfillIntentions } from "./backfills.ts";
 import { blobIntentions } from "./blobs.ts";
 import { followUpIntentions } from "./follow-ups.ts";
 import { housekeepingIntentions } from "./forget.ts";
@@ -146,6 +147,7 @@ export class SqliteOperationalStore implements OperationalStore {
       ...secretIntentions(db),
       ...poolIntentions(db),
       ...blobIntentions(db),
+      ...backfillIntentions(db),
       ...housekeepingIntentions(db),
       afterCommit: (effect) => this.#commits.afterCommit(effect),
       beforeCommit: (step) => this.#commits.beforeCommit(step),

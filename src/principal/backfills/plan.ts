@@ -1,0 +1,219 @@
+/**
+ * Which firings a backfill has, and which of them become runs. Pure: it knows neither the state nor the time of day. A firing is the time in
+ * the schedule of an entry; jitter has no part in it, because a backfill makes its runs when it can.
+ */
+import type { Calendar } from "../../workflow/calendar.ts";
+import { startOfDay } from "../../workflow/calendar.ts";
+import { firingsBetween } from "../../workflow/firings.ts";
+import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
+import { type Entry, entryKey, firingKey } from "../../workflow/schedules.ts";
+import { isTerminal, type RunStatus } from "../../workflow/status.ts";
+
+/** What becomes of a firing that has had a run: `none`: nothing; `failed`: another run if its newest one failed; `all`: another run. */
+export type Reprocess = "none" | "failed" | "all";
+
+/** An entry of a schedule, with the part of the time that is backfilled. */
+export interface PlannedEntry {
+  /** Identifies it among the entries of the backfill. */
+  readonly key: string;
+  readonly entry: Entry;
+  /** IANA name. */
+  readonly zone: string;
+  /** Null if it has none, or if there is none of this name: then it does not fire. */
+  readonly calendar: Calendar | null;
+  /** Both inclusive, ms since the epoch. */
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** A firing: the time in the schedule of an entry. */
+export interface PlannedFiring {
+  /** ms since the epoch. */
+  readonly atMs: number;
+  readonly planned: PlannedEntry;
+}
+
+/** The last firing that is done with. */
+export interface PlanCursor {
+  readonly at_ms: number;
+  /** The key of its entry. */
+  readonly entry: string;
+}
+
+/** A run that may be one of a firing. */
+export interface FiringRun {
+  readonly workflow_instance_id: string;
+  readonly status: RunStatus;
+  readonly trigger: string;
+  readonly scheduled_time_ms: number;
+  readonly created_at_ms: number;
+  readonly retry_of: string | null;
+  /** The key of the entry that made it; null for none, and for the only entry of a workflow that has a plain `cron`. */
+  readonly schedule: string | null;
+  readonly params: Readonly<Record<string, string>>;
+}
+
+const DAY_MS = 86_400_000;
+const DATE = /^\d{4}-\d{2}-\d{2}$/;
+
+/**
+ * The bounds of a backfill in a zone, both inclusive. A date is the whole day, anything else a point in time.
+ * @param from, to `2026-01-31`, or RFC 3339
+ */
+export function boundsOf(from: string, to: string, zone: string): { fromMs: number; toMs: number } {
+  const day = (date: string) => Math.floor(Date.parse(`${date}T00:00:00Z`) / DAY_MS);
+  return {
+    fromMs: DATE.test(from) ? startOfDay(day(from), zone) : Date.parse(from),
+    toMs: DATE.test(to) ? startOfDay(day(to) + 1, zone) - 1 : Date.parse(to),
+  };
+}
+
+/**
+ * The firings of entries, in the order of the plan: by time, then in the order of the entries. Entries that fire at the same time with the
+ * same parameters make one firing, that of the first of them.
+ * @param after the firing after which to go on; from the beginning by default
+ */
+export function* planBackfill(
+  entries: readonly PlannedEntry[],
+  reverse: boolean,
+  after: PlanCursor | null = null,
+): Generator<PlannedFiring> {
+  const order = new Map(entries.map(({ key }, index) => [key, index]));
+  const passed = after === null ? -1 : (order.get(after.entry) ?? -1);
+  const sources = entries.map((planned) => firingsOf(planned, reverse, after?.at_ms ?? null));
+  const heads = sources.map((source) => source.next().value ?? null);
+  for (;;) {
+    const at = heads.reduce((best: number | null, head) => {
+      if (head === null) return best;
+      return best === null || head < best !== reverse ? head : best;
+    }, null);
+    if (at === null) return;
+    const seen = new Set<string>();
+    for (const [index, planned] of entries.entries()) {
+      if (heads[index] !== at) continue;
+      heads[index] = sources[index]?.next().value ?? null;
+      const key = firingKey("", planned.entry, at);
+      if (seen.has(key)) continue;
+      seen.add(key);
+      if (at === after?.at_ms && index <= passed) continue;
+      yield { atMs: at, planned };
+    }
+  }
+}
+
+/** The firings of one entry, from the one at `fromMs` on. */
+function firingsOf(
+  planned: PlannedEntry,
+  reverse: boolean,
+  fromMs: number | null,
+): Generator<number, undefined> {
+  return reverse
+    ? backwards(planned, Math.min(planned.toMs, fromMs ?? planned.toMs))
+    : forwards(planned, Math.max(planned.fromMs, fromMs ?? planned.fromMs));
+}
+
+/** How many firings are computed at once. */
+const AT_ONCE = 20;
+
+function* forwards(planned: PlannedEntry, fromMs: number): Generator<number, undefined> {
+  for (let after = fromMs - 1; ; ) {
+    const some = between(planned, after, planned.toMs, AT_ONCE);
+    yield* some;
+    const last = some.at(-1);
+    if (last === undefined || some.length < AT_ONCE) return;
+    after = last;
+  }
+}
+
+/** The shortest and the longest stretch of time that is looked at at once, ms, and the most firings in one that is not the shortest. */
+const SHORTEST_MS = 60_000;
+const LONGEST_MS = 366 * DAY_MS;
+const MOST_IN_STRETCH = 100;
+
+/**
+ * From the newest to the oldest: stretches of time from the end, each in the order of the clock, so that the firings are the same in both
+ * directions, also where the clock is set back.
+ */
+function* backwards(planned: PlannedEntry, toMs: number): Generator<number, undefined> {
+  let stretch = SHORTEST_MS;
+  for (let until = toMs; until >= planned.fromMs; ) {
+    const after = Math.max(planned.fromMs - 1, until - stretch);
+    const some = between(planned, after, until, MOST_IN_STRETCH);
+    if (some.length === MOST_IN_STRETCH && stretch > SHORTEST_MS) {
+      stretch = Math.max(stretch / 8, SHORTEST_MS);
+      continue;
+    }
+    yield* some.reverse();
+    until = after;
+    if (some.length < AT_ONCE / 4) stretch = Math.min(stretch * 4, LONGEST_MS);
+  }
+}
+
+function between(
+  { entry, zone, calendar }: PlannedEntry,
+  afterMs: number,
+  untilMs: number,
+  limit: number,
+): number[] {
+  return firingsBetween(entry, { zone, calendar, offsetMs: 0 }, afterMs, untilMs, limit);
+}
+
+/**
+ * Those of the runs of a workflow that are runs of this firing: what a schedule or a backfill has made for it, and retries of these, oldest
+ * first.
+ * @param known runs with the time of the firing; others are passed over
+ * @param entries those of the backfill
+ */
+export function runsOfFiring(
+  { atMs, planned }: PlannedFiring,
+  known: readonly FiringRun[],
+  entries: readonly PlannedEntry[],
+): readonly FiringRun[] {
+  const byId = new Map(known.map((run) => [run.workflow_instance_id, run]));
+  const mine = firingKey("", planned.entry, atMs);
+  return known
+    .filter((run) => {
+      if (run.scheduled_time_ms !== atMs) return false;
+      const made = rootOf(run, byId);
+      // The root of a retry may be known to nobody any more.
+      if (!["cron", "backfill", "retry"].includes(made.trigger)) return false;
+      const by = entries.find(({ entry }) => entryKey(entry) === made.schedule);
+      return by === undefined ? fits(planned.entry, made) : firingKey("", by.entry, atMs) === mine;
+    })
+    .sort((a, b) => a.created_at_ms - b.created_at_ms);
+}
+
+/** The run that was retried first. */
+function rootOf(run: FiringRun, byId: ReadonlyMap<string, FiringRun>): FiringRun {
+  const before = run.retry_of === null ? undefined : byId.get(run.retry_of);
+  return before === undefined ? run : rootOf(before, byId);
+}
+
+/** Whether a run of an entry that is not known any more may be one of this entry: it has its parameters. */
+function fits({ params = {} }: Entry, run: FiringRun): boolean {
+  return Object.entries(params).every(([name, value]) => run.params[name] === value);
+}
+
+/**
+ * The run because of which a firing makes none; null if it makes one.
+ * @param runs those of the firing, oldest first
+ */
+export function presentRun(reprocess: Reprocess, runs: readonly FiringRun[]): FiringRun | null {
+  const unfinished = runs.findLast(({ status }) => !isTerminal(RUN_TRANSITIONS, status));
+  if (unfinished !== undefined) return unfinished;
+  // One that was SKIPPED has never run.
+  const newest = runs.findLast(({ status }) => status !== "SKIPPED");
+  if (newest === undefined || reprocess === "all") return null;
+  return reprocess === "failed" && newest.status !== "COMPLETED" ? null : newest;
+}
+
+/**
+ * How long a backfill still takes, ms; null if that is not known.
+ * @param open how many of its firings are not over
+ * @param medianMs how long a run of its workflow takes
+ * @param atOnce how many of its runs may run at the same time
+ */
+export function timeLeft(open: number, medianMs: number | null, atOnce: number): number | null {
+  if (open === 0) return 0;
+  return medianMs === null ? null : Math.ceil(open / Math.max(1, atOnce)) * medianMs;
+}
