@@ -17,6 +17,8 @@ export interface Call {
   readonly workflow: string;
   /** The parameters that it passes on; null for a value that is an expression. */
   readonly params: Readonly<Record<string, string | null>>;
+  /** False if the task does not wait for the run; absent if it does. */
+  readonly wait?: false;
 }
 
 /** A problem of such a task. */
@@ -43,7 +45,8 @@ export function callsOf({
       name,
       language !== undefined && hasExpressions(value) ? null : value,
     ]);
-    return [{ task: id, workflow: config.workflow, params: Object.fromEntries(params) }];
+    const wait = config.wait ? {} : { wait: false as const };
+    return [{ task: id, workflow: config.workflow, params: Object.fromEntries(params), ...wait }];
   });
   return calls.length === 0 ? undefined : calls;
 }

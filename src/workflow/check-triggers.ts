@@ -29,6 +29,7 @@ interface Follower {
   readonly cron: string | null;
   readonly catchup: WorkflowDefinition["catchup"];
   readonly schedules?: WorkflowDefinition["schedules"];
+  readonly concurrency?: WorkflowDefinition["concurrency"];
   readonly on?:
     | { readonly workflow: After | null; readonly workflows?: readonly After[] | undefined }
     | undefined;
@@ -138,19 +139,23 @@ function checkAfter(
   return checkStatuses(status, workflow);
 }
 
-/** Only firings of a schedule are ever SKIPPED, and only those that do not wait for an agent as long as it takes. */
+/**
+ * Only firings of a schedule that do not wait for an agent as long as it takes are ever SKIPPED, and runs that do not wait for their
+ * concurrency group.
+ */
 function checkStatuses(
   statuses: readonly string[],
   other: Follower | undefined,
 ): Omit<ChainProblem, "index"> | null {
   if (other === undefined || statuses.some((status) => status !== "SKIPPED")) return null;
+  if ((other.concurrency?.on_conflict ?? "queue") !== "queue") return null;
   const entries = schedulesOf(other);
   if (entries.some(({ catchup }) => catchup !== "all")) return null;
   const why = entries.length === 0 ? "it has no cron" : 'its catchup is "all"';
   return {
     code: "W003",
     message: `this workflow never runs: no run of "${other.id}" is ever SKIPPED, because ${why}`,
-    help: "SKIPPED are firings of a schedule that no agent took before the next one was due",
+    help: "SKIPPED are firings of a schedule that no agent took before the next one was due, and runs that find their concurrency group full",
   };
 }
 

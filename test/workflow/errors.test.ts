@@ -2863,6 +2863,8 @@ describe("each mistake", () => {
       "W003",
       "W004",
       "W005",
+      "W016",
+      "W017",
       "W006",
       "W007",
       "W010",
@@ -2887,9 +2889,6 @@ const RESERVED: readonly string[] = [
   "E045",
   "W019",
   "W021",
-  // concurrency
-  "W016",
-  "W017",
   // pool
   "W018",
 ];

@@ -4,6 +4,7 @@ import { NotFoundError } from "../../errors.ts";
 import { listTree, type TreeListing } from "../../host/file-helper/tree.ts";
 import { whyUnreadable } from "../../host/unreadable.ts";
 import { callsOf, checkCalls, locateCallProblems } from "../../workflow/check-calls.ts";
+import { checkGroups } from "../../workflow/check-groups.ts";
 import { checkChains, locateChainProblem } from "../../workflow/check-triggers.ts";
 import { unusedIn } from "../../workflow/check-unused.ts";
 import {
@@ -204,15 +205,20 @@ async function checkFiles(
       const callers = definitions.map((each) => ({
         id: each.id,
         params: each.params,
+        concurrency: each.concurrency,
         calls: callsOf(each) ?? [],
       }));
-      return [root, { chains: checkChains(definitions, ids), calls: checkCalls(callers, ids) }];
+      const [calls, groups] = [checkCalls(callers, ids), checkGroups(callers)];
+      return [root, { chains: checkChains(definitions, ids), calls, groups }];
     }),
   );
   for (const { root, relativePath, shown, result } of loaded) {
     const duplicate = duplicates.get(join(root, relativePath));
     const chain = result.ok ? across.get(root)?.chains.get(result.definition.id) : undefined;
-    const calls = result.ok ? (across.get(root)?.calls.get(result.definition.id) ?? []) : [];
+    const { calls: ofCalls, groups } = across.get(root) ?? {};
+    const calls = result.ok
+      ? [...(ofCalls?.get(result.definition.id) ?? []), ...(groups?.get(result.definition.id) ?? [])]
+      : [];
     const diagnostics = [
       ...(duplicate === undefined ? [] : [duplicate]),
       ...(result.ok ? result.warnings : result.diagnostics),

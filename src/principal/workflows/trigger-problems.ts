@@ -1,5 +1,6 @@
 /** Finds what is only visible across all workflows: triggers that cannot work, and tasks that cannot run another workflow. */
 import { checkCalls, locateCallProblems } from "../../workflow/check-calls.ts";
+import { checkGroups } from "../../workflow/check-groups.ts";
 import { checkChains, locateChainProblem, TRIGGER_CODES } from "../../workflow/check-triggers.ts";
 import type { KnownFile } from "./known-files.ts";
 import { type LoadedWorkflow, textsOf } from "./loaded-workflow.ts";
@@ -22,11 +23,14 @@ export function findTriggerProblems(
         ids,
       )
     : null;
+  const groups = all.some(({ head }) => head.concurrency !== undefined)
+    ? checkGroups(all.map(({ head, calls = [] }) => ({ id: head.id, concurrency: head.concurrency, calls })))
+    : null;
   for (const [id, workflow] of workflows) {
     const warnings = files.get(workflow.path)?.read?.facts.warnings ?? [];
     const own = warnings.filter(({ code }) => TRIGGER_CODES.has(code));
     const chain = chains.get(id);
-    const called = calls?.get(id) ?? [];
+    const called = [...(calls?.get(id) ?? []), ...(groups?.get(id) ?? [])];
     const isFine = chain === undefined && called.length === 0 && own.length === 0;
     if (isFine && workflow.triggerProblems.length === 0) continue;
     const source = isFine ? "" : textsOf(workflow).source;
