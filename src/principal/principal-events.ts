@@ -22,6 +22,8 @@ interface PrincipalTopics {
   readonly "run held": undefined;
   /** Runs that could be admitted to their groups were not, because of this error; null: because there were too many for one commit. */
   readonly "admission due": unknown;
+  /** A workflow, or what is known of its file, is another one. */
+  readonly "workflows changed": undefined;
   /** There is another backfill, or one has another state. */
   readonly "backfill changed": undefined;
   /** Finished runs were removed; only the history has them. */

@@ -1,6 +1,7 @@
 /** Concurrency groups: who is admitted, who waits, and who is dropped or cancelled for others. */
 import { describe, expect, test } from "bun:test";
 import type { RunDetails } from "../../src/contract/messages.ts";
+import { until } from "../support/until.ts";
 import { type FakeAgent, failure, required, TestPrincipal } from "./support.ts";
 
 const TASKS = 'tasks:\n  a: {config: !Subprocess {cmd: "true"}}\n';
@@ -280,4 +281,26 @@ test("a run that starts later has waited since then; one with room goes before t
   );
   await agent.execute(required(await agent.fetch(20_000)));
   expect(required(await agent.fetch(20_000)).workflow_instance_id).toBe(blocked);
+});
+
+test("another max_runs in the file counts for those that wait, unless the group is another one", async () => {
+  await using world = await start({ "w.yml": limited("1"), "g.yml": limited("{group: eu}") });
+  const { cluster, agent } = world;
+  const ids = [await trigger(cluster), await trigger(cluster), await trigger(cluster)];
+  await trigger(cluster, "g");
+  const other = await trigger(cluster, "g");
+  cluster.write("g.yml", limited("{group: us, max_runs: 5}"));
+  cluster.write("w.yml", limited("2"));
+  await until(
+    "the second is admitted",
+    async () => (await get(cluster, required(ids[1]))).hold === undefined,
+  );
+  expect((await get(cluster, required(ids[2]))).hold).toBe("group");
+  await until(
+    "the other file is read",
+    async () => (await trigger(cluster, "g", {}).then((id) => get(cluster, id))).group === "us",
+  );
+  expect(await get(cluster, other)).toMatchObject({ hold: "group", group: "eu" });
+  await agent.execute(required(await agent.fetch(20_000)));
+  expect((await get(cluster, required(ids[2]))).hold).toBeUndefined();
 });

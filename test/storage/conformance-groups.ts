@@ -153,6 +153,36 @@ export function describeGroups(name: string, given: Given): void {
       expect(await store.read((tx) => tx.heldGroups("g us", 2))).toEqual([]);
     });
 
+    given("change what those that wait do when their workflow says something else", async ({ store }) => {
+      const runs: readonly [string, Partial<RunRecord>][] = [
+        ["a", {}],
+        ["retry", { retry_of: "x" }],
+        ["other", { definition_hash: "other" }],
+        ["us", { group_key: "g us" }],
+      ];
+      for (const [id, over] of runs) {
+        await store.transact(create(id, over));
+        await store.transact(hold(id));
+      }
+      const { workflow_id, definition_hash } = await store.read((tx) => runOf(tx, "a"));
+      const before = { workflow_id, definition_hash, group_max: 1, on_conflict: "queue" };
+      const versions = () => store.read((tx) => tx.heldVersions("g eu"));
+      expect((await versions()).map((held) => ({ ...held }))).toEqual(
+        [before, { ...before, definition_hash: "other" }].sort((a, b) =>
+          a.definition_hash < b.definition_hash ? -1 : 1,
+        ) as never,
+      );
+      const to = { max: 3, on_conflict: "skip" } as const;
+      await store.transact((tx) => tx.changeHeld("g eu", { workflow_id, definition_hash }, to));
+      const now = await store.read((tx) => Promise.all(runs.map(([id]) => runOf(tx, id))));
+      expect(now.map(({ group_max, on_conflict }) => [group_max, on_conflict])).toEqual([
+        [3, "skip"],
+        [3, "queue"],
+        [1, "queue"],
+        [1, "queue"],
+      ]);
+    });
+
     given("know the runs of tasks that wait, and who has a place and waits for a run", async ({ store }) => {
       await store.transact(create("parent"));
       await store.transact(admit("parent"));

@@ -1,6 +1,7 @@
 /**
  * Admits runs to their concurrency groups that no commit has admitted: an older cdktr ended the runs that had the places, a step failed, or
- * there were more than one commit admits. It looks when the principal starts, and then every minute as long as runs are held.
+ * there were more than one commit admits; or the workflow of a run that waits has another `max_runs` now. It looks when the principal
+ * starts, when workflows change, and then every minute as long as runs are held.
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
@@ -34,6 +35,8 @@ export class AdmissionWatch extends BackgroundService<{ swept: number }> {
     super(options.clock);
     this.#o = options;
     options.events.on("run held", () => this.#timer.within(INTERVAL_MS));
+    // What runs wait for may have changed, too.
+    options.events.on("workflows changed", () => this.#timer.by(this.clock.monotonic()));
     options.events.on("admission due", (error) => {
       if (error !== null) this.#failed(error);
       this.#timer.by(this.clock.monotonic() + (error === null ? 0 : RETRY_MS));

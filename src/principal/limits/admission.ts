@@ -16,6 +16,7 @@ import type {
   OperationalTx,
   RunRecord,
 } from "../../storage/operational/store.ts";
+import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { Plan } from "../../workflow/plan.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { decideConflict, type Entry, hasRoom, nextAdmissions } from "./decide.ts";
@@ -30,12 +31,17 @@ type Place = Pick<RunRecord, "queued" | "needs" | "revision">;
 export interface AdmissionOptions {
   readonly clock: Clock;
   readonly events: PrincipalEvents;
-  readonly definitions: { planOf(tx: OperationalTx, run: RunRecord): Promise<Plan | null> };
+  readonly definitions: {
+    of(tx: OperationalTx, run: Pick<RunRecord, "definition_hash">): Promise<WorkflowDefinition | null>;
+    planOf(tx: OperationalTx, run: Pick<RunRecord, "definition_hash">): Promise<Plan | null>;
+  };
   /** The pauses of workflows; by default none. */
   readonly pauses?: {
     /** The pause of a workflow, and what is written about a run that it holds; null if it is not paused. */
     of(workflowId: string): { readonly reason: string } | null;
   };
+  /** The workflows as their files are now. */
+  readonly workflows: { get(id: string): { readonly definition: WorkflowDefinition } | undefined };
   /** How a run with this plan waits. @param isPlain whether an agent that gets all of it knows of what is done */
   readonly place: (plan: Plan | null, priority: number, isPlain: boolean) => Place;
   /** A run waits for agents from now on. */
@@ -114,20 +120,35 @@ export class Admission {
   }
 
   /**
-   * Admits whoever could be admitted; not part of a unit of work.
+   * Admits whoever could be admitted, as the files of the workflows are now; not part of a unit of work.
    * @returns how many there were: none, unless something has failed before, or an older cdktr has ended runs
    */
   async sweep(store: OperationalStore): Promise<number> {
     let admitted = 0;
     for (let after = ""; ; ) {
       const keys = await store.read((tx) => tx.heldGroups(after, GROUPS));
-      const found = await Promise.all(keys.map((key) => store.transact((tx) => this.#admitNext(tx, key))));
+      const found = await Promise.all(keys.map((key) => store.transact((tx) => this.#settle(tx, key))));
       admitted += found.reduce((sum, each) => sum + each, 0);
       after = keys.at(-1) ?? "";
       if (keys.length < GROUPS) break;
     }
     await store.transact((tx) => this.#endStuck(tx));
     return admitted;
+  }
+
+  /** Does what a sweep does for a group. */
+  async #settle(tx: OperationalTx, key: string): Promise<number> {
+    for (const held of await tx.heldVersions(key)) {
+      const now = this.#o.workflows.get(held.workflow_id)?.definition.concurrency;
+      if (now === undefined) continue;
+      const { max_runs: max, on_conflict, group } = now;
+      if (held.group_max === max && held.on_conflict === on_conflict) continue;
+      // What counts for another group does not count for this one.
+      const before = (await this.#o.definitions.of(tx, held))?.concurrency;
+      if (before === undefined || before.group !== group) continue;
+      await tx.changeHeld(key, held, { max, on_conflict });
+    }
+    return this.#admitNext(tx, key);
   }
 
   #pauseOf(workflowId: string): { readonly reason: string } | null {

@@ -19,6 +19,7 @@ import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts
 import { webhooksOf } from "../../workflow/triggers.ts";
 import { findDuplicateIds } from "../../workflow/workflow-id.ts";
 import type { LongPolls } from "../long-polls.ts";
+import type { PrincipalEvents } from "../principal-events.ts";
 import type { Fired, StoredDefinition, WorkflowSource } from "../runs/workflow-source.ts";
 import { notVisible } from "../unknown-name.ts";
 import { DOUBT_MS, decide } from "./decide.ts";
@@ -44,6 +45,7 @@ export interface WorkflowDirectoryOptions {
   /** How long a file must be invalid or missing before that counts: editors write in several steps. */
   readonly settleMs?: number;
   readonly polls: LongPolls;
+  readonly events?: Pick<PrincipalEvents, "emit">;
   /** How long the start reads files, ms; 5 s by default. */
   readonly startMs?: number;
   /** IANA name of the zone for schedules without one. */
@@ -293,6 +295,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   #changed(): void {
     this.#revision++;
     this.#o.polls.wake(WORKFLOWS_TOPIC);
+    this.#o.events?.emit("workflows changed");
   }
 
   async #scanOnce(first: boolean): Promise<void> {

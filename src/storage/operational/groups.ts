@@ -34,6 +34,19 @@ export interface GroupIntentions {
   heldBefore(run: RunRecord): Promise<number>;
   /** The groups for which somebody waits, after a key, in the order of their keys. */
   heldGroups(afterKey: string, limit: number): Promise<string[]>;
+  /** The workflows, in all their versions, of which runs wait for a group, with what those runs do. */
+  heldVersions(
+    key: string,
+  ): Promise<Pick<RunRecord, "workflow_id" | "definition_hash" | "group_max" | "on_conflict">[]>;
+  /**
+   * Changes what the runs of such a version do that wait for a group. Those that always wait for their place, because they are retries, of
+   * backfills, or started by other runs, go on doing so.
+   */
+  changeHeld(
+    key: string,
+    of: Pick<RunRecord, "workflow_id" | "definition_hash">,
+    to: { readonly max: number; readonly on_conflict: NonNullable<RunRecord["on_conflict"]> },
+  ): Promise<void>;
   /** The groups for which runs wait that others have started. */
   groupsOfHeldChildren(): Promise<string[]>;
   /** Those that have a place in a group and wait for runs that they have started, with these. */

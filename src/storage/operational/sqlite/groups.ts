@@ -58,6 +58,27 @@ export function groupIntentions(db: Statements): GroupIntentions {
       return keys;
     },
 
+    async heldVersions(key) {
+      return db.all(
+        `SELECT DISTINCT workflow_id, definition_hash, group_max, on_conflict FROM runs INDEXED BY runs_held
+         WHERE group_key = ? AND ${WAITS} ORDER BY workflow_id, definition_hash`,
+        key,
+      );
+    },
+
+    async changeHeld(key, { workflow_id, definition_hash }, { max, on_conflict }) {
+      db.run(
+        `UPDATE runs INDEXED BY runs_held SET group_max = ?,
+           on_conflict = CASE WHEN retry_of IS NULL AND parent_run IS NULL AND backfill_id IS NULL THEN ? ELSE on_conflict END
+         WHERE group_key = ? AND ${WAITS} AND workflow_id = ? AND definition_hash = ?`,
+        max,
+        on_conflict,
+        key,
+        workflow_id,
+        definition_hash,
+      );
+    },
+
     async groupsOfHeldChildren() {
       const sql = `SELECT DISTINCT group_key AS key FROM runs INDEXED BY runs_held_children WHERE ${WAITS} AND parent_run IS NOT NULL`;
       return db.all<{ key: string }>(sql).map(({ key }) => key);
