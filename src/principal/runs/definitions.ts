@@ -2,19 +2,25 @@ import type { OperationalTx, RunRecord } from "../../storage/operational/store.t
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 import { type Plan, planOf } from "../../workflow/plan.ts";
 
-/** Maximum number of parsed definitions to cache. */
+/** Maximum number of parsed definitions to cache: thousands of workflows may fire at once. */
+const MOST_DEFINITIONS = 5000;
+/** More than this many are only kept as long as their JSON has no more than so many characters together. */
 const KEPT_DEFINITIONS = 500;
+const MOST_CHARACTERS = 8 * 1024 * 1024;
 
 /** A definition, and the plan of its tasks. */
 interface Parsed {
   readonly definition: WorkflowDefinition;
   /** Null when its tasks do not form a graph that can be executed. */
   readonly plan: Plan | null;
+  /** Length of its JSON. */
+  readonly characters: number;
 }
 
 /** The definitions of runs, as they were when each run was created. */
 export class Definitions {
   readonly #known = new Map<string, Parsed>();
+  #characters = 0;
 
   /** Part of a unit of work. Null when the stored definition cannot be read: that affects only this run. */
   async of(tx: OperationalTx, run: Pick<RunRecord, "definition_hash">): Promise<WorkflowDefinition | null> {
@@ -48,9 +54,16 @@ export class Definitions {
     } catch {
       return null;
     }
-    const parsed = { definition, plan: planOrNull(definition) };
-    if (this.#known.size >= KEPT_DEFINITIONS) this.#known.clear();
+    const parsed = { definition, plan: planOrNull(definition), characters: json.length };
     this.#known.set(hash, parsed);
+    this.#characters += json.length;
+    for (const [oldest, { characters }] of this.#known) {
+      const { size } = this.#known;
+      if (size <= KEPT_DEFINITIONS || (size <= MOST_DEFINITIONS && this.#characters <= MOST_CHARACTERS))
+        break;
+      this.#known.delete(oldest);
+      this.#characters -= characters;
+    }
     return parsed;
   }
 }

@@ -105,6 +105,12 @@ export class RunService {
     }
   }
 
+  /** A workflow is about to be triggered: reads what that needs. */
+  prepare(workflowId: string): void {
+    const stored = this.#o.workflows.get(workflowId);
+    if (stored !== undefined) this.#o.definitions.ofText(stored.hash, stored.json);
+  }
+
   async #trigger(workflowId: string, options: RunTaskOptions, actor: string | null): Promise<string> {
     for (;;) {
       try {

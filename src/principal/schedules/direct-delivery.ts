@@ -5,11 +5,15 @@ import { CdktrError } from "../../errors.ts";
 import type { Triggered, TriggerRequest } from "../../events/event-listener.ts";
 import type { CountedDelivery } from "../../events/listener-service.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
+import { inTurns } from "../../timer.ts";
 
 /** What it needs. */
 interface DirectDeliveryOptions {
-  readonly runs: { trigger(workflowId: string, options: RunTaskOptions): Promise<string> };
-  readonly workflows: { prepare(workflowIds: readonly string[]): void };
+  readonly runs: {
+    trigger(workflowId: string, options: RunTaskOptions): Promise<string>;
+    prepare(workflowId: string): void;
+  };
+  readonly workflows: { expect(workflows: number): void };
   readonly clock: Clock;
 }
 
@@ -65,6 +69,14 @@ export class DirectDelivery implements CountedDelivery {
   }
 
   prepare(workflowIds: readonly string[]): void {
-    this.#o.workflows.prepare(workflowIds);
+    const { workflows, runs } = this.#o;
+    workflows.expect(workflowIds.length);
+    void inTurns(workflowIds, (id) => {
+      try {
+        runs.prepare(id);
+      } catch {
+        // Whoever triggers it is told.
+      }
+    });
   }
 }

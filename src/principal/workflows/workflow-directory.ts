@@ -13,7 +13,6 @@ import { giveBackMemory } from "../../host/resident-memory.ts";
 import { dropOldest } from "../../recent.ts";
 import { BackgroundService } from "../../service.ts";
 import type { OperationalStore } from "../../storage/operational/store.ts";
-import { inTurns } from "../../timer.ts";
 import { renderDiagnostics } from "../../workflow/diagnostic.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 import { webhooksOf } from "../../workflow/triggers.ts";
@@ -183,17 +182,10 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     return made;
   }
 
-  /** These workflows are about to be triggered: makes their definitions ready, and keeps them so until others are. */
-  prepare(workflowIds: readonly string[]): void {
-    this.#mostReady = MOST_READY + workflowIds.length;
+  /** So many workflows are about to be triggered at once: keeps the definitions of that many ready, until it is told of others. */
+  expect(workflows: number): void {
+    this.#mostReady = MOST_READY + workflows;
     while (this.#ready.size > this.#mostReady) dropOldest(this.#ready, this.#mostReady);
-    void inTurns(workflowIds, (id) => {
-      try {
-        this.get(id);
-      } catch {
-        // Whoever uses it finds out.
-      }
-    });
   }
 
   directoryOf(workflowId: string): string | undefined {

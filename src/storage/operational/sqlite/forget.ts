@@ -54,6 +54,7 @@ export function housekeepingIntentions(db: Statements): HousekeepingIntentions {
         olderThanMs,
       );
       if (runs.length > 0) {
+        db.storedHashes.clear();
         db.run(
           "DELETE FROM definitions WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.definition_hash = definitions.hash)",
         );

@@ -1,5 +1,6 @@
 /** Statements about runs, their definitions and their idempotency keys. */
 import type { SQLQueryBindings } from "bun:sqlite";
+import { dropOldest } from "../../../recent.ts";
 import type { RunStatus } from "../../../workflow/status.ts";
 import { requireLegal } from "../legal.ts";
 import type { RecentStatus, RunIntentions, RunRecord, RunRest } from "../store.ts";
@@ -52,6 +53,20 @@ const BEGINS = "workflow_instance_id >= ? AND workflow_instance_id < ?";
 const rangeOf = (prefix: string) => [prefix, `${prefix}\u{10ffff}`] as const;
 
 /** A run in messages. */
+/** Number of definitions of which it is remembered that they are stored: thousands of workflows may fire at once. */
+const MOST_HASHES = 10_000;
+
+/** Firings of a workflow that wait as a whole, or split, or for their group, before a time, of one entry. */
+const DUE =
+  "workflow_id = ?1 AND attempt = 1 AND scheduled_time_ms < ?2 AND created_at_ms < ?2 AND schedule IS ?3";
+const WAITING_FIRINGS = [
+  `runs WHERE queued = 1 AND trigger = 'cron' AND ${DUE}`,
+  `runs WHERE status = 'PENDING' AND trigger = 'cron' AND revision > 0 AND agents = 0 AND cancel_requested_at_ms IS NULL AND ${DUE}`,
+  `runs INDEXED BY runs_held_firings WHERE hold IS NOT NULL AND hold = 'group' AND trigger = 'cron' AND finished_at_ms IS NULL AND ${DUE}`,
+];
+const HAS_WAITING_FIRINGS = `SELECT 1 WHERE ${WAITING_FIRINGS.map((kind) => `EXISTS (SELECT 1 FROM ${kind})`).join(" OR ")}`;
+const ALL_WAITING_FIRINGS = `${WAITING_FIRINGS.map((kind) => `SELECT ${COLUMNS}, seq FROM ${kind}`).join(" UNION ALL ")} ORDER BY seq LIMIT ?4`;
+
 export const nameOf = (run: RunRecord) => `run ${run.workflow_instance_id}`;
 
 /** Makes the record of a row, which is not used otherwise. */
@@ -121,7 +136,11 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
     },
 
     async createRun(run, definition, carried) {
-      db.insert("definitions", { hash: run.definition_hash, definition }, "ON CONFLICT DO NOTHING");
+      if (!db.storedHashes.has(run.definition_hash)) {
+        db.insert("definitions", { hash: run.definition_hash, definition }, "ON CONFLICT DO NOTHING");
+        db.storedHashes.add(run.definition_hash);
+        dropOldest(db.storedHashes, MOST_HASHES);
+      }
       const last_outbox_id = nextStatusId(db);
       const [params, queued, hooks_stopped] = [JSON.stringify(run.params), run.queued ? 1 : 0, 0];
       const event = run.event === null ? null : JSON.stringify(run.event);
@@ -333,22 +352,10 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
     },
 
     async waitingFirings(workflowId, dueMs, limit, entry = null) {
-      const due =
-        "workflow_id = ?1 AND attempt = 1 AND scheduled_time_ms < ?2 AND created_at_ms < ?2 AND schedule IS ?4";
+      // Mostly there are none, and the columns of a run are many.
+      if (db.one(HAS_WAITING_FIRINGS, workflowId, dueMs, entry) === null) return [];
       return db
-        .all<StoredRun & { seq: number }>(
-          `SELECT ${COLUMNS}, seq FROM runs WHERE queued = 1 AND trigger = 'cron' AND ${due}
-           UNION ALL
-           SELECT ${COLUMNS}, seq FROM runs WHERE status = 'PENDING' AND trigger = 'cron' AND revision > 0 AND agents = 0 AND cancel_requested_at_ms IS NULL AND ${due}
-           UNION ALL
-           SELECT ${COLUMNS}, seq FROM runs INDEXED BY runs_held_firings
-           WHERE hold IS NOT NULL AND hold = 'group' AND trigger = 'cron' AND finished_at_ms IS NULL AND ${due}
-           ORDER BY seq LIMIT ?3`,
-          workflowId,
-          dueMs,
-          limit,
-          entry,
-        )
+        .all<StoredRun & { seq: number }>(ALL_WAITING_FIRINGS, workflowId, dueMs, entry, limit)
         .map(({ seq: _seq, ...row }) => toRun(row));
     },
 

@@ -10,6 +10,8 @@ export class Statements {
   readonly #prepared = new Map<string, Statement>();
   /** The newest text of an INSERT into each table: rows of a table have the same columns, and nothing else makes texts of so many. */
   readonly #inserts = new Map<string, { readonly names: readonly string[]; readonly sql: string }>();
+  /** Hashes of definitions that are stored for sure; empty after whatever may have removed one. */
+  readonly storedHashes = new Set<string>();
   /** The last id that was given to a status row; undefined until one is needed. */
   #lastStatusId: number | undefined;
 
@@ -44,6 +46,7 @@ export class Statements {
   release(): void {
     for (const statement of this.#prepared.values()) statement.finalize();
     this.#prepared.clear();
+    this.storedHashes.clear();
     this.#lastStatusId = undefined;
   }
 

@@ -315,6 +315,10 @@ export class SqliteOperationalStore implements OperationalStore {
 
   #control(): TransactionControl {
     const run = (sql: string) => this.#statements.run(sql);
+    const undo = (sql: string) => {
+      this.#statements.storedHashes.clear();
+      run(sql);
+    };
     const store = this;
     return {
       begin() {
@@ -325,10 +329,10 @@ export class SqliteOperationalStore implements OperationalStore {
         store.#written.before = store.#changes();
       },
       commit: () => void run("COMMIT"),
-      rollback: () => void run("ROLLBACK"),
+      rollback: () => void undo("ROLLBACK"),
       savepoint: () => void run("SAVEPOINT unit"),
       release: () => void run("RELEASE unit"),
-      rollbackTo: () => void run("ROLLBACK TO unit"),
+      rollbackTo: () => void undo("ROLLBACK TO unit"),
       get open() {
         return store.#database?.inTransaction ?? false;
       },
@@ -351,6 +355,8 @@ export class SqliteOperationalStore implements OperationalStore {
   }
 
   #failed(error: unknown): Error {
+    // The database may have undone the transaction by itself.
+    this.#statements.storedHashes.clear();
     if (error instanceof StoreUnavailableError) return this.#ails(error);
     if (!(error instanceof SQLiteError)) return error instanceof Error ? error : new Error(String(error));
     const code = error.code ?? "";
