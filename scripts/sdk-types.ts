@@ -84,7 +84,11 @@ function typeOf(schema: z.ZodType): string {
   if (schema instanceof z.ZodArray) return `readonly ${typeOf(schema.element as z.ZodType)}[]`;
   if (schema instanceof z.ZodObject) {
     const fields = Object.entries<z.ZodType>(schema.shape);
-    return `{\n${fields.map(([key, inner]) => `      readonly ${key}: ${typeOf(inner)};\n`).join("")}    }`;
+    const lines = fields.map(([key, inner]) => {
+      const [optional, none] = inner instanceof z.ZodOptional ? ["?", " | undefined"] : ["", ""];
+      return `      readonly ${key}${optional}: ${typeOf(inner)}${none};\n`;
+    });
+    return `{\n${lines.join("")}    }`;
   }
   if (schema instanceof z.ZodRecord)
     return `Readonly<Record<string, ${typeOf(schema.valueType as z.ZodType)}>>`;

@@ -9,6 +9,7 @@ export * from "./messages/blobs.ts";
 export * from "./messages/history.ts";
 export * from "./messages/listeners.ts";
 export * from "./messages/logs.ts";
+export * from "./messages/pauses.ts";
 export * from "./messages/principal.ts";
 export * from "./messages/runs.ts";
 export * from "./messages/secrets.ts";

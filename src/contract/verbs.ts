@@ -72,6 +72,23 @@ export const VERBS = {
     waits: "wait_ms",
   }),
 
+  PAUSEWORKFLOW: verb({
+    about: "Pauses a workflow: its schedules and events make no runs, and new runs are held",
+    roles: CLIENT,
+    request: m.PauseWorkflow,
+    reply: m.WorkflowPaused,
+    changes: "idempotent",
+    since: 4,
+  }),
+  RESUMEWORKFLOW: verb({
+    about: "Ends the pause of a workflow",
+    roles: CLIENT,
+    request: m.ResumeWorkflow,
+    reply: m.WorkflowResumed,
+    changes: "idempotent",
+    since: 4,
+  }),
+
   // ------------------------------------------------------------ runs
   RUNTASK: verb({
     about: "Triggers a workflow; answers when the run is on disk",

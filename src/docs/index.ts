@@ -21,6 +21,7 @@ import listeners from "./listeners.md" with { type: "text" };
 import logsAndHistory from "./logs-and-history.md" with { type: "text" };
 import migration from "./migration.md" with { type: "text" };
 import operations from "./operations.md" with { type: "text" };
+import pauses from "./pauses.md" with { type: "text" };
 import reliability from "./reliability.md" with { type: "text" };
 import scheduling from "./scheduling.md" with { type: "text" };
 import secrets from "./secrets.md" with { type: "text" };
@@ -102,6 +103,7 @@ export const PAGES: readonly Page[] = [
   page("concurrency", "How many runs at once, and what a further one does", concurrency),
   page("scheduling", "Cron, time zones, missed firings", scheduling),
   page("backfill", "The firings of a stretch of time that has passed, as runs", backfill),
+  page("pauses", "Workflows that rest: what is held, what is missed", pauses),
   page("listeners", "Runs for any event, in TypeScript and Python", `${listeners}${examples()}`),
   page("clients", "Triggering, outputs, items from TypeScript and Python; types of parameters", clients),
   page("cli", "Commands, exit status, JSON, watching runs", cli),

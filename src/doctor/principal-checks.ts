@@ -4,7 +4,7 @@ import { lookup } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
 import type { Config } from "../config.ts";
 import { invalidFileText } from "../contract/invalid-file.ts";
-import type { AgentSummary, PrincipalInfo } from "../contract/messages.ts";
+import type { AgentSummary, PrincipalInfo, WorkflowSummary } from "../contract/messages.ts";
 import { mismatch, type Peer, THIS_PEER } from "../contract/version.ts";
 import { CdktrError, ConfigError, errorMessage } from "../errors.ts";
 import { bareHost, isLoopback, reachableHost } from "../host/addresses.ts";
@@ -20,6 +20,7 @@ import { cannotConnect } from "../protocol/tcp-probe.ts";
 import { isDoneWithin } from "../timer.ts";
 import { hostAndPort } from "../zmq/endpoint.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
+import { checkPauses } from "./pause-checks.ts";
 import { checkFreePorts, checkLogPorts, checkMetrics, openPort } from "./port-checks.ts";
 import { holderOf } from "./port-holder.ts";
 
@@ -89,7 +90,7 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
       ...(here ? await checkMetrics(config, info) : []),
       await clock(client, now),
       ...(await fleet(client, info)),
-      ...(await triggers(client)),
+      ...(await workflows(client, info)),
       ...info.invalid_workflow_files.map((file) =>
         warning(
           "workflows",
@@ -178,32 +179,37 @@ async function fleet(client: PrincipalClient, info: PrincipalInfo): Promise<Find
 }
 
 /** Triggers that cannot work and firings that were refused, if the key's role may list workflows. */
-async function triggers(client: PrincipalClient): Promise<Finding[]> {
+async function workflows(client: PrincipalClient, info: PrincipalInfo): Promise<Finding[]> {
   try {
-    return Object.values(await client.listWorkflows()).flatMap(({ id, trigger_problems = [], refused }) => [
-      ...trigger_problems.map((problem) =>
-        warning(
-          "workflows",
-          `Workflow ${id}: ${problem}.`,
-          "It does not run when you expect it to, or runs more often.",
-          `Edit its file; cdktr workflow show ${id} shows it, cdktr workflow validate checks it`,
-        ),
-      ),
-      ...(refused == null
-        ? []
-        : [
-            warning(
-              "workflows",
-              `A firing of workflow ${id} (${refused.trigger}) was refused: ${refused.message}`,
-              "It did not become a run, and the next firings will probably be refused too.",
-              `Edit its file; cdktr workflow show ${id} shows it`,
-            ),
-          ]),
-    ]);
+    const all = Object.values(await client.listWorkflows());
+    return [...triggers(all), ...(await checkPauses(client, all, info.now_ms ?? Date.now()))];
   } catch (error) {
     if (error instanceof RequestRefusedError) return [];
     throw error;
   }
+}
+
+function triggers(all: readonly WorkflowSummary[]): Finding[] {
+  return all.flatMap(({ id, trigger_problems = [], refused }) => [
+    ...trigger_problems.map((problem) =>
+      warning(
+        "workflows",
+        `Workflow ${id}: ${problem}.`,
+        "It does not run when you expect it to, or runs more often.",
+        `Edit its file; cdktr workflow show ${id} shows it, cdktr workflow validate checks it`,
+      ),
+    ),
+    ...(refused == null
+      ? []
+      : [
+          warning(
+            "workflows",
+            `A firing of workflow ${id} (${refused.trigger}) was refused: ${refused.message}`,
+            "It did not become a run, and the next firings will probably be refused too.",
+            `Edit its file; cdktr workflow show ${id} shows it`,
+          ),
+        ]),
+  ]);
 }
 
 /** Assesses the clock skew: this host's clock minus the principal's, ms. */

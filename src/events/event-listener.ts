@@ -38,6 +38,8 @@ export interface Triggered {
   readonly dedupe_key: string;
   /** Whether it is buffered on this host's disk; it becomes a run when the principal is back. */
   readonly buffered: boolean;
+  /** `paused`: its workflow is paused; whether it becomes this run when the workflow is resumed is up to the workflow's `catchup`. Absent otherwise. */
+  readonly missed?: "paused";
 }
 
 /** A complete trigger. */
@@ -163,7 +165,7 @@ export async function sendTrigger(
   wanted: TriggerRequest,
   request?: RequestOptions,
 ): Promise<Triggered> {
-  const { workflow_instance_id } = await client.runTask(
+  const { workflow_instance_id, missed } = await client.runTask(
     wanted.workflowId,
     {
       trigger: wanted.trigger,
@@ -176,5 +178,6 @@ export async function sendTrigger(
     },
     request,
   );
-  return { workflow_instance_id, dedupe_key: wanted.dedupeKey, buffered: false };
+  const made = { workflow_instance_id, dedupe_key: wanted.dedupeKey, buffered: false };
+  return missed === undefined ? made : { ...made, missed };
 }

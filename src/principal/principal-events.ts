@@ -3,6 +3,7 @@
  * What must happen in the same unit of work is not an event: {@link RunChanges} calls it directly.
  */
 import type { EventHub } from "../event-hub.ts";
+import type { PauseRecord } from "../storage/operational/pauses.ts";
 import type { RunRecord } from "../storage/operational/store.ts";
 
 /** Topic → payload. */
@@ -26,6 +27,10 @@ interface PrincipalTopics {
   readonly "workflows changed": undefined;
   /** There is another backfill, or one has another state. */
   readonly "backfill changed": undefined;
+  /** A workflow is paused from now on, or its pause has changed. */
+  readonly "workflow paused": PauseRecord;
+  /** The pause of the workflow with this id is over. */
+  readonly "workflow resumed": string;
   /** Finished runs were removed; only the history has them. */
   readonly "runs forgotten": undefined;
   /** There are new status rows for the history. */

@@ -41,6 +41,8 @@ import { HistoryLink } from "./history/history-link.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { Installation } from "./installation.ts";
 import { AdmissionWatch } from "./limits/admission-watch.ts";
+import { Pauses } from "./limits/pauses.ts";
+import { Pausing } from "./limits/pausing.ts";
 import { ListenerRegistry } from "./listener-registry.ts";
 import { LongPolls } from "./long-polls.ts";
 import { Metrics } from "./metrics/metrics.ts";
@@ -180,6 +182,8 @@ export class Principal extends BackgroundService {
     events.on("statuses written", () => history.notifyStatus());
     events.on("agent clock compared", ({ agentId, offsetMs }) => history.clockCompared(agentId, offsetMs));
 
+    const paused = new Pauses({ clock, events, definitions });
+
     // Workflows, runs and agents. Nearly all of these share the store, the clock, the events and the long polls.
     const base = { store, clock, events, polls, definitions, progress };
     // One process for all that defines workflows. The files that they watch have another, because a scan of them may take long.
@@ -191,7 +195,10 @@ export class Principal extends BackgroundService {
       root: config.CDKTR_WORKFLOW_DIR,
       refreshMs: config.CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S * 1000,
       zone: options.zone ?? hostZone(),
+      pauses: paused,
     });
+    events.on("workflow paused", () => workflows.pauseChanged());
+    events.on("workflow resumed", () => workflows.pauseChanged());
     const queue = new RunQueue();
     const followUps = new FollowUps({ ...base, workflows });
     const blobs = blobStoreOf(config);
@@ -208,7 +215,7 @@ export class Principal extends BackgroundService {
     });
     const bundles = new Bundles({ keeper, blobs, workflows });
     const rests = new RestWatch({ ...base, log: log("dispatcher") });
-    const changes = new RunChanges({ ...base, queue, followUps, workflows, bundles, rests });
+    const changes = new RunChanges({ ...base, queue, followUps, workflows, bundles, rests, pauses: paused });
     const dispatcher = new Dispatcher({
       ...base,
       changes,
@@ -246,6 +253,22 @@ export class Principal extends BackgroundService {
       workflows,
       old: history,
       bundles,
+      pauses: paused,
+    });
+    const pausing = new Pausing({
+      ...base,
+      log: log("workflows"),
+      pauses: paused,
+      queue,
+      workflows,
+      goOn: (tx, run) => admission.enter(tx, run),
+      missed: {
+        async pack(id) {
+          await workflows.load(id);
+          return bundles.pack(id);
+        },
+        create: (tx, event, packed) => runs.createMissed(tx, event, packed),
+      },
     });
     const approvals = new Approvals({ ...base, changes });
     history.signals.on("state", (state) => {
@@ -283,6 +306,7 @@ export class Principal extends BackgroundService {
         polls,
         activity,
         listeners,
+        pausing,
         secrets,
         followUps,
         blobs: keeper,
@@ -312,6 +336,7 @@ export class Principal extends BackgroundService {
         runs,
         agents,
         workflows,
+        pauses: paused,
         history,
         listeners,
         store,
@@ -348,6 +373,7 @@ export class Principal extends BackgroundService {
       history,
       installation,
       workflows,
+      pausing,
       pauses,
       leases,
       agents,

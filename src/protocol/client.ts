@@ -214,6 +214,15 @@ export class PrincipalClient {
     return this.call("RETRYRUN", retry, options);
   }
 
+  /** @throws VerbUnknownError by principals that do not know pauses */
+  pauseWorkflow(pause: RequestFor<"PAUSEWORKFLOW">, options?: RequestOptions) {
+    return this.call("PAUSEWORKFLOW", pause, options);
+  }
+
+  resumeWorkflow(resume: RequestFor<"RESUMEWORKFLOW">, options?: RequestOptions) {
+    return this.call("RESUMEWORKFLOW", resume, options);
+  }
+
   /** The tasks that wait for a person, oldest first. @throws VerbUnknownError by principals that do not know approvals */
   listApprovals(request: RequestFor<"LSAPPROVALS">, options?: RequestOptions) {
     return this.call("LSAPPROVALS", request, options);

@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { allowFailure } from "./allow-failure.ts";
+import { autoPause } from "./auto-pause.ts";
 import { concurrency } from "./concurrency.ts";
 import { dependencies } from "./conditions.ts";
 import { catchup, Schedules, schedule } from "./entry-fields.ts";
@@ -490,6 +491,9 @@ export const Workflow = new Block(
       .describe("A run that takes longer, with all its attempts, is stopped and counts as failed"),
     concurrency: concurrency().describe(
       "How many runs may run at once, of this workflow or of a group; see cdktr docs concurrency",
+    ),
+    auto_pause: autoPause().describe(
+      "Pauses the workflow when so many of its runs in a row have failed, see cdktr docs pauses",
     ),
     runs_on: runsOn().describe("Labels that an agent must have to run the tasks"),
     priority: priority()

@@ -252,7 +252,7 @@ const ROWS: readonly Row[] = [
       "execution_enabled",
       "suspend",
     ],
-    help: "remove cron and on, and it runs only when somebody triggers it",
+    help: "to let it rest for a while: cdktr workflow pause ID; without cron and on, it runs only when somebody triggers it",
   },
   {
     places: ["workflow"],

@@ -78,5 +78,7 @@ test.each([
   ["today 11:59", "--at today 11:59 is in the past."],
   ["2025-01-19", "--at 2025-01-19 is in the past."],
 ])("%p does not come any more", (text, message) => {
-  expect(() => comingOption(text, "--at", NOON)).toThrow(message);
+  expect(() => comingOption(text, "--at", NOON, "Without --at and --in, a run starts at once.")).toThrow(
+    message,
+  );
 });

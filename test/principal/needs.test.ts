@@ -5,11 +5,11 @@ import {
   meets,
   needsOfSlice,
   needsOfWhole,
-  PAUSED,
   readNeeds,
   withPriority,
 } from "../../src/principal/limits/needs.ts";
 import { waitReasons } from "../../src/principal/runs/wait-reasons.ts";
+import { PARKED, PARKED_ANY } from "../../src/storage/operational/pauses.ts";
 import { placementOf } from "../../src/workflow/placement.ts";
 import { planFrom } from "../../src/workflow/plan.ts";
 
@@ -95,11 +95,11 @@ describe("priorities, pools and pauses", () => {
 
   test.each([
     ["", needsOfWhole(planWith(anywhere, 1))],
-    ["p8 1 {}", needsOfWhole(planWith(anywhere, 1), 8)],
+    ["p8:1 {}", needsOfWhole(planWith(anywhere, 1), 8)],
     ["2 {}", needsOfSlice(anywhere, 1)],
-    ["p0 3+secrets {}", needsOfSlice(anywhere, 3, true, 0)],
+    ["p0:3+secrets {}", needsOfSlice(anywhere, 3, true, 0)],
     [
-      'p9 2+pool {"runs_on":{"zone":"a b"},"pool":{"api.eu":1,"warehouse":2}}',
+      'p9:2+pool {"runs_on":{"zone":"a b"},"pool":{"api.eu":1,"warehouse":2}}',
       needsOfSlice(inPool, 1, false, 9),
     ],
     ["2+pool", needsOfSlice(inPool, 1).split(" ")[0] ?? ""],
@@ -108,9 +108,13 @@ describe("priorities, pools and pauses", () => {
   });
 
   test("an older cdktr gives none of them to anybody", () => {
-    const texts = [needsOfWhole(planWith(anywhere, 1), 8), needsOfSlice(inPool, 1), `${PAUSED}2 {}`];
-    // As it reads them.
-    for (const text of texts) expect(Number(text.split(" ")[0]?.replace(/\+secrets$/, ""))).toBeNaN();
+    const texts = [needsOfWhole(planWith(anywhere, 1), 8), needsOfSlice(inPool, 1), `${PARKED}2 {}`];
+    // As it reads them: it must not fail, because it would then assign nothing at all.
+    for (const text of texts) {
+      const [start = "", ...key] = text.split(" ");
+      expect(Number(start.replace(/\+secrets$/, ""))).toBeNaN();
+      expect(JSON.parse(key.join(" "))).toBeObject();
+    }
   });
 
   test("what a newer cdktr writes is for no agent of this one, and stays as it is", () => {
@@ -121,20 +125,20 @@ describe("priorities, pools and pauses", () => {
 
   test("another priority changes nothing else, and the default one leaves no trace", () => {
     expect(withPriority("", 5)).toBe("");
-    expect(withPriority("", 7)).toBe("p7 1 {}");
-    expect(withPriority("p7 1 {}", 5)).toBe("");
-    expect(withPriority(PAUSED, 0)).toBe(`${PAUSED}p0 1 {}`);
-    expect(withPriority(`${PAUSED}p0 1 {}`, 5)).toBe(PAUSED);
-    expect(withPriority('2+pool {"pool":{"a":1}}', 1)).toBe('p1 2+pool {"pool":{"a":1}}');
+    expect(withPriority("", 7)).toBe("p7:1 {}");
+    expect(withPriority("p7:1 {}", 5)).toBe("");
+    expect(withPriority("paused:1 {}", 0)).toBe("paused:p0:1 {}");
+    expect(withPriority("paused:p0:1 {}", 5)).toBe("paused:1 {}");
+    expect(withPriority('2+pool {"pool":{"a":1}}', 1)).toBe('p1:2+pool {"pool":{"a":1}}');
   });
 
   test("what waits for its workflow to be resumed is for no agent, and keeps its place", () => {
     const agent = { protocol: 99, labels: { zone: "a b" } };
     const needs = needsOfSlice(inPool, 1, false, 2);
     expect(meets(agent, readNeeds(needs))).toBe(true);
-    expect(meets(agent, readNeeds(`${PAUSED}${needs}`))).toBe(false);
-    expect(readNeeds(`${PAUSED}${needs}`)).toEqual({ ...readNeeds(needs), isPaused: true });
-    expect(readNeeds(PAUSED)).toEqual({ ...readNeeds(""), isPaused: true });
+    expect(meets(agent, readNeeds(`${PARKED}${needs}`))).toBe(false);
+    expect(readNeeds(`${PARKED}${needs}`)).toEqual({ ...readNeeds(needs), isPaused: true });
+    expect(readNeeds(`${PARKED}${PARKED_ANY}`)).toEqual({ ...readNeeds(""), isPaused: true });
   });
 
   test("are read as they were written", () => {

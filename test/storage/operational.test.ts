@@ -9,6 +9,7 @@ import { turn } from "../../src/timer.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { describeStore, type StoreUnderTest } from "./conformance.ts";
 import { describeBackfills } from "./conformance-backfills.ts";
+import { describePauses } from "./conformance-pauses.ts";
 import { agentRecord, pendingRun, TestStores } from "./operational-support.ts";
 
 const CHILD = join(import.meta.dir, "operational-child.ts");
@@ -45,6 +46,7 @@ async function sqlite(): Promise<StoreUnderTest> {
 
 describeStore("sqlite", sqlite);
 describeBackfills("sqlite", sqlite);
+describePauses("sqlite", sqlite);
 
 test("units of one turn share one commit, with what they ask for before it", async () => {
   await using stores = new TestStores();

@@ -115,9 +115,15 @@ export function instantOption(text: string | undefined, flag: string, nowMs: num
 
 /**
  * Reads a point in time to come given with an option, ms since the epoch.
+ * @param pastHint what to do if it has passed
  * @throws UsageError
  */
-export function comingOption(text: string | undefined, flag: string, nowMs: number): number | undefined {
+export function comingOption(
+  text: string | undefined,
+  flag: string,
+  nowMs: number,
+  pastHint: string,
+): number | undefined {
   if (text === undefined) return undefined;
   const instant = parseComing(text, nowMs);
   if (instant === undefined) {
@@ -126,9 +132,7 @@ export function comingOption(text: string | undefined, flag: string, nowMs: numb
     });
   }
   if (instant <= nowMs) {
-    throw new UsageError(`${flag} ${text} is in the past.`, {
-      hint: "Without --at and --in, a run starts at once.",
-    });
+    throw new UsageError(`${flag} ${text} is in the past.`, { hint: pastHint });
   }
   return instant;
 }

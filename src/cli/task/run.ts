@@ -12,6 +12,7 @@ import { type PrincipalClient, RequestRefusedError } from "../../protocol/client
 import { command, keyValues, repeated } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
+import { say } from "../support/report.ts";
 import { comingOption, spanOption } from "../support/time.ts";
 import { followArgs, followExit, watchRun } from "../support/watch-run.ts";
 import type { runFile as RunFile } from "./run-file.ts";
@@ -80,6 +81,7 @@ export default command({
               { params, trigger: "cli", dedupe_key: dedupeKey, ...start?.options },
               { attempts: TRIGGER_ATTEMPTS },
             );
+            for (const note of created.notes ?? []) say(`note: ${note}`);
             return created.workflow_instance_id;
           } catch (error) {
             if (error instanceof RequestRefusedError) throw await withHint(connection.client, args.id, error);
@@ -122,7 +124,7 @@ function startOption(
     throw new UsageError("--at and --in exclude each other.", { hint: "Give the one that is meant." });
   const span = spanOption(args.in, "--in");
   if (span !== undefined) return { ms: now + span, options: { start_in_ms: Math.round(span) } };
-  const start = comingOption(args.at, "--at", now);
+  const start = comingOption(args.at, "--at", now, "Without --at and --in, a run starts at once.");
   return start === undefined ? undefined : { ms: start, options: { start_at_ms: start } };
 }
 

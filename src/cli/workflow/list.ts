@@ -1,4 +1,5 @@
 import type { PrincipalInfo, WorkflowSummary } from "../../contract/messages.ts";
+import { pausedText } from "../../contract/pauses.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { schedulesOf } from "../../workflow/schedules.ts";
 import { command } from "../support/command.ts";
@@ -34,6 +35,8 @@ export default command({
     for (const line of workflows.length === 0 ? [] : workflowTable(workflows, now)) await printLine(line);
     if (workflows.length === 0) say("No workflows.");
     for (const workflow of workflows) {
+      const paused = pauseOfWorkflow(workflow);
+      if (paused !== null) say(`${workflow.id}: ${paused}`);
       for (const problem of problemsOf(workflow, now)) say(`${workflow.id}: ${plainText(problem)}`);
     }
     if (invalid.length === 0) return;
@@ -58,6 +61,11 @@ export function sayStateError({ state_error }: PrincipalInfo): void {
 /** A workflow with the field names of the contract. */
 export function summaryJson({ id, ...rest }: WorkflowSummary) {
   return { workflow_id: id, ...rest };
+}
+
+/** Why a workflow does nothing now; nothing for one that is not paused. */
+export function pauseOfWorkflow({ paused }: WorkflowSummary): string | null {
+  return paused === undefined ? null : plainText(pausedText(paused, formatInstant));
 }
 
 /** What keeps a workflow, or one of its triggers, from working. */
@@ -119,9 +127,14 @@ function workflowTable(workflows: readonly WorkflowSummary[], now: number): stri
       { title: "ON", value: (workflow) => triggerKinds(workflow).join(" ") || "-" },
       {
         title: "NEXT",
-        value: ({ next_firing_ms: next }) =>
-          next == null ? "-" : `${formatInstant(next)} (${formatRelative(next, now)})`,
-        short: ({ next_firing_ms: next }) => (next == null ? "-" : formatRelative(next, now)),
+        value: ({ next_firing_ms: next, paused }) =>
+          paused !== undefined
+            ? "paused"
+            : next == null
+              ? "-"
+              : `${formatInstant(next)} (${formatRelative(next, now)})`,
+        short: ({ next_firing_ms: next, paused }) =>
+          paused !== undefined ? "paused" : next == null ? "-" : formatRelative(next, now),
       },
     ],
     workflows,

@@ -21,7 +21,7 @@ import { jsonArg, principalArg } from "../support/globals.ts";
 import { printJson, printLine, writeStdout } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
 import { renderTable } from "../support/table.ts";
-import { problemsOf, sayStateError, summaryJson } from "./list.ts";
+import { pauseOfWorkflow, problemsOf, sayStateError, summaryJson } from "./list.ts";
 
 export default command({
   meta: { name: "show", description: "Show a workflow: schedule, parameters, tasks" },
@@ -76,6 +76,8 @@ async function printWorkflow(
   await fact("Workflow", `${style.bold(definition.id)} (${plainText(definition.name)})`);
   await fact("Description", definition.description === null ? null : plainText(definition.description));
   await fact("File", plainText(summary.path));
+  const paused = pauseOfWorkflow(summary);
+  await fact("Paused", paused === null ? null : style.yellow(paused.replace(/^paused /, "")));
   if (cron !== null) {
     const zone = timezone ?? summary.schedule_timezone;
     await fact("Cron", zone === undefined ? cron : `${cron} (${zone})`);
@@ -104,6 +106,7 @@ async function printWorkflow(
   await fact("Runs on", definition.runs_on === undefined ? null : plainText(labelsText(definition.runs_on)));
   await fact("Placement", placementFact(definition));
   await fact("Agent dies", FAILOVER[definition.failover]);
+  await fact("Auto pause", autoPauseFact(definition));
   await fact("Timeout", timeout_ms === null ? null : formatDuration(timeout_ms));
   await fact("Environment", environment(definition.env));
   const secrets = Object.entries(definition.secrets ?? {}).map(
@@ -153,6 +156,12 @@ async function printWorkflow(
     );
     for (const line of summary.error.split("\n")) await printLine(`  ${plainText(line)}`);
   }
+}
+
+function autoPauseFact({ auto_pause }: WorkflowDefinition): string | null {
+  if (auto_pause === undefined) return null;
+  const { after_failures: n } = auto_pause;
+  return n === 1 ? "after a failure" : `after ${n} failures in a row`;
 }
 
 /** Where a secret is. */

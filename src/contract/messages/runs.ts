@@ -62,11 +62,19 @@ export const RunTaskOptions = z.object({
 export type RunTaskOptions = z.infer<typeof RunTaskOptions>;
 
 /** Reply to `RUNTASK`. */
-export const RunCreated = z.object({ workflow_instance_id: z.string() });
+export const RunCreated = z.object({
+  workflow_instance_id: z.string(),
+  /** What whoever asked for it should know, as sentences; absent for nothing. */
+  notes: z.array(z.string()).optional(),
+  /** Why there is no such run yet, and perhaps never: its workflow is paused, and the event follows its `catchup` when it is resumed. */
+  missed: z.literal("paused").optional(),
+});
+export type RunCreated = z.infer<typeof RunCreated>;
 
 /** Reply to `RETRYRUN`. */
-export const RunRetried = RunCreated.extend({
-  /** What whoever asked for it should know, as sentences; absent for nothing, and when the request is repeated. */
+export const RunRetried = z.object({
+  workflow_instance_id: z.string(),
+  /** What whoever asked for it should know, as sentences; absent for nothing, and, unless it is held, when the request is repeated. */
   notes: z.array(z.string()).optional(),
 });
 export type RunRetried = z.infer<typeof RunRetried>;

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { Schedules } from "../../workflow/entry-fields.ts";
 import { ParamDefinitions, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
 import { Name, WaitMs } from "./common.ts";
+import { Pause } from "./pauses.ts";
 
 /** An entry of `LSWORKFLOWS`. */
 export const WorkflowSummary = z.object({
@@ -31,6 +32,8 @@ export const WorkflowSummary = z.object({
   /** The schedules of a workflow with several, or with one that is more than an expression; `cron` is null then. Absent for all others. */
   schedules: Schedules.optional(),
   tasks: z.number().int(),
+  /** Its pause; absent if it is not paused, and from principals before protocol 4. */
+  paused: Pause.optional(),
   /** The graph as clients of the original implementation need it; only REQ sockets get it. */
   dag: z.record(z.string(), z.unknown()).optional(),
   /** Why the current file does not load; the last valid version stays in use. */

@@ -222,8 +222,8 @@ export class WebhookListener extends DeclaredListener {
     const dedupeKey =
       event === null ? undefined : `webhook:${id}:${createHash("sha256").update(event).digest("hex")}`;
     try {
-      const { workflow_instance_id, buffered } = await this.runWorkflow(id, { ...what, dedupeKey });
-      return reply(202, { workflow_id: id, workflow_instance_id, buffered });
+      const { dedupe_key: _, ...triggered } = await this.runWorkflow(id, { ...what, dedupeKey });
+      return reply(202, { workflow_id: id, ...triggered });
     } catch (error) {
       if (error instanceof RequestRefusedError) return reply(422, { error: error.message });
       return reply(503, { error: errorMessage(error) }, { "Retry-After": "5" });

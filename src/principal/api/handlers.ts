@@ -8,6 +8,7 @@ import type { AgentRegistry } from "../agents/agent-registry.ts";
 import type { Backfills } from "../backfills/backfills.ts";
 import type { BlobKeeper } from "../blobs/blob-keeper.ts";
 import type { HistoryAccess } from "../history/history-access.ts";
+import type { Pausing } from "../limits/pausing.ts";
 import type { ListenerRegistry } from "../listener-registry.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { Approvals, Asker } from "../runs/approvals.ts";
@@ -35,6 +36,7 @@ export interface HandlerServices {
   readonly polls: LongPolls;
   readonly activity: Activity;
   readonly listeners: ListenerRegistry;
+  readonly pausing: Pausing;
   readonly secrets: SecretStore;
   readonly followUps: FollowUps;
   readonly blobs: BlobKeeper;
@@ -105,13 +107,14 @@ export function handlersOf(s: HandlerServices): Handlers {
       return { revision: prefix + (await s.workflows.watch(known, wait_ms)) };
     },
 
-    RUNTASK: async ({ workflow_id, options }, sender, { user }) => ({
-      workflow_instance_id: await s.runs.trigger(
-        workflow_id,
-        options,
-        actorOf(sender, user, options.trigger),
-      ),
-    }),
+    PAUSEWORKFLOW: (request, sender, { user }) =>
+      s.pausing.pauseWorkflow(request, askerOf(sender, user).name),
+    RESUMEWORKFLOW: ({ workflow_id }) => s.pausing.resumeWorkflow(workflow_id),
+
+    RUNTASK: async ({ workflow_id, options }, sender, { user }) => {
+      const id = await s.runs.trigger(workflow_id, options, actorOf(sender, user, options.trigger));
+      return { workflow_instance_id: id, ...(await s.pausing.about(id, workflow_id)) };
+    },
     LSRUNS: async (request) => (await s.runs.list(request)).map((run) => knownTo(request, run)),
     GETRUN: async (request) =>
       knownTo(request, await s.runs.get(request.workflow_instance_id, request.outputs)),
@@ -119,7 +122,11 @@ export function handlersOf(s: HandlerServices): Handlers {
     WAITRUN: async (request) =>
       knownTo(request, await s.runs.wait(request.workflow_instance_id, request.wait_ms)),
     CANCELRUN: async ({ workflow_instance_id: id, hooks }) => knownTo({}, await s.runs.cancel(id, hooks)),
-    RETRYRUN: (request, sender, { user }) => s.runs.retry(request, actorOf(sender, user)),
+    RETRYRUN: async (request, sender, { user }) => {
+      const retried = await s.runs.retry(request, actorOf(sender, user));
+      const { notes = [] } = await s.pausing.about(retried.workflow_instance_id);
+      return notes.length === 0 ? retried : { ...retried, notes: [...(retried.notes ?? []), ...notes] };
+    },
     GETRECENTSTATUSES: () => s.runs.recentStatuses(10),
     LSAPPROVALS: (request, sender, { user }) => s.approvals.list(request, askerOf(sender, user)),
     ANSWERAPPROVAL: (request, sender, { user }) => s.approvals.answer(request, askerOf(sender, user)),

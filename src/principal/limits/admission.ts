@@ -21,6 +21,7 @@ import type { Plan } from "../../workflow/plan.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { decideConflict, type Entry, hasRoom, nextAdmissions } from "./decide.ts";
 import { cancelledReason, fullReason, replacedReason, skippedReason, stuckReason } from "./hold-reasons.ts";
+import type { Pauses } from "./pauses.ts";
 import { stuckRun } from "./stuck.ts";
 import { waitingRuns } from "./waiting-runs.ts";
 
@@ -36,10 +37,7 @@ export interface AdmissionOptions {
     planOf(tx: OperationalTx, run: Pick<RunRecord, "definition_hash">): Promise<Plan | null>;
   };
   /** The pauses of workflows; by default none. */
-  readonly pauses?: {
-    /** The pause of a workflow, and what is written about a run that it holds; null if it is not paused. */
-    of(workflowId: string): { readonly reason: string } | null;
-  };
+  readonly pauses?: Pick<Pauses, "mayHold" | "reasonAt">;
   /** The workflows as their files are now. */
   readonly workflows: { get(id: string): { readonly definition: WorkflowDefinition } | undefined };
   /** How a run with this plan waits. @param isPlain whether an agent that gets all of it knows of what is done */
@@ -84,13 +82,13 @@ export class Admission {
 
   /** Whether a run cannot simply be queued when it is created. */
   concerns({ workflow_id, group_key }: Pick<RunRecord, "workflow_id" | "group_key">): boolean {
-    return group_key !== null || this.#pauseOf(workflow_id) !== null;
+    return group_key !== null || this.#o.pauses?.mayHold(workflow_id) === true;
   }
 
   /** A run that is not queued yet was created, or its time has come, or its workflow goes on after a pause. */
   async enter(tx: OperationalTx, run: RunRecord): Promise<RunRecord> {
-    const pause = this.#pauseOf(run.workflow_id);
-    if (pause !== null) return this.#hold(tx, run, "pause", pause.reason);
+    const paused = await this.#pausedReason(tx, run);
+    if (paused !== null) return this.#hold(tx, run, "pause", paused);
     const { group_key: key, group_max: max, on_conflict } = run;
     if (key === null || max === null || on_conflict === null) return this.#admit(tx, run);
     const state = await tx.groupState(key);
@@ -151,8 +149,9 @@ export class Admission {
     return this.#admitNext(tx, key);
   }
 
-  #pauseOf(workflowId: string): { readonly reason: string } | null {
-    return this.#o.pauses?.of(workflowId) ?? null;
+  /** What is written about a run whose workflow is paused; null if it is not. */
+  async #pausedReason(tx: OperationalTx, { workflow_id }: RunRecord): Promise<string | null> {
+    return (await this.#o.pauses?.reasonAt(tx, workflow_id)) ?? null;
   }
 
   /** What becomes of a run that finds no room. */
@@ -235,14 +234,23 @@ export class Admission {
         held.map(({ group_max }) => ({ max: group_max })),
       ),
     );
+    let admitted = 0;
     for (const run of await runsOf(
       tx,
       next.map((each) => each.workflow_instance_id),
-    ))
-      await this.#admit(tx, run);
+    )) {
+      const paused = await this.#pausedReason(tx, run);
+      if (paused !== null) await this.#hold(tx, run, "pause", paused);
+      else {
+        await this.#admit(tx, run);
+        admitted++;
+      }
+    }
     // There may be more: later, because others wait for this commit.
     if (next.length === BATCH) tx.afterCommit(() => this.#o.events.emit("admission due", null));
-    return next.length;
+    // Others get the places of those whose workflow is paused.
+    else if (admitted < next.length) return admitted + (await this.#admitNext(tx, key));
+    return admitted;
   }
 
   /** Fails runs that wait for a place that is never free, because whoever has it waits for them. */

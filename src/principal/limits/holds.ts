@@ -1,14 +1,34 @@
-/** What keeps a run out of the queue now, in words. Part of a unit of work. */
+/** Why a run is kept from agents, as of now: who has the places of its group, and what is known of the pause. Parts of units of work. */
 import type { RunHold } from "../../contract/messages.ts";
+import { pauseText, resumeCommand } from "../../contract/pauses.ts";
 import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
 import { heldReason } from "./hold-reasons.ts";
+import { pauseOf } from "./pauses.ts";
 
-/** What holds a run; empty for nothing. */
-export async function holdsOf(tx: OperationalTx, run: RunRecord): Promise<RunHold[]> {
+/** What keeps a run from agents. */
+type Hold = Pick<RunHold, "kind" | "reason" | "hint">;
+
+/** Why a run is held. */
+export async function holdReason(tx: OperationalTx, run: RunRecord): Promise<Hold> {
   const { hold, group_key: key, group_max: max } = run;
-  if (hold !== "group" || key === null || max === null) return [];
+  if (hold === "pause" || key === null || max === null) return pauseReason(tx, run);
   const { running } = await tx.groupState(key);
   const holders = await tx.groupHolders(key, 1);
-  const reason = heldReason({ key, max }, { holders, running, before: await tx.heldBefore(run) });
-  return [{ kind: "group", ...reason, since_ms: run.status_at_ms }];
+  const before = await tx.heldBefore(run);
+  return { kind: "group", ...heldReason({ key, max }, { holders, running, before }) };
+}
+
+/** Why a run of a paused workflow waits. */
+export async function pauseReason(
+  tx: OperationalTx,
+  { workflow_id: id }: Pick<RunRecord, "workflow_id">,
+): Promise<Hold> {
+  const pause = await tx.getPause(id);
+  // It has ended just now.
+  if (pause === null) return { kind: "pause", reason: `workflow ${id} goes on after a pause`, hint: null };
+  return {
+    kind: "pause",
+    reason: pauseText(id, pauseOf(pause)),
+    hint: `To go on: ${resumeCommand(id)}`,
+  };
 }

@@ -1,13 +1,14 @@
 /**
  * What an agent must have to get a run or a slice, and what the principal must have for it, in the form in which the queue stores it:
  *
- *   needs      = ["paused "] ["p" DIGIT " "] PROTOCOL ["+secrets"] ["+pool"] " " PLACEMENT     or "" for any agent, at the default priority
- *   example      p8 2+pool {"pool":{"warehouse":2}}
+ *   needs      = ["paused:"] ["p" DIGIT ":"] PROTOCOL ["+secrets"] ["+pool"] " " PLACEMENT     or "" for any agent, at the default priority
+ *   example      p8:2+pool {"pool":{"warehouse":2}}
  *
- * The order of the alphabet keeps what has the same priority together. An older cdktr takes what it does not know, from the beginning to
- * the protocol version, for a version that no agent has.
+ * The order of the alphabet keeps what has the same priority together. An older cdktr takes what is before the first blank for the version
+ * that an agent must have, which none has then, and the rest for the JSON of a placement: nothing else may have a blank.
  */
 import { FIRST_PROTOCOL, SLICES_SINCE } from "../../contract/version.ts";
+import { PARKED, PARKED_ANY } from "../../storage/operational/pauses.ts";
 import type { AgentRecord } from "../../storage/operational/store.ts";
 import { DEFAULT_PRIORITY } from "../../workflow/limits.ts";
 import { lacking, type Placement, readPlacement } from "../../workflow/placement.ts";
@@ -30,10 +31,8 @@ export interface Needs {
 const WITH_SECRETS = "+secrets";
 /** The same of what takes slots of pools. */
 const WITH_POOL = "+pool";
-/** In front of what waits for its workflow to be resumed. */
-export const PAUSED = "paused ";
 
-const FORM = /^(?:p(\d) )?(\d+)(\+secrets)?(\+pool)? (\{.*\})$/s;
+const FORM = /^(?:p(\d):)?(\d+)(\+secrets)?(\+pool)? (\{.*\})$/s;
 
 /** The key of a placement that asks for nothing. */
 const ANYWHERE = "{}";
@@ -70,13 +69,15 @@ export function needsOfWhole(plan: Plan, priority = DEFAULT_PRIORITY): string {
 export function withPriority(needs: string, priority: number): string {
   const { isPaused, ...own } = readNeeds(needs);
   // What a newer cdktr has written stays as it is.
-  return Number.isNaN(own.protocol) ? needs : `${isPaused ? PAUSED : ""}${textOf({ ...own, priority })}`;
+  if (Number.isNaN(own.protocol)) return needs;
+  const text = textOf({ ...own, priority });
+  return isPaused ? `${PARKED}${text || PARKED_ANY}` : text;
 }
 
 function textOf({ placement, protocol, usesStore, priority }: Omit<Needs, "isPaused">): string {
   const isPlain = placement.key === ANYWHERE && protocol <= FIRST_PROTOCOL.version && !usesStore;
   if (isPlain && priority === DEFAULT_PRIORITY) return "";
-  const level = priority === DEFAULT_PRIORITY ? "" : `p${priority} `;
+  const level = priority === DEFAULT_PRIORITY ? "" : `p${priority}:`;
   const marks = `${usesStore ? WITH_SECRETS : ""}${placement.pool === undefined ? "" : WITH_POOL}`;
   return `${level}${protocol}${marks} ${placement.key}`;
 }
@@ -85,8 +86,8 @@ function textOf({ placement, protocol, usesStore, priority }: Omit<Needs, "isPau
 export function readNeeds(text: string): Needs {
   const found = known.get(text);
   if (found !== undefined) return found;
-  const isPaused = text.startsWith(PAUSED);
-  const needs = { ...readOwn(isPaused ? text.slice(PAUSED.length) : text), isPaused };
+  const isPaused = text.startsWith(PARKED);
+  const needs = { ...readOwn(isPaused ? text.slice(PARKED.length) : text), isPaused };
   if (known.size >= KEPT) known.clear();
   known.set(text, needs);
   return needs;

@@ -30,7 +30,7 @@ export interface MetricSources {
   readonly startedAtMs: number;
   runs(): Promise<{ pending: number; running: number; queued: number }>;
   agents(): Promise<readonly AgentSummary[]>;
-  workflows(): { valid: number; invalid: number };
+  workflows(): { valid: number; paused: number; invalid: number };
   history(): Promise<HistoryVitals & HistoryProcessFacts>;
   isStateWritable(): Promise<boolean>;
   listeners(): readonly ListenerSummary[];
@@ -58,7 +58,7 @@ export class Metrics {
   async page(sources: MetricSources): Promise<string> {
     const [runs, agents, isStateWritable, { available, held, counts: logs, starts, memory }] =
       await Promise.all([sources.runs(), sources.agents(), sources.isStateWritable(), sources.history()]);
-    const { valid, invalid } = sources.workflows();
+    const { valid, paused, invalid } = sources.workflows();
     const page = new Exposition();
     page.gauge("cdktr_build_info", "The version, as a label; always 1.", [[{ version: VERSION }, 1]]);
     page.gauge(
@@ -105,6 +105,7 @@ export class Metrics {
       agents.reduce((total, { survivors = [] }) => total + survivors.length, 0),
     );
     page.gauge("cdktr_workflows", "Loaded workflows.", valid);
+    page.gauge("cdktr_workflows_paused", "Workflows that are paused.", paused);
     page.gauge("cdktr_workflow_files_invalid", "Invalid workflow files.", invalid);
     const files = sources.files() ?? { archives: 0, bytes: 0 };
     page.gauge("cdktr_files_archives", "Archives with files of workflows and of tasks.", files.archives);

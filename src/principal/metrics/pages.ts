@@ -4,6 +4,7 @@ import type { MetricsServerOptions } from "../../metrics/metrics-server.ts";
 import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
 import type { HistoryLink } from "../history/history-link.ts";
+import type { Pauses } from "../limits/pauses.ts";
 import type { ListenerRegistry } from "../listener-registry.ts";
 import type { RunService } from "../runs/run-service.ts";
 import type { WorkflowDirectory } from "../workflows/workflow-directory.ts";
@@ -17,6 +18,7 @@ export interface PagesOptions {
   readonly runs: RunService;
   readonly agents: AgentRegistry;
   readonly workflows: WorkflowDirectory;
+  readonly pauses: Pick<Pauses, "all">;
   readonly history: HistoryLink;
   readonly store: Pick<OperationalStore, "writeProblem">;
   readonly listeners: ListenerRegistry;
@@ -32,7 +34,11 @@ export function principalPages(o: PagesOptions): Pick<MetricsServerOptions, "pag
         startedAtMs: o.startedAtMs,
         runs: () => o.runs.counts(),
         agents: () => o.agents.list(),
-        workflows: () => ({ valid: o.workflows.size, invalid: o.workflows.invalidFiles.length }),
+        workflows: () => ({
+          valid: o.workflows.size,
+          paused: o.pauses.all().length,
+          invalid: o.workflows.invalidFiles.length,
+        }),
         history: async () => {
           const vitals = await o.history.vitals();
           const { pid, starts, available } = o.history;

@@ -46,9 +46,9 @@ import { stopOf } from "./stopped.ts";
 import { startNote } from "./waits.ts";
 
 /** What {@link RunChanges} needs. */
-export interface RunChangesOptions
-  extends Omit<RunWritingOptions, "childEnded" | "freed">,
-    Pick<AdmissionOptions, "pauses"> {
+export interface RunChangesOptions extends Omit<RunWritingOptions, "childEnded" | "freed" | "pauses"> {
+  /** The pauses of workflows; by default none. */
+  readonly pauses?: AdmissionOptions["pauses"] & RunWritingOptions["pauses"];
   readonly progress: ProgressOfRuns;
   /** The workflows that tasks can run. */
   readonly workflows: ChildRunsOptions["workflows"];

@@ -28,12 +28,11 @@ import type { RetryPolicy, WorkflowDefinition } from "../../workflow/model.ts";
 import { retryDelayMs } from "../../workflow/retry.ts";
 import { RUN_TRANSITIONS, toldStatus } from "../../workflow/run-state.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
-import { holdsOf } from "../limits/holds.ts";
 import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
 import { approvalsOf } from "./questions.ts";
 import type { OldRuns } from "./run-finder.ts";
-import { isBeforeStart, isForAgent, named, type Waits } from "./waits.ts";
+import { isBeforeStart, isForAgent, isHold, named, type Waits } from "./waits.ts";
 
 /** All that is known of a run, without what its tasks published. Part of a unit of work. */
 export async function detailsOf(
@@ -47,10 +46,13 @@ export async function detailsOf(
   const tasks = await tx.listTasks(run.workflow_instance_id);
   const items = await itemsOf(tx, tasks);
   const definition = await definitions.of(tx, run);
-  const waits = (await found.of(tx, run)).filter(isForAgent);
+  const all = await found.of(tx, run);
+  const waits = all.filter(isForAgent);
+  const holds = all
+    .filter(isHold)
+    .map(({ kind, reason, hint, since_ms }) => ({ kind, reason, hint, since_ms }));
   const summaryOfTask = summarizer(leases, definition, items);
   const childOf = await childrenOf(tx, run.workflow_instance_id, definition, tasks);
-  const holds = await holdsOf(tx, run);
   const approvals = asksPeople(run, definition) ? await approvalsOf(tx, run) : [];
   return {
     ...summaryOf(run),

@@ -12,8 +12,9 @@ import type {
   RunTaskOptions,
 } from "../../contract/messages.ts";
 import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
-import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
+import { errorMessage, InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import { RateLimitedWarning } from "../../host/rate-limited-warning.ts";
+import type { MissedEvent } from "../../storage/operational/pauses.ts";
 import {
   type OperationalStore,
   type OperationalTx,
@@ -28,6 +29,7 @@ import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { entryOf } from "../../workflow/schedules.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import { type Bundles, bundleFor, FilesChangedError, type Packed } from "../blobs/bundles.ts";
+import { type Pauses, readMissed } from "../limits/pauses.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { notVisible, thereIsNoWorkflow } from "../unknown-name.ts";
@@ -46,7 +48,7 @@ import {
 import { lookUpRun, type OldRuns, RunFinder, unknownRun } from "./run-finder.ts";
 import { RunRetries } from "./run-retries.ts";
 import type { Waits } from "./waits.ts";
-import type { Fired, WorkflowSource } from "./workflow-source.ts";
+import type { Fired, StoredDefinition, WorkflowSource } from "./workflow-source.ts";
 
 /** Numbers of unfinished runs, and of those that wait for an agent. */
 interface RunCounts {
@@ -67,6 +69,8 @@ interface RunServiceOptions {
   readonly clock: Clock;
   readonly old: OldRuns;
   readonly bundles: Pick<Bundles, "pack">;
+  /** By default no workflow is ever paused. */
+  readonly pauses?: Pick<Pauses, "miss">;
   readonly log: ConsolaInstance;
 }
 
@@ -128,53 +132,17 @@ export class RunService {
     actor: string | null,
     packed: Packed | null,
   ): Promise<string> {
+    const { pauses } = this.#o;
     const firedMs = options.trigger === "cron" ? options.scheduled_time_ms : null;
     const make = async (tx: OperationalTx, runId: string) => {
       const stored = this.#o.workflows.get(workflowId);
       if (stored === undefined) throw this.#unknownWorkflow(workflowId);
-      const bundle = bundleFor(stored.definition, packed);
-      const start_at_ms = firedMs === null ? this.#startOf(options) : null;
-      // Before the new run, whose status is then the workflow's latest.
-      if (firedMs !== null) await this.#dropWaiting(tx, stored.definition, firedMs, options.schedule);
-      await this.#o.changes.create(tx, {
-        workflow_instance_id: runId,
-        workflow_id: workflowId,
-        workflow_name: stored.definition.name,
-        definition_hash: stored.hash,
-        definition: stored.json,
-        params: resolveParams(stored.definition, options.params, {
-          workflow_instance_id: runId,
-          workflow_id: workflowId,
-          attempt: 1,
-          trigger: options.trigger,
-          scheduled_time_ms: options.scheduled_time_ms,
-          created_at_ms: this.#o.clock.now(),
-          event: options.event,
-        }),
-        event: eventFor(stored.definition, options.event),
-        trigger: options.trigger,
-        scheduled_time_ms: start_at_ms ?? options.scheduled_time_ms,
-        retry_of: null,
-        actor,
-        trigger_depth: options.trigger_depth,
-        priority: options.priority ?? stored.definition.priority,
-        start_at_ms,
-        schedule: firedMs === null ? null : (options.schedule ?? null),
-        tasks_total: allTasks(stored.definition).length,
-        bundle,
-        carried: [],
-      });
-      await move(tx);
-    };
-    const move = async (tx: OperationalTx) => {
-      let firing: Fired | undefined;
-      if (firedMs !== null) {
-        firing = { firedMs, nowMs: this.#o.clock.now(), entry: options.schedule ?? null };
-        await tx.moveSchedule(workflowId, firedMs, firing.nowMs, firing.entry);
-      }
-      if (isFiring(options.trigger)) tx.afterCommit(() => this.#o.workflows.fired(workflowId, firing));
+      if (isFiring(options.trigger) && (await pauses?.miss(tx, stored.definition, runId, { options, actor })))
+        return;
+      await this.#make(tx, stored, runId, options, actor, packed);
     };
     // Another entry may have fired at the same time, with the same parameters: this one has come as far.
+    const move = (tx: OperationalTx) => this.#move(tx, workflowId, options);
     return once(
       this.#o,
       "RUNTASK",
@@ -183,6 +151,92 @@ export class RunService {
       make,
       firedMs === null ? undefined : move,
     );
+  }
+
+  /** Makes the run of an event that a paused workflow has missed, see ../limits/pausing.ts. Part of a unit of work. */
+  async createMissed(
+    tx: OperationalTx,
+    { workflow_id: id, workflow_instance_id: runId, trigger, options: text }: MissedEvent,
+    packed: Packed | null,
+  ): Promise<"made" | "refused" | "later"> {
+    const { workflows } = this.#o;
+    const stored = workflows.get(id);
+    const refuse = (why: string) => {
+      tx.afterCommit(() => workflows.refused(id, trigger, why));
+      return "refused" as const;
+    };
+    if (stored === undefined) return workflows.isAwaited(id) ? "later" : refuse("the workflow is gone");
+    const missed = readMissed(text);
+    if (missed === null) return refuse("what is stored of an event that it missed is damaged");
+    try {
+      await this.#make(tx, stored, runId, missed.options, missed.actor, packed);
+      return "made";
+    } catch (error) {
+      if (error instanceof InvalidInputError) return refuse(error.message);
+      if (error !== packed?.error) throw error;
+      refuse(errorMessage(error));
+      return "later";
+    }
+  }
+
+  /** Part of a unit of work. */
+  async #make(
+    tx: OperationalTx,
+    stored: StoredDefinition,
+    runId: string,
+    options: RunTaskOptions,
+    actor: string | null,
+    packed: Packed | null,
+  ): Promise<void> {
+    const { definition, hash, json } = stored;
+    const bundle = bundleFor(definition, packed);
+    const firedMs = options.trigger === "cron" ? options.scheduled_time_ms : null;
+    const start_at_ms = firedMs === null ? this.#startOf(options) : null;
+    // Before the new run, whose status is then the workflow's latest.
+    if (firedMs !== null) await this.#dropWaiting(tx, definition, firedMs, options.schedule);
+    await this.#o.changes.create(tx, {
+      workflow_instance_id: runId,
+      workflow_id: definition.id,
+      workflow_name: definition.name,
+      definition_hash: hash,
+      definition: json,
+      params: resolveParams(definition, options.params, {
+        workflow_instance_id: runId,
+        workflow_id: definition.id,
+        attempt: 1,
+        trigger: options.trigger,
+        scheduled_time_ms: options.scheduled_time_ms,
+        created_at_ms: this.#o.clock.now(),
+        event: options.event,
+      }),
+      event: eventFor(definition, options.event),
+      trigger: options.trigger,
+      scheduled_time_ms: start_at_ms ?? options.scheduled_time_ms,
+      retry_of: null,
+      actor,
+      trigger_depth: options.trigger_depth,
+      priority: options.priority ?? definition.priority,
+      start_at_ms,
+      schedule: firedMs === null ? null : (options.schedule ?? null),
+      tasks_total: allTasks(definition).length,
+      bundle,
+      carried: [],
+    });
+    await this.#move(tx, definition.id, options);
+  }
+
+  /** A firing has become a run, of this request or of another: its schedule has come as far. Part of a unit of work. */
+  async #move(
+    tx: OperationalTx,
+    workflowId: string,
+    { trigger, scheduled_time_ms, schedule }: RunTaskOptions,
+  ): Promise<void> {
+    let firing: Fired | undefined;
+    if (trigger === "cron" && scheduled_time_ms !== null) {
+      firing = { firedMs: scheduled_time_ms, nowMs: this.#o.clock.now(), entry: schedule ?? null };
+      await tx.moveSchedule(workflowId, firing.firedMs, firing.nowMs, firing.entry);
+    }
+    if (isFiring(trigger)) tx.afterCommit(() => this.#o.workflows.fired(workflowId, firing));
   }
 
   /** When a run that is triggered now starts, ms since the epoch; null for at once. */

@@ -10,6 +10,7 @@ import type {
 import type { PlanNode } from "../../workflow/plan.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
+import type { Pauses } from "../limits/pauses.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { Definitions } from "./definitions.ts";
 import { outputsOfRun } from "./run-outputs.ts";
@@ -25,6 +26,8 @@ export interface RunWritingOptions {
   readonly rests?: { mayRest(runId: string): boolean };
   /** Called in the unit of work when a run ends. */
   readonly followUps: { ending(tx: OperationalTx, run: RunRecord): Promise<void> };
+  /** Called in the unit of work when a run ends: counts failures in a row. By default nobody does. */
+  readonly pauses?: Pick<Pauses, "ended">;
   /** Called in the unit of work when a run ends that another one has started. */
   readonly childEnded: (tx: OperationalTx, run: RunRecord) => Promise<void>;
   /** Called in the unit of work when a run ends: its place in its concurrency group is free. */
@@ -69,6 +72,7 @@ export class RunWriting {
     await this.#o.followUps.ending(tx, ended);
     this.#o.freed(tx, ended);
     if (ended.backfill_id !== null) await tx.endFiring(ended);
+    await this.#o.pauses?.ended(tx, ended);
     if (ended.parent_run !== null) await this.#o.childEnded(tx, ended);
     tx.afterCommit(() => this.#o.events.emit("run ended", ended));
     return ended;

@@ -11,7 +11,8 @@
  *   full       all agents that could take them are executing as many runs as they may
  *   ready      an agent has room: it takes the oldest tasks first
  *
- * A run that waits for the time at which it starts (`time`) has nothing to do with agents yet: {@link startReason}.
+ * A run that waits for the time at which it starts (`time`) has nothing to do with agents yet: {@link startReason}. Nor has one that is held by
+ * a pause of its workflow (`pause`) or by its concurrency group (`group`), see ../limits/hold-reasons.ts.
  */
 import { AUTOMATIC_LABELS } from "../../contract/agent-labels.ts";
 import { lacking, type Placement } from "../../workflow/placement.ts";
@@ -20,7 +21,16 @@ import { type Needs, readNeeds } from "../limits/needs.ts";
 type Labels = Placement["runs_on"];
 
 /** See the table above. */
-type WaitKind = "no agent" | "draining" | "labels" | "version" | "full" | "ready" | "time";
+type WaitKind =
+  | "no agent"
+  | "draining"
+  | "labels"
+  | "version"
+  | "full"
+  | "ready"
+  | "time"
+  | "pause"
+  | "group";
 
 /** What matters of an agent to tasks that wait. */
 export interface AgentRoom {

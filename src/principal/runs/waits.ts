@@ -1,6 +1,8 @@
 /** Which parts of a run wait for an agent, or for the time at which the run starts; since when, and why. */
 import { waitLines } from "../../contract/run-waits.ts";
+import { PARKED } from "../../storage/operational/pauses.ts";
 import type { OperationalTx, RunNote, RunRecord } from "../../storage/operational/store.ts";
+import { holdReason, pauseReason } from "../limits/holds.ts";
 import type { Definitions } from "./definitions.ts";
 import { startReason, type WaitReason, waitReasons } from "./wait-reasons.ts";
 
@@ -59,24 +61,43 @@ export class Waits {
 
   /** As {@link of}, but without the tasks of a whole run. @param reasons read now, if something waits, by default */
   async why(tx: OperationalTx, run: RunRecord, reasons?: Reasons): Promise<Wait[]> {
+    if (run.hold !== null) return [{ ...whole(run.status_at_ms), ...(await holdReason(tx, run)) }];
     if (run.revision === 0) {
       if (isBeforeStart(run))
         return [{ slice: 0, tasks: [], since_ms: run.created_at_ms, ...startReason(run.start_at_ms) }];
       if (!run.queued) return [];
+      if (isParked(run)) return [{ ...whole(run.status_at_ms), ...(await pauseReason(tx, run)) }];
       const reasonOf = reasons ?? (await this.reasons(tx));
       return [{ slice: 0, tasks: [], since_ms: run.status_at_ms, ...reasonOf(run.needs) }];
     }
     const open = await tx.listSlices(run.workflow_instance_id, "open");
     const queued = open.filter(({ state }) => state === "QUEUED");
     if (queued.length === 0) return [];
+    const parked = queued.filter(isParked);
+    const held = parked.length === 0 ? [] : [{ ...whole(run.status_at_ms), ...(await pauseReason(tx, run)) }];
+    if (parked.length === queued.length) return held;
     const reasonOf = reasons ?? (await this.reasons(tx));
-    return queued.map(({ slice, tasks, needs, queued_at_ms }) => ({
-      slice,
-      tasks,
-      since_ms: queued_at_ms,
-      ...reasonOf(needs),
-    }));
+    const others = queued.filter((slice) => !isParked(slice));
+    return [
+      ...held,
+      ...others.map(({ slice, tasks, needs, queued_at_ms }) => ({
+        slice,
+        tasks,
+        since_ms: queued_at_ms,
+        ...reasonOf(needs),
+      })),
+    ];
   }
+}
+
+/** A wait of all of a run. */
+function whole(since_ms: number): Pick<Wait, "slice" | "tasks" | "since_ms"> {
+  return { slice: 0, tasks: [], since_ms };
+}
+
+/** Whether it was in the queue when its workflow was paused. */
+function isParked({ needs }: Pick<RunRecord, "needs">): boolean {
+  return needs.startsWith(PARKED);
 }
 
 /** Whether a run waits for the time at which it starts. */
@@ -95,11 +116,18 @@ export function startNote(startMs: number): RunNote {
 const NAMED = 100;
 
 /** A wait for an agent. */
-type WaitForAgent = Wait & { readonly kind: Exclude<Wait["kind"], "time"> };
+type WaitForAgent = Wait & { readonly kind: Exclude<Wait["kind"], "time" | "pause" | "group"> };
+/** A wait of a run that is kept from agents. */
+type Hold = Wait & { readonly kind: "pause" | "group" };
 
-/** Whether it is an agent that is waited for. Programs that are older than it do not know a wait for a time. */
+/** Whether it is an agent that is waited for. Older programs do not know other waits. */
 export function isForAgent(wait: Wait): wait is WaitForAgent {
-  return wait.kind !== "time";
+  return wait.kind !== "time" && !isHold(wait);
+}
+
+/** Whether a run is kept from agents. */
+export function isHold(wait: Wait): wait is Hold {
+  return wait.kind === "pause" || wait.kind === "group";
 }
 
 /** The waits of a run as replies have them: if there are very many, some of them, at least one for each reason. */

@@ -29,7 +29,7 @@ import { SettingsOfDirectories, type WorkflowListing } from "./settings-of-direc
 import { ownReader, StoredWorkflows } from "./stored-workflows.ts";
 import { findTriggerProblems } from "./trigger-problems.ts";
 import { WorkflowFiles } from "./workflow-files.ts";
-import { WorkflowViews } from "./workflow-views.ts";
+import { type PausesOfViews, WorkflowViews } from "./workflow-views.ts";
 
 /** What the workflow directory needs. */
 export interface WorkflowDirectoryOptions {
@@ -49,6 +49,8 @@ export interface WorkflowDirectoryOptions {
   readonly startMs?: number;
   /** IANA name of the zone for schedules without one. */
   readonly zone: string;
+  /** Which workflows are paused; by default none is. */
+  readonly pauses?: PausesOfViews;
   /** See {@link StoredWorkflows}; this executable by default. */
   readonly reader?: string;
 }
@@ -111,7 +113,13 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     this.#stored = new StoredWorkflows(store, clock, options.reader ?? ownReader());
     this.#settings = new SettingsOfDirectories((paths) => this.#disk.read(paths));
     this.#files = new KnownFiles(this.#disk, this.#settings, this.#stored, clock, log);
-    this.#views = new WorkflowViews({ workflows: this.#workflows, stored: this.#stored, clock, zone });
+    this.#views = new WorkflowViews({
+      workflows: this.#workflows,
+      stored: this.#stored,
+      clock,
+      zone,
+      pauses: options.pauses,
+    });
     this.#problems = new ProblemLog(log);
   }
 
@@ -246,6 +254,11 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   refused(workflowId: string, trigger: string, message: string): void {
     if (!this.#views.refused(workflowId, trigger, message)) return;
     this.#o.log.warn(`A firing of workflow ${workflowId} (${trigger}) was refused: ${message}`);
+    this.#changed();
+  }
+
+  /** A workflow is paused, or goes on: whoever watches the workflows is told. */
+  pauseChanged(): void {
     this.#changed();
   }
 

@@ -3,6 +3,7 @@ import type { Clock } from "../../clock.ts";
 import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
 import type { DeclaredWorkflow } from "../../events/declared/declaration-source.ts";
 import { isTimezone } from "../../host/timezones.ts";
+import type { PauseRecord } from "../../storage/operational/pauses.ts";
 import { inTurns } from "../../timer.ts";
 import {
   type FiringContext,
@@ -13,6 +14,7 @@ import {
 } from "../../workflow/firings.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { type Entry, type Scheduled, schedulesOf } from "../../workflow/schedules.ts";
+import { pauseOf } from "../limits/pauses.ts";
 import { type LoadedWorkflow, textsOf, type WorkflowFacts } from "./loaded-workflow.ts";
 import type { StoredWorkflows } from "./stored-workflows.ts";
 
@@ -41,6 +43,12 @@ interface WorkflowViewsOptions {
   readonly clock: Clock;
   /** IANA name of the zone for schedules without one. */
   readonly zone: string;
+  readonly pauses?: PausesOfViews | undefined;
+}
+
+/** Which workflows are paused. */
+export interface PausesOfViews {
+  of(workflowId: string): PauseRecord | null;
 }
 
 /** Makes summaries and details, with the firings and refusals of each workflow. */
@@ -92,17 +100,19 @@ export class WorkflowViews {
    */
   async declared(): Promise<DeclaredWorkflow[]> {
     const declared: DeclaredWorkflow[] = [];
-    await inTurns([...this.#o.workflows], ([, workflow]) => {
+    await inTurns([...this.#o.workflows], ([id, workflow]) => {
       const { cron, schedules, on } = workflow.facts.head;
       if (cron === null && schedules === undefined && on === undefined) return;
-      const made = this.#declared.get(workflow.facts) ?? this.#declare(workflow);
+      const known = this.#declared.get(workflow.facts);
+      const pause = this.#o.pauses?.of(id) ?? undefined;
+      const made = known !== undefined && known.paused === pause ? known : this.#declare(workflow, pause);
       this.#declared.set(workflow.facts, made);
       declared.push(made);
     });
     return declared;
   }
 
-  #declare(workflow: LoadedWorkflow): DeclaredWorkflow {
+  #declare(workflow: LoadedWorkflow, paused: PauseRecord | undefined): DeclaredWorkflow {
     const { head } = workflow.facts;
     const { id, cron, timezone, start_time_ms, catchup, schedules, params, on } = head;
     return {
@@ -119,6 +129,7 @@ export class WorkflowViews {
         : { schedules, schedule_positions: this.#o.stored.positions.entriesOf(id) }),
       ...(on === undefined ? {} : { on }),
       ...readsEvent(workflow),
+      ...(paused === undefined ? {} : { paused }),
     };
   }
 
@@ -158,6 +169,7 @@ export class WorkflowViews {
       ...(head.on === undefined ? {} : { on: head.on }),
       ...readsEvent(workflow),
       tasks: facts.tasks,
+      ...this.#paused(head.id),
       error,
       trigger_problems: triggerProblems.map(({ message }) => message),
       ...(head.cron === null && head.schedules === undefined
@@ -167,6 +179,11 @@ export class WorkflowViews {
       previous_firing_ms: firings.previous,
       refused: this.#refusal(workflow),
     };
+  }
+
+  #paused(workflowId: string): Pick<WorkflowSummary, "paused"> {
+    const pause = this.#o.pauses?.of(workflowId) ?? null;
+    return pause === null ? {} : { paused: pauseOf(pause) };
   }
 
   #refusal({ facts }: LoadedWorkflow): Refusal | null {

@@ -48,6 +48,8 @@ declare module "cdktr" {
     readonly dedupe_key: string;
     /** Whether it is buffered on this host's disk; it becomes a run when the principal is back. */
     readonly buffered: boolean;
+    /** `paused`: its workflow is paused; whether it becomes this run when the workflow is resumed is up to the workflow's `catchup`. Absent otherwise. */
+    readonly missed?: "paused";
   }
 
   /** Waits for events and runs workflows for them. Base class of the default export of a file that `cdktr listen` runs. */
@@ -95,18 +97,6 @@ declare module "cdktr" {
     | "SKIPPED"
     | "CANCELLED";
 
-  export interface Schedule {
-    readonly cron: string;
-    readonly timezone: string | null;
-    readonly start_time_ms: number | null;
-    readonly end_time_ms?: number;
-    readonly catchup: "none" | "latest" | "all";
-    readonly catchup_window_ms?: number;
-    readonly calendar?: string;
-    readonly jitter_ms?: number;
-    readonly params?: Readonly<Record<string, string>>;
-  }
-
   export interface Workflow {
     readonly id: string;
     readonly name: string;
@@ -117,8 +107,6 @@ declare module "cdktr" {
     readonly start_time: string | null;
     readonly start_time_ms: number | null;
     readonly catchup: "none" | "latest" | "all";
-    /** The schedules of a workflow with several, or with one that is more than an expression; `cron` is null then. */
-    readonly schedules?: readonly Schedule[];
     readonly schedule_cursor_ms: number | null;
     readonly schedule_timezone?: string;
     readonly next_firing_ms?: number | null;
@@ -126,7 +114,25 @@ declare module "cdktr" {
     readonly params: Readonly<Record<string, unknown>>;
     readonly reads_event?: readonly string[] | null;
     readonly on?: Readonly<Record<string, unknown>>;
+    readonly schedules?: readonly {
+      readonly cron: string;
+      readonly timezone: string | null;
+      readonly start_time_ms: number | null;
+      readonly catchup: string;
+      readonly end_time_ms?: number | undefined;
+      readonly catchup_window_ms?: number | undefined;
+      readonly calendar?: string | undefined;
+      readonly jitter_ms?: number | undefined;
+      readonly params?: Readonly<Record<string, string>> | undefined;
+    }[];
     readonly tasks: number;
+    readonly paused?: {
+      readonly at_ms: number;
+      readonly by: string | null;
+      readonly reason: string | null;
+      readonly until_ms: number | null;
+      readonly auto: boolean;
+    };
     readonly dag?: Readonly<Record<string, unknown>>;
     readonly error: string | null;
     readonly trigger_problems?: readonly string[];
@@ -157,6 +163,10 @@ declare module "cdktr" {
       readonly workflow_instance_id: string;
       readonly task_id: string;
     };
+    readonly priority?: number;
+    readonly hold?: "pause" | "group";
+    readonly group?: string;
+    readonly backfill_id?: string;
   }
 
   export interface TaskRun {
@@ -228,6 +238,12 @@ declare module "cdktr" {
     readonly tasks: readonly TaskRun[];
     readonly waits?: readonly SliceWait[];
     readonly waiting_slices?: number;
+    readonly holds?: readonly {
+      readonly kind: "pause" | "group";
+      readonly reason: string;
+      readonly hint: string | null;
+      readonly since_ms: number;
+    }[];
     readonly approvals?: readonly Approval[];
     readonly outputs_left_out?: boolean;
     readonly definition: Readonly<Record<string, unknown>> | null;

@@ -15,6 +15,7 @@ import type { BackfillIntentions } from "./backfills.ts";
 import type { BlobIntentions } from "./blobs.ts";
 import type { GroupIntentions } from "./groups.ts";
 import type { LeaseState } from "./lease-state.ts";
+import type { PauseIntentions } from "./pauses.ts";
 import type { PoolIntentions } from "./pools.ts";
 import type {
   AgentRecord,
@@ -593,6 +594,7 @@ export interface OperationalTx
     FollowUpIntentions,
     WorkflowIntentions,
     ReasonIntentions,
+    PauseIntentions,
     SecretIntentions,
     BlobIntentions,
     PoolIntentions,

@@ -6,7 +6,7 @@ const MINUTE = 60_000;
 
 /** An entry: its priority, its place, and since when it waits, minutes before now. */
 function entry(name: string, priority: number, position: number, minutes: number, turn = 0) {
-  const needs = priority === 5 ? "" : `p${priority} 1 {}`;
+  const needs = priority === 5 ? "" : `p${priority}:1 {}`;
   return { name, needs, position, turn, since_ms: NOW - minutes * MINUTE };
 }
 

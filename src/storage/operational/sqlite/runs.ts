@@ -103,6 +103,11 @@ export function getRun(db: Statements, id: string): RunRecord | null {
   return row === null ? null : toRun(row);
 }
 
+/** The runs for which a condition holds. @param where with what follows it */
+export function runsWhere(db: Statements, where: string, ...values: SQLQueryBindings[]): RunRecord[] {
+  return db.all<StoredRun>(`${RUNS} WHERE ${where}`, ...values).map(toRun);
+}
+
 /** Removes a waiting run from the queue, for an agent. */
 export function takeQueuedRun(db: Statements, runId: string, agentId: string): RunRecord | null {
   const row = db.one<StoredRun>(TAKE, agentId, runId);

@@ -39,6 +39,7 @@ import { housekeepingIntentions } from "./forget.ts";
 import { groupIntentions } from "./groups.ts";
 import { itemIntentions } from "./items.ts";
 import { leaseIntentions } from "./leases.ts";
+import { pauseIntentions } from "./pauses.ts";
 import { poolIntentions } from "./pools.ts";
 import { reasonIntentions } from "./reasons.ts";
 import { compareWithHistory, runsChangedAfter } from "./repeat.ts";
@@ -144,6 +145,7 @@ export class SqliteOperationalStore implements OperationalStore {
       ...followUpIntentions(db),
       ...workflowIntentions(db),
       ...reasonIntentions(db),
+      ...pauseIntentions(db),
       ...secretIntentions(db),
       ...poolIntentions(db),
       ...blobIntentions(db),
