@@ -1,5 +1,7 @@
 /** Concurrency groups: who is admitted, who waits, and who is dropped or cancelled for others. */
+import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
 import type { RunDetails } from "../../src/contract/messages.ts";
 import { until } from "../support/until.ts";
 import { type FakeAgent, failure, required, TestPrincipal } from "./support.ts";
@@ -303,4 +305,26 @@ test("another max_runs in the file counts for those that wait, unless the group 
   expect(await get(cluster, other)).toMatchObject({ hold: "group", group: "eu" });
   await agent.execute(required(await agent.fetch(20_000)));
   expect((await get(cluster, required(ids[2]))).hold).toBeUndefined();
+});
+
+test("what an older cdktr has done with runs of a group: it left those that waited, and ended others", async () => {
+  await using world = await start({ "w.yml": limited("1") });
+  const { cluster } = world;
+  const [holder, cancelled, next] = [await trigger(cluster), await trigger(cluster), await trigger(cluster)];
+  await cluster.stop();
+  // As it does: it knows nothing of the columns for groups. What waits for a place is not in its queue.
+  const database = new Database(join(cluster.directory, "data", "state.db"));
+  const queue = "SELECT workflow_instance_id AS id FROM runs WHERE queued = 1";
+  expect(database.query(queue).all()).toEqual([{ id: holder }]);
+  const end = database.query(
+    "UPDATE runs SET status = ?, resting = 0, status_at_ms = ?, queued = 0, finished_at_ms = ? WHERE workflow_instance_id = ?",
+  );
+  end.run("COMPLETED", Date.now(), Date.now(), holder);
+  end.run("CANCELLED", Date.now(), Date.now(), cancelled);
+  database.close();
+  await cluster.start();
+  const agent = await cluster.agent("y", { protocol: 3 });
+  expect(required(await agent.fetch(20_000)).workflow_instance_id).toBe(next);
+  const left = await get(cluster, cancelled);
+  expect([left.status, left.hold, left.holds]).toEqual(["CANCELLED", undefined, undefined]);
 });

@@ -111,10 +111,17 @@ export function summaryOf(run: ListedRun): RunSummary {
   };
 }
 
-function limitsOf({ priority, hold, group_key, backfill_id }: ListedRun): Partial<RunSummary> {
+function limitsOf({
+  priority,
+  hold,
+  group_key,
+  backfill_id,
+  finished_at_ms,
+}: ListedRun): Partial<RunSummary> {
   return {
     ...(priority === DEFAULT_PRIORITY ? {} : { priority }),
-    ...(hold === null ? {} : { hold }),
+    // One that an older cdktr has cancelled looks as if it were still held.
+    ...(hold === null || finished_at_ms !== null ? {} : { hold }),
     ...(group_key === null ? {} : { group: groupName(group_key) }),
     ...(backfill_id === null ? {} : { backfill_id }),
   };
