@@ -121,6 +121,10 @@ test("the commands say what a run waits for, and why it was SKIPPED", async () =
   const { rows } = await cluster.client.queryDatabase({ sql });
   expect(rows).toEqual([["workflow held runs already (max_runs: 1)", "held"]]);
 
+  expect((await cluster.cdktr(["workflow", "show", "latest"])).stdout).toMatch(
+    /^At once +2 runs of group "eu"; a further one waits, instead of those that wait$/m,
+  );
+
   const holder = await start("once");
   const skipped = await cluster.cdktr(["run", "once", "--wait"]);
   expect(skipped.code).toBe(1);

@@ -89,6 +89,7 @@ describe("what cannot be run", () => {
     "params.yml",
     "params:\n  day: {type: int}\ntasks:\n  a: {runs_on: {gpu: a100}, run: echo day $CDKTR_PARAM_DAY}\n",
   );
+  file("limits.yml", 'concurrency: 1\ntasks:\n  a: {pool: db, run: "true"}\n');
   file("files.yml", 'files: ["*.sql"]\ntasks: {a: {run: "true"}}\n');
   file("bad.yml", "tasks:\n  a:\n    rum: echo\n");
   const table: readonly [args: string[], code: number, stderr: string][] = [
@@ -136,6 +137,12 @@ describe("what cannot be run", () => {
     const { code, stdout, stderr } = await run("params.yml", "-P", "day=7");
     expect([code, stderr]).toEqual([0, "warning: a is for agents with gpu=a100; it runs here now.\n"]);
     expect(stdout).toContain("│ day 7\n");
+  });
+
+  test("what limits the runs of a principal is told, and is no obstacle", async () => {
+    const { code, stderr } = await run("limits.yml");
+    const warning = "warning: concurrency and pool limit what a principal runs; this runs here now.\n";
+    expect([code, stderr]).toEqual([0, warning]);
   });
 });
 

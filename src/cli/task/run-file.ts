@@ -76,6 +76,7 @@ export async function runFile(
     }),
   } as const;
   for (const each of workflows.values()) warnOfLabels(each.definition);
+  warnOfLimits(definition);
   const output = new Output(definition, formOf(options));
   await endAbandoned();
   const host = new LocalHost({ config, output, cleaner: [...selfCommand(), END_LOCAL_RUN] });
@@ -141,6 +142,19 @@ function refuseOptions(path: string, { at, in: span, principal }: FileOptions): 
     {
       hint: `Give the id of the workflow${id === null ? "" : `, such as ${id}`}: 'cdktr workflow list' shows them.`,
     },
+  );
+}
+
+/** Says what of a file is about the runs of a principal. */
+function warnOfLimits(definition: WorkflowDefinition): void {
+  const limits = [
+    ...(definition.concurrency === undefined ? [] : ["concurrency"]),
+    ...([definition, ...allTasks(definition)].some(({ pool }) => pool !== undefined) ? ["pool"] : []),
+  ];
+  if (limits.length === 0) return;
+  const [subject, verb] = [limits.join(" and "), limits.length === 1 ? "limits" : "limit"];
+  say(
+    `${styleFor("stderr").yellow("warning:")} ${subject} ${verb} what a principal runs; this runs here now.`,
   );
 }
 

@@ -1,5 +1,5 @@
 import type { WorkflowDetails } from "../../contract/messages.ts";
-import { plainText } from "../../terminal/foreign-text.ts";
+import { plainText, quote } from "../../terminal/foreign-text.ts";
 import { dependencyText } from "../../workflow/conditions.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import { formatExitCodes } from "../../workflow/exit-codes.ts";
@@ -16,7 +16,7 @@ import { itemsText, whenText } from "../../workflow/task-words.ts";
 import { aftersOf, filesOf, webhooksOf } from "../../workflow/triggers.ts";
 import { command } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
-import { formatInstant, formatRelative } from "../support/format.ts";
+import { formatInstant, formatRelative, plural } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { printJson, printLine, writeStdout } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
@@ -103,6 +103,7 @@ async function printWorkflow(
   for (const problem of problemsOf({ ...summary, error: null }, now)) {
     await fact("Problem", style.yellow(plainText(problem)));
   }
+  await fact("At once", concurrencyFact(definition));
   await fact("Runs on", definition.runs_on === undefined ? null : plainText(labelsText(definition.runs_on)));
   await fact("Placement", placementFact(definition));
   await fact("Agent dies", FAILOVER[definition.failover]);
@@ -221,6 +222,21 @@ const CATCHUP = {
   latest: "only the latest runs, if the principal was down or no agent took it before the next",
   all: "all run, if the principal was down or until an agent takes them",
 } as const;
+
+/** How many runs may run at once, and what a further one does. */
+function concurrencyFact({ concurrency }: WorkflowDefinition): string | null {
+  if (concurrency === undefined) return null;
+  const { group, max_runs, on_conflict } = concurrency;
+  const whose = group === undefined ? "" : ` of group ${quote(group)}`;
+  return `${plural(max_runs, "run")}${whose}; a further one ${ON_CONFLICT[on_conflict] ?? "waits"}`;
+}
+
+const ON_CONFLICT: Readonly<Record<string, string>> = {
+  queue: "waits",
+  queue_latest: "waits, instead of those that wait",
+  skip: "is SKIPPED",
+  cancel_running: "cancels the oldest",
+};
 
 const FAILOVER = {
   rerun: "the run goes to another agent",

@@ -61,7 +61,8 @@ export class Waits {
 
   /** As {@link of}, but without the tasks of a whole run. @param reasons read now, if something waits, by default */
   async why(tx: OperationalTx, run: RunRecord, reasons?: Reasons): Promise<Wait[]> {
-    if (run.hold !== null) return [{ ...whole(run.status_at_ms), ...(await holdReason(tx, run)) }];
+    if (run.hold !== null && run.finished_at_ms === null)
+      return [{ ...whole(run.status_at_ms), ...(await holdReason(tx, run)) }];
     if (run.revision === 0) {
       if (isBeforeStart(run))
         return [{ slice: 0, tasks: [], since_ms: run.created_at_ms, ...startReason(run.start_at_ms) }];
