@@ -47,12 +47,28 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   "nobody is cancelled to make room": {
     tx: (tx) => ({ groupHolders: async (key, limit) => (limit > 1 ? [] : tx.groupHolders(key, limit)) }),
   },
+  "a pool counts one slot less than is taken": {
+    tx: (tx) => ({ poolUse: async () => shifted(await tx.poolUse(), -1) }),
+  },
+  "a pool counts one slot more than is taken": {
+    tx: (tx) => ({ poolUse: async () => shifted(await tx.poolUse(), 1) }),
+  },
+  "a pool that became smaller still has its former size": {
+    tx: (tx) => ({
+      listPools: async () =>
+        (await tx.listPools()).map((pool) => ({ ...pool, size: Math.max(pool.size, 3) })),
+    }),
+  },
   "a run is held without a word": {
     tx: (tx) => ({
       holdRun: (run, hold, _note, nowMs) => tx.holdRun(run, hold, { reason: "", waits: null }, nowMs),
     }),
   },
 };
+
+function shifted(use: ReadonlyMap<string, number>, by: number): ReadonlyMap<string, number> {
+  return new Map([...use].map(([pool, slots]) => [pool, Math.max(0, slots + by)]));
+}
 
 /** A store whose operations have a fault. */
 export function faulty(store: OperationalStore, fault: NonNullable<Fault["tx"]>): OperationalStore {

@@ -2,6 +2,7 @@
 import { EventHub } from "../../src/event-hub.ts";
 import { StandingOrders } from "../../src/principal/agents/standing-orders.ts";
 import { Installation } from "../../src/principal/installation.ts";
+import { withPriority } from "../../src/principal/limits/needs.ts";
 import { LongPolls } from "../../src/principal/long-polls.ts";
 import type { PrincipalEvents } from "../../src/principal/principal-events.ts";
 import { Definitions } from "../../src/principal/runs/definitions.ts";
@@ -26,19 +27,21 @@ interface LimitedPrincipalOptions {
   /** Whether units of work are repeated. */
   readonly repeats: boolean;
   readonly flow: (id: string) => StoredDefinition | undefined;
-  /** Slots by pool. */
-  readonly sizes: ReadonlyMap<string, number>;
   readonly fault: Fault | null;
+  /** How much waiting outweighs one step of priority, ms; by default what is usual. */
+  readonly ageingMs?: number | undefined;
 }
 
 /** A principal without its doors. */
 export class LimitedPrincipal {
   readonly parts: PrincipalParts;
   readonly runs: RunService;
+  readonly #clock: ManualClock;
+  readonly #queue = new RunQueue();
   /** Whether a step of a commit has failed, so that a sweep has to do its work. */
   #isDue = false;
 
-  constructor({ clock, store: plain, repeats, flow, fault }: LimitedPrincipalOptions) {
+  constructor({ clock, store: plain, repeats, flow, fault, ageingMs }: LimitedPrincipalOptions) {
     const events: PrincipalEvents = new EventHub();
     const sound = repeats ? new RepeatingStore(plain) : plain;
     const store = fault?.tx === undefined ? sound : faulty(sound, fault.tx);
@@ -56,10 +59,11 @@ export class LimitedPrincipal {
       fired: () => {},
     };
     const base = { store, clock, events, polls, definitions, progress, workflows, log: silent };
-    const queue = new RunQueue();
+    this.#clock = clock;
+    const queue = this.#queue;
     const changes = new RunChanges({ ...base, queue, followUps: { ending: async () => {} } });
     fault?.changes?.(changes);
-    const dispatcher = new Dispatcher({ ...base, changes, queue, offerMs: WAIT_MS });
+    const dispatcher = new Dispatcher({ ...base, changes, queue, offerMs: WAIT_MS, ageingMs });
     const logs = {
       position: () => ({ received: 0, durable: 0 }),
       locate: async () => true,
@@ -115,8 +119,22 @@ export class LimitedPrincipal {
 
   async resume(_workflow: string): Promise<void> {}
 
-  /** The sizes of pools have changed. */
-  async sized(): Promise<void> {}
+  /** Sets the size of a pool. */
+  async resize(pool: string, size: number): Promise<void> {
+    const { store } = this.parts;
+    await store.transact(async (tx) => {
+      await tx.setPool(pool, size, null, this.#clock.now());
+      this.#queue.queued(tx);
+    });
+  }
 
-  async prioritize(_run: string, _priority: number): Promise<void> {}
+  async prioritize(id: string, priority: number): Promise<void> {
+    await this.parts.store.transact(async (tx) => {
+      const run = await tx.getRun(id);
+      if (run === null || run.finished_at_ms !== null) return;
+      await tx.setPriority(run, priority, (needs) => withPriority(needs, priority));
+      this.parts.changes.admission.freed(tx, run);
+      this.#queue.queued(tx);
+    });
+  }
 }

@@ -339,26 +339,29 @@ export class Reference {
       check(run.status === "SKIPPED", () => `${id} is ${run.status}: its group was full (skip)`);
       return;
     }
-    check(run.status === "PENDING", () => `${id} is ${run.status} at once (${policy})`);
-    const alike = waiting.filter((old) => old.onConflict === policy);
-    if (policy === "queue_latest" || policy === "cancel_running") {
-      for (const old of alike)
-        check(now(old).status === "SKIPPED", () => `${old.id} waits, although ${id} is newer (${policy})`);
-    } else {
-      for (const old of waiting)
-        check(now(old).status !== "SKIPPED", () => `${old.id} is SKIPPED for ${id} (${policy})`);
+    const replaces = policy === "queue_latest" || policy === "cancel_running";
+    for (const old of waiting) {
+      const isReplaced = now(old).status === "SKIPPED";
+      const mustBe = replaces && old.onConflict === policy;
+      check(isReplaced === mustBe, () => `${old.id} is ${now(old).status} when ${id} comes (${policy})`);
     }
+    const others = waiting.filter((old) => now(old).status !== "SKIPPED");
+    if (running.length < limits.maxRuns && inOrder([...others, run])[0] === run) {
+      // Those that wait do so because their max_runs is smaller; it goes before them.
+      check(run.admitted, () => `${id} is ${run.status}, ${run.hold}: it is first, and its group had room`);
+      return;
+    }
+    // Whoever is cancelled before it has begun is over at once.
+    const mayBegin = policy === "cancel_running" && run.admitted;
+    check(mayBegin || run.status === "PENDING", () => `${id} is ${run.status} at once (${policy})`);
     const stopped = running.filter((old) => now(old).isStopping && !old.isStopping);
     if (policy !== "cancel_running") {
       check(stopped.length === 0, () => `${stopped[0]?.id} is stopped for ${id} (${policy})`);
       return;
     }
-    const left = running.filter((old) => !now(old).isStopping && !now(old).isOver && !old.isInHooks);
-    const staying = running.filter((old) => !now(old).isStopping && !now(old).isOver);
-    check(
-      staying.length < limits.maxRuns || left.length === 0,
-      () => `nothing makes room for ${id} (cancel_running)`,
-    );
+    // Those that are in their hooks are about to be over.
+    const staying = running.filter((old) => !now(old).isStopping && !now(old).isOver && !old.isInHooks);
+    check(staying.length < limits.maxRuns, () => `nothing makes room for ${id} (cancel_running)`);
   }
 
   /** Something that waits although an agent that asks for work could have it. @param fits whether such an agent can execute it */

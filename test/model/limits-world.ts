@@ -77,7 +77,7 @@ export class LimitsWorld {
     parts: Parts;
     fault: Fault | null;
     principal: (
-      of: Pick<ConstructorParameters<typeof LimitedPrincipal>[0], "clock" | "flow" | "sizes">,
+      of: Pick<ConstructorParameters<typeof LimitedPrincipal>[0], "clock" | "flow">,
     ) => LimitedPrincipal;
   }) {
     const { stores, random } = options;
@@ -90,7 +90,6 @@ export class LimitsWorld {
     this.#principal = options.principal({
       clock: this.#clock,
       flow: (id) => this.#flows.get(id)?.stored,
-      sizes: this.#sizes,
     });
     const limits = new Map([...this.#flows].map(([id, flow]) => [id, flow.limits]));
     this.#reference = new Reference(limits, (pool) => this.#sizes.get(pool) ?? null);
@@ -117,13 +116,11 @@ export class LimitsWorld {
     fault: Fault | null = null,
   ): Promise<LimitsWorld> {
     const store = await stores.open();
-    const principal = (of: {
-      clock: ManualClock;
-      flow: (id: string) => StoredDefinition | undefined;
-      sizes: ReadonlyMap<string, number>;
-    }) => new LimitedPrincipal({ ...of, store, repeats: random() < 0.2, fault });
+    const principal = (of: { clock: ManualClock; flow: (id: string) => StoredDefinition | undefined }) =>
+      new LimitedPrincipal({ ...of, store, repeats: random() < 0.2, fault });
     const world = new LimitsWorld({ stores, random, parts, fault, principal });
     await world.#principal.start();
+    for (const [pool, size] of world.#sizes) await world.#resize(pool, size);
     return world;
   }
 
@@ -140,9 +137,9 @@ export class LimitsWorld {
   async #calm(): Promise<void> {
     this.#isCalm = true;
     this.#stores.failStatement(null);
-    this.#sizes.set("db", 4).set("api", 2);
+    await this.#resize("db", 4);
+    await this.#resize("api", 2);
     for (const id of [...this.#paused]) await this.#resume(id);
-    await this.#principal.sized();
     for (let rounds = 0; this.#unfinished().length > 0; rounds++) {
       if (rounds > 600) this.#reference.calm(this.#before);
       await this.#calmRound(rounds % 4 === 0);
@@ -189,7 +186,7 @@ export class LimitsWorld {
       [1, () => this.#agents.handOver(this.#post())],
       [5, () => this.#due()],
       [this.#parts.pauses ? 3 : 0, () => this.#pauseOrResume()],
-      [this.#parts.pools ? 3 : 0, () => this.#resize()],
+      [this.#parts.pools ? 3 : 0, () => this.#resizeSome()],
       [this.#parts.priorities ? 3 : 0, () => this.#prioritize()],
       [60, () => this.#live(this.#post())],
     ];
@@ -352,12 +349,15 @@ export class LimitsWorld {
       this.#paused.delete(id);
   }
 
-  async #resize(): Promise<void> {
-    const pool = this.#chance(0.5) ? "db" : "api";
-    const size = Math.floor(this.#random() * 5);
-    this.trace.push(`pool ${pool} has ${size}`);
+  async #resizeSome(): Promise<void> {
+    await this.#resize(this.#chance(0.5) ? "db" : "api", Math.floor(this.#random() * 5));
+  }
+
+  async #resize(pool: string, size: number): Promise<void> {
+    const before = this.#sizes.get(pool);
     this.#sizes.set(pool, size);
-    await this.#principal.sized();
+    const done = await this.#do(`pool ${pool} has ${size}`, () => this.#principal.resize(pool, size));
+    if (done === null && before !== undefined) this.#sizes.set(pool, before);
   }
 
   async #prioritize(): Promise<void> {
@@ -381,7 +381,6 @@ export class LimitsWorld {
     this.#principal = new LimitedPrincipal({
       clock: this.#clock,
       flow: (id) => this.#flows.get(id)?.stored,
-      sizes: this.#sizes,
       store,
       repeats: this.#chance(0.2),
       fault: this.#fault,

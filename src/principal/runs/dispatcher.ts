@@ -249,9 +249,13 @@ export class Dispatcher extends BackgroundService {
       if (head === undefined) break;
       const slots = slotsOf(head);
       if (slots !== undefined && !(await this.#mayTake(head, slots, waiting, pools))) continue;
+      const take = async () => slots !== undefined && (await pools.pass()).take(slots);
       const waiter = await waiting.next(head);
-      if (slots !== undefined) (await pools.pass()).take(slots);
-      if (waiter === undefined) continue;
+      if (waiter === undefined) {
+        // They are kept for it.
+        await take();
+        continue;
+      }
       const claim = await this.#claim(tx, head, waiter, waiter.fetchId);
       if (claim === "empty") continue;
       // The agent gets nothing: it may not accept work, or not any more.
@@ -260,6 +264,7 @@ export class Dispatcher extends BackgroundService {
       await after(head);
       if (assignment === null) tx.afterCommit(() => this.#answer(waiter, null));
       else {
+        await take();
         const characters = queue.isEmpty ? 0 : lengthOf(assignment);
         given.push({ waiter, head, first: assignment, others: [], characters });
         assigned++;
