@@ -264,7 +264,8 @@ export class Dispatcher extends BackgroundService {
       await after(head);
       if (assignment === null) tx.afterCommit(() => this.#answer(waiter, null));
       else {
-        await take();
+        // A repeated request is given what it has already.
+        if (claim !== "unfit" && claim.isNew) await take();
         const characters = queue.isEmpty ? 0 : lengthOf(assignment);
         given.push({ waiter, head, first: assignment, others: [], characters });
         assigned++;
