@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { Request } from "../src/zmq/index.ts";
 import { CONCURRENCY, cpuMs, type Fleet, residentMb, startFleet } from "./bench/fleet.ts";
 import { type Measure, markdown, median, quantile, timed } from "./bench/measure.ts";
+import { firings, manySchedules } from "./bench/schedules.ts";
 import { SignalPipe } from "./bench/signal-pipe.ts";
 import { binaryIsFresh, buildBinary } from "./support/binary.ts";
 import { BINARY, BUN, ROOT } from "./support/paths.ts";
@@ -26,6 +27,9 @@ const RUNS = quick ? 50 : 1000;
 const LINES = quick ? 20_000 : 500_000;
 const IDLE_MS = quick ? 1000 : 10_000;
 const STARTS = quick ? 5 : 31;
+const SCHEDULED_FILES = quick ? 2000 : 100_000;
+const FIRINGS = quick ? 200 : 1000;
+const ROUNDS = quick ? 2 : 6;
 
 const measures: Measure[] = [];
 
@@ -446,6 +450,12 @@ try {
   await memory(fleet, empty, "after all this");
   await firstChain(workflows);
   await startUp(empty);
+  await fleet.stop();
+  fleet = undefined;
+  say(`${FIRINGS} firings in one second, ${ROUNDS} times`);
+  record(...(await firings(FIRINGS, ROUNDS)));
+  say(`${SCHEDULED_FILES} files with schedules`);
+  record(...(await manySchedules(SCHEDULED_FILES, IDLE_MS)));
 } finally {
   await cleanUp();
 }

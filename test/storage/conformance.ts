@@ -1568,6 +1568,24 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await waiting(9000)).toEqual(["two", "three"]);
     });
 
+    given("stores a definition again after whatever may have removed it", async ({ store }) => {
+      const make = (id: string): UnitOfWork<void> => create(id, { definition_hash: "other" });
+      const failing = store.transact(async (tx) => {
+        await make("undone")(tx);
+        throw new Error("undone");
+      });
+      await expect(failing).rejects.toThrow("undone");
+      await store.transact(make("one"));
+      expect(await store.read((tx) => tx.getDefinition("other"))).toBe("{}");
+      const over = { status: "CANCELLED", status_at_ms: 2000, finished_at_ms: 2000, error: null } as const;
+      await store.transact(async (tx) => tx.transitionRun(await runOf(tx, "one"), over));
+      await store.ackStatuses(Number.MAX_SAFE_INTEGER);
+      await store.transact((tx) => tx.forget({ keepRuns: 0, olderThanMs: 0, followUpsOlderThanMs: 0 }));
+      expect(await store.read((tx) => tx.getDefinition("other"))).toBeNull();
+      await store.transact(make("two"));
+      expect(await store.read((tx) => tx.getDefinition("other"))).toBe("{}");
+    });
+
     given(
       "waiting firings of one entry, also those that their concurrency group holds",
       async ({ store }) => {
