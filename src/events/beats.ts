@@ -19,7 +19,7 @@ export interface Follower {
   handledMs: number;
   /** A firing could not be made safe: those since then are still due. */
   isBehind: boolean;
-  readonly context: FiringContext;
+  context: FiringContext;
   /** Null while its workflow is paused, and when it is gone. */
   beat: Beat | null;
 }
@@ -86,6 +86,9 @@ export class Beats {
     }
     beat.followers.add(follower);
     follower.beat = beat;
+    // There may be 100,000 of them.
+    follower.context = beat.context;
+    if (isLike(entry, beat.entry)) follower.entry = beat.entry;
     return beat;
   }
 
@@ -149,4 +152,12 @@ export class Beats {
     beat.nextMs = at;
     if (at !== null) this.#queue.push(at, beat);
   }
+}
+
+/** Whether two entries of a beat say the same. */
+function isLike(a: Entry, b: Entry): boolean {
+  if (a.params !== undefined || b.params !== undefined) return false;
+  return (
+    a.catchup === b.catchup && a.catchup_window_ms === b.catchup_window_ms && a.jitter_ms === b.jitter_ms
+  );
 }

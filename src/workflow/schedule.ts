@@ -27,7 +27,8 @@ interface Parsed {
   nextMs: number;
 }
 
-const KEPT = 5000;
+/** Number of parsed expressions that are kept: croner needs 80 KB for each, because it has a list of all years, and 100 us to make one. */
+const KEPT = 250;
 const parsed = new Map<string, Parsed>();
 
 /** A cache: the same few expressions are used again and again, by thousands of workflows at once. */
@@ -90,6 +91,7 @@ const FIELDS = [
   { name: "day of week", range: "0 to 7 (Sunday is 0 and 7), or SUN to SAT" },
 ] as const;
 
+const KEPT_VALID = 1000;
 const valid = new Set<string>();
 
 /** Checks a cron expression; `null` when it is valid and will ever fire. */
@@ -97,7 +99,7 @@ export function checkCron(expression: string): CronProblem | null {
   if (valid.has(expression)) return null;
   const problem = findProblem(expression);
   if (problem === null) {
-    if (valid.size >= KEPT) valid.clear();
+    if (valid.size >= KEPT_VALID) valid.clear();
     valid.add(expression);
   }
   return problem;
