@@ -1,5 +1,6 @@
 /** Reads regular files at paths that users specify: never a pipe or a device, and never more than a limit. */
-import { closeSync, constants, fstatSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, statSync } from "node:fs";
+import { join } from "node:path";
 
 /** The content of a regular file, or why it was not read. */
 export type RegularFile =
@@ -21,6 +22,18 @@ export function readRegularFile(path: string, maxBytes: number): RegularFile {
     } finally {
       closeSync(descriptor);
     }
+  } catch (error) {
+    const { code = "", message } = error as NodeJS.ErrnoException;
+    return { kind: "failed", code, message };
+  }
+}
+
+/** {@link readRegularFile} of a file below `root`, unless links on the way lead out of it. */
+export function readFileInside(root: string, path: string, maxBytes: number): RegularFile {
+  try {
+    const [real, top] = [realpathSync(join(root, path)), realpathSync(root)];
+    if (real.startsWith(top === "/" ? top : `${top}/`)) return readRegularFile(real, maxBytes);
+    return { kind: "failed", code: "", message: "a link leads out of the workflow directory" };
   } catch (error) {
     const { code = "", message } = error as NodeJS.ErrnoException;
     return { kind: "failed", code, message };

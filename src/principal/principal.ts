@@ -188,6 +188,7 @@ export class Principal extends BackgroundService {
     const base = { store, clock, events, polls, definitions, progress };
     // One process for all that defines workflows. The files that they watch have another, because a scan of them may take long.
     const files = new FileHelper();
+    const queue = new RunQueue();
     const workflows = new WorkflowDirectory({
       ...base,
       files,
@@ -196,10 +197,10 @@ export class Principal extends BackgroundService {
       refreshMs: config.CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S * 1000,
       zone: options.zone ?? hostZone(),
       pauses: paused,
+      poolsChanged: (tx) => queue.queued(tx),
     });
     events.on("workflow paused", () => workflows.pauseChanged());
     events.on("workflow resumed", () => workflows.pauseChanged());
-    const queue = new RunQueue();
     const followUps = new FollowUps({ ...base, workflows });
     const blobs = blobStoreOf(config);
     const keeper = new BlobKeeper({

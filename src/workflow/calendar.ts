@@ -7,14 +7,14 @@ import { aheadMs } from "./expressions/dates.ts";
 /** A local date, as the number of days since 1970-01-01. */
 export type Day = number;
 
-/** What a calendar in `_cdktr.yml` lists. @public */
+/** What a calendar in `_cdktr.yml` lists. */
 export interface CalendarSpec {
   /** Items such as `MON-FRI`, `2026-12-25`, `12-25` (each year) and `2026-07-20..2026-08-03`, which {@link readItem} has accepted. */
   readonly include?: readonly string[] | undefined;
   readonly exclude?: readonly string[] | undefined;
 }
 
-/** The days of calendar files. @public */
+/** The days of calendar files. */
 export interface FileDays {
   /** Null: no file says which days are in it. */
   readonly include: readonly Day[] | null;
@@ -35,7 +35,7 @@ const DAY_MS = 86_400_000;
 const FAR_DAYS = 3660;
 const NO_FILES: FileDays = { include: null, exclude: [] };
 
-/** The calendar of these items and days of files. @public */
+/** The calendar of these items and days of files. */
 export function calendarOf({ include, exclude }: CalendarSpec, files: FileDays = NO_FILES): Calendar {
   const hasAll = include === undefined && files.include === null;
   const isIncluded = hasAll ? () => true : setOf(include ?? [], files.include ?? []);
@@ -70,31 +70,31 @@ export function startOfDay(day: Day, zone: string): number {
   return after;
 }
 
-/** The day of a date such as `2026-12-25`; null if there is no such date. @public */
+/** The day of a date such as `2026-12-25`; null if there is no such date. */
 export function readDay(text: string): Day | null {
   const ms = /^\d{4}-\d{2}-\d{2}$/.test(text) ? Date.parse(text) : Number.NaN;
   // 30 February comes back as another date, or as none.
   return Number.isNaN(ms) || textOfDay(ms / DAY_MS) !== text ? null : ms / DAY_MS;
 }
 
-/** A day as a date such as `2026-12-25`. @public */
+/** A day as a date such as `2026-12-25`. */
 export function textOfDay(day: Day): string {
   return new Date(day * DAY_MS).toISOString().slice(0, 10);
 }
 
-/** What is wrong with an item of a calendar. @public */
+/** What is wrong with an item of a calendar. */
 export interface ItemProblem {
   readonly message: string;
   readonly help?: string | undefined;
 }
 
-/** Checks an item of a calendar, and returns it in its normal spelling. @public */
+/** Checks an item of a calendar, and returns it in its normal spelling. */
 export function readItem(text: string): string | ItemProblem {
   const item = parseItem(text.trim().toUpperCase());
   return "message" in item ? item : item.text;
 }
 
-/** Whether items, without files, leave any day at all. @public */
+/** Whether items, without files, leave any day at all. */
 export function hasAnyDay(spec: CalendarSpec): boolean {
   const calendar = calendarOf(spec);
   const last = Date.UTC(2200, 0) / DAY_MS;

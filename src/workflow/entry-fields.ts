@@ -13,6 +13,7 @@ import {
 } from "./field.ts";
 import { MAX_SCHEDULES } from "./limits.ts";
 import { type ParamRules, readParam } from "./param-types.ts";
+import { CALENDAR_NAME } from "./root-fields.ts";
 import { cron, duration, formed, text, timestamp, timezone } from "./scalars.ts";
 import type { Entry } from "./schedules.ts";
 
@@ -35,7 +36,7 @@ const NEW = {
     .as("catchup_window_ms")
     .describe("Missed firings that are older than this are not caught up"),
   calendar: formed(
-    /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$/,
+    CALENDAR_NAME,
     "is not the name of a calendar",
     'name one of calendars: in "_cdktr.yml" of the workflow directory',
   )

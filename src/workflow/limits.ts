@@ -7,6 +7,9 @@ export const HIGHEST_PRIORITY = 9;
 
 /** The most entries of `cron` of a workflow. */
 export const MAX_SCHEDULES = 50;
+/** The most pools and calendars of a workflow directory. */
+export const MAX_POOLS = 1000;
+export const MAX_CALENDARS = 100;
 /** The longest expression, in characters. */
 export const MAX_EXPRESSION_LENGTH = 4096;
 /** The most parts of an expression: names, values, operators, calls. */

@@ -2,10 +2,12 @@
 import { dirname, join } from "node:path";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { matchingFiles } from "../host/matching-files.ts";
-import { type RegularFile, readRegularFile } from "../host/regular-file.ts";
+import { type RegularFile, readFileInside, readRegularFile } from "../host/regular-file.ts";
 import { whyUnreadable } from "../host/unreadable.ts";
+import { type Calendar, calendarOf, type Day } from "./calendar.ts";
 import { mergeDefaults } from "./defaults.ts";
-import { type Diagnostic, fileDiagnostic, locate } from "./diagnostic.ts";
+import { DIAGNOSTIC_CODES, type Diagnostic, fileDiagnostic, locate } from "./diagnostic.ts";
+import { daysOfIcs, MAX_ICS_BYTES } from "./ics.ts";
 import { MAX_BUNDLE_BYTES } from "./limits.ts";
 import type { Defaults } from "./model.ts";
 import { MAX_FILE_BYTES, type ParseResult, parseWorkflow, tooLarge } from "./parse.ts";
@@ -19,6 +21,11 @@ import {
 } from "./settings-file.ts";
 import { SourceText } from "./source-text.ts";
 import { workflowIdOf } from "./workflow-id.ts";
+
+const DAY_MS = 86_400_000;
+/** How far back and ahead calendar files are read. */
+const DAYS_BACK = 2 * 366;
+const DAYS_AHEAD = 10 * 366;
 
 /** The result of loading a file: its definition or its problems, and its text, if it could be read as text. */
 export type LoadResult = ParseResult & { readonly source: string | null };
@@ -83,22 +90,50 @@ export function checkWorkflowFile(
   return { ...parseWorkflow(read, { path, id, defaults: options.defaults }), source: read };
 }
 
-/** Checks a settings file that has been read. @param path for messages */
-export function parseSettingsFile(path: string, file: RegularFile): SettingsResult {
-  const text = textOfFile(path, file);
-  return typeof text === "string" ? parseSettings(text, path) : { ok: false, diagnostics: [text] };
+/** Checks a settings file that has been read. @param path relative to the workflow directory @param shown its name in messages */
+export function parseSettingsFile(path: string, file: RegularFile, shown = path): SettingsResult {
+  const text = textOfFile(shown, file);
+  const isRoot = directoryOf(path) === "";
+  return typeof text === "string" ? parseSettings(text, shown, isRoot) : { ok: false, diagnostics: [text] };
+}
+
+/** The days of a calendar file that has been read, or what is wrong with it. @param shown its name in messages */
+export type CalendarFileResult =
+  | { readonly ok: true; readonly days: readonly Day[] }
+  | { readonly ok: false; readonly diagnostic: Diagnostic };
+
+/** Reads the days of a calendar file. @param shown its name in messages @param nowMs decides how far back and ahead its rules are followed */
+export function readCalendarFile(shown: string, file: RegularFile, nowMs: number): CalendarFileResult {
+  const fail = (diagnostic: Diagnostic): CalendarFileResult => ({
+    ok: false,
+    diagnostic: { ...diagnostic, code: "E045", kind: DIAGNOSTIC_CODES.E045 },
+  });
+  const text = textOfFile(shown, file);
+  if (typeof text !== "string") return fail(text);
+  const today = Math.floor(nowMs / DAY_MS);
+  const result = daysOfIcs(text, today - DAYS_BACK, today + DAYS_AHEAD);
+  if (result.ok) return { ok: true, days: result.days };
+  return fail({ ...fileDiagnostic(shown, "E045", result.message, result.help), line: result.line });
+}
+
+/** The calendars of a workflow directory, by name, and what is wrong with their files. */
+interface Calendars {
+  readonly calendars: ReadonlyMap<string, Calendar>;
+  readonly problems: readonly Diagnostic[];
 }
 
 /** Reads settings files from disk, each once. */
 export class SettingsFiles {
   readonly #results = new Map<string, SettingsResult | null>();
+  readonly #calendars = new Map<string, Calendars>();
 
   /** What a settings file says. @param shown its name in messages */
   check(root: string, relativePath: string, shown = relativePath): SettingsResult {
     const [first] = this.#inForce(root, directoryOf(relativePath)) ?? [];
     if (first !== undefined && first !== relativePath)
       return { ok: false, diagnostics: [secondSettings(shown, first)] };
-    return parseSettingsFile(shown, readRegularFile(join(root, relativePath), MAX_FILE_BYTES));
+    const file = readRegularFile(join(root, relativePath), MAX_FILE_BYTES);
+    return parseSettingsFile(relativePath, file, shown);
   }
 
   /** The defaults of the directory of a file below `root`; settings that are invalid say nothing. */
@@ -106,7 +141,7 @@ export class SettingsFiles {
     let defaults: Defaults | undefined;
     for (const directory of directoriesOf(relativePath)) {
       const [, result] = this.#inForce(root, directory) ?? [];
-      if (result?.ok === true) defaults = mergeDefaults(defaults, result.defaults);
+      if (result?.ok === true) defaults = mergeDefaults(defaults, result.settings.defaults);
     }
     return defaults;
   }
@@ -117,6 +152,32 @@ export class SettingsFiles {
       const [path, result] = this.#inForce(root, directory) ?? [];
       return path === undefined || result === undefined || result.ok ? [] : [[path, result.diagnostics]];
     });
+  }
+
+  /** The calendars of a workflow directory, and what is wrong with their files. @param nowMs the time */
+  calendarsOf(root: string, nowMs: number): Calendars {
+    const known = this.#calendars.get(root);
+    if (known !== undefined) return known;
+    const [, result] = this.#inForce(root, "") ?? [];
+    const settings = result?.ok === true ? (result.settings.calendars ?? {}) : {};
+    const problems: Diagnostic[] = [];
+    const calendars = new Map<string, Calendar>();
+    for (const [name, { ics = [], ...items }] of Object.entries(settings)) {
+      const days = { include: [] as Day[], exclude: [] as Day[] };
+      for (const { file, as } of ics) {
+        const read = readCalendarFile(file, readFileInside(root, file, MAX_ICS_BYTES), nowMs);
+        if (read.ok) days[as].push(...read.days);
+        else problems.push(read.diagnostic);
+      }
+      const includes = ics.some(({ as }) => as === "include");
+      calendars.set(
+        name,
+        calendarOf(items, { include: includes ? days.include : null, exclude: days.exclude }),
+      );
+    }
+    const found = { calendars, problems };
+    this.#calendars.set(root, found);
+    return found;
   }
 
   #inForce(root: string, directory: string): [path: string, result: SettingsResult] | undefined {

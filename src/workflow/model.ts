@@ -36,6 +36,7 @@ import { isOwnVariable, isReservedVariable } from "./own-variables.ts";
 import { Params } from "./param-fields.ts";
 import { pool } from "./pool.ts";
 import { priority } from "./priority.ts";
+import { calendars, pools } from "./root-fields.ts";
 import {
   anyText,
   backoff,
@@ -327,7 +328,13 @@ export type Defaults = ValueOf<typeof Defaults>;
 
 /** The settings of a directory of workflow files: the file `_cdktr.yml` there. */
 export const DirectorySettings = new Block(
-  { defaults: Defaults.sparse().describe("Defaults of the workflows in this directory and below it") },
+  {
+    defaults: Defaults.sparse().describe("Defaults of the workflows in this directory and below it"),
+    pools: pools().describe("The number of slots of each pool; in the workflow directory itself only"),
+    calendars: calendars().describe(
+      "The days on which schedules may fire, by the name of the calendar; in the workflow directory itself only",
+    ),
+  },
   "Settings of a directory of cdktr workflows",
 );
 

@@ -13,7 +13,7 @@ export type Pool = Readonly<Record<string, number | string>>;
 export type Slots = Readonly<Record<string, number>>;
 
 /** Names of pools. */
-const POOL_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$/;
+export const POOL_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$/;
 /** Maximum number of slots that a task takes of a pool. */
 const MOST_SLOTS = 100_000;
 /** Maximum number of pools of which a task takes slots. */
@@ -22,7 +22,7 @@ const MOST_POOLS = 8;
 const EXAMPLE = "such as pool: warehouse, or pool: {warehouse: 2}";
 
 /** What is wrong with the name of a pool; null for nothing. */
-const problemOfPoolName: NameCheck = (name) => {
+export const problemOfPoolName: NameCheck = (name) => {
   if (POOL_NAME.test(name)) return null;
   const shown = JSON.stringify(name.length > 60 ? `${name.slice(0, 60)}…` : name);
   const message = name === "" ? "the name of a pool is empty" : `${shown} is not a valid name for a pool`;

@@ -62,8 +62,8 @@ describe.each(TEXTS)("$name", ({ text }) => {
 
   test("all settings of directories that it shows are valid", () => {
     for (const block of codeBlocks(text)) {
-      if (block.language !== "yaml" || !block.text.startsWith("defaults:")) continue;
-      expect(parseSettings(block.text, `line ${block.line}`)).toMatchObject({ ok: true, warnings: [] });
+      if (block.language !== "yaml" || !/^(defaults|pools|calendars):/.test(block.text)) continue;
+      expect(parseSettings(block.text, `line ${block.line}`, true)).toMatchObject({ ok: true, warnings: [] });
     }
   });
 

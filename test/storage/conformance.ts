@@ -629,6 +629,42 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       },
     );
 
+    given("keeps the settings of the file apart from what a command has set", async ({ store }) => {
+      const put = (kind: "pool" | "calendar", values: Record<string, string>, nowMs: number) =>
+        store.transact((tx) => tx.putFileSettings(kind, new Map(Object.entries(values)), nowMs));
+      const sizes = async () =>
+        (await store.read((tx) => tx.listPools())).map(({ name, size, file_size, own_size }) => [
+          name,
+          size,
+          file_size,
+          own_size,
+        ]);
+      await put("pool", { a: '{"size":1}', b: '{"size":2}' }, 1000);
+      await put("calendar", { a: '{"include":["SAT"]}' }, 1000);
+      await store.transact((tx) => tx.setPool("b", 5, "ops", 2000));
+      await store.transact((tx) => tx.setPool("c", 6, "ops", 2000));
+      expect(await sizes()).toEqual([
+        ["a", 1, 1, null],
+        ["b", 5, 2, 5],
+        ["c", 6, null, 6],
+      ]);
+      await put("pool", { b: '{"size":3}', d: '{"size":4}' }, 3000);
+      expect(await sizes()).toEqual([
+        ["b", 5, 3, 5],
+        ["c", 6, null, 6],
+        ["d", 4, 4, null],
+      ]);
+      await put("pool", {}, 4000);
+      expect(await sizes()).toEqual([
+        ["b", 5, null, 5],
+        ["c", 6, null, 6],
+      ]);
+      expect(await store.read((tx) => tx.listFileSettings("pool"))).toEqual(new Map());
+      expect([...(await store.read((tx) => tx.listFileSettings("calendar")))]).toEqual([
+        ["a", '{"include":["SAT"]}'],
+      ]);
+    });
+
     given("keeps the pools of a slice", async ({ store }) => {
       await store.transact((tx) => tx.createRun(SPLIT, "{}", []));
       await store.transact((tx) =>

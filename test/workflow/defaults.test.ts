@@ -24,8 +24,8 @@ const TASKS = `tasks:
 
 /** What the settings of a directory say. */
 function settings(text: string): Defaults | undefined {
-  const result = parseSettings(text, "_cdktr.yml");
-  if (result.ok) return result.defaults;
+  const result = parseSettings(text, "_cdktr.yml", true);
+  if (result.ok) return result.settings.defaults;
   throw new Error(JSON.stringify(result.diagnostics));
 }
 
@@ -284,6 +284,20 @@ const WRONG: readonly [text: string, code: string, at: string, message: string, 
     "write the default into the workflows that need it",
   ],
   [
+    "pools: {warehouse: 4}\n",
+    "E092",
+    "1:1",
+    '"pools" belongs in _cdktr.yml of the workflow directory itself',
+    "move it there",
+  ],
+  [
+    "calendars: {c: {include: SAT}}\n",
+    "E092",
+    "1:1",
+    '"calendars" belongs in _cdktr.yml of the workflow directory itself',
+    "move it there",
+  ],
+  [
     "defaults: {retry: {delay: 5s}}\n",
     "E011",
     "1:12",
@@ -294,7 +308,7 @@ const WRONG: readonly [text: string, code: string, at: string, message: string, 
 
 describe("mistakes in settings", () => {
   test.each(WRONG)("%j", (text, code, at, message, help) => {
-    const result = parseSettings(text, "etl/_cdktr.yml");
+    const result = parseSettings(text, "etl/_cdktr.yml", false);
     if (result.ok) throw new Error("no mistake was found");
     expect(
       result.diagnostics.map((each) => [

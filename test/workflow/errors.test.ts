@@ -2915,6 +2915,10 @@ describe("each mistake", () => {
       "W009",
       // schedules.test.ts
       "W020",
+      // root-settings.test.ts
+      "E045",
+      "W019",
+      "W021",
       // unused.test.ts
       "W008",
       "W011",
@@ -2926,10 +2930,6 @@ describe("each mistake", () => {
 
 /** Codes of keys that do not exist yet, one a line: whoever adds the key takes its codes out. */
 const RESERVED: readonly string[] = [
-  // calendars
-  "E045",
-  "W019",
-  "W021",
   // pool
   "W018",
 ];

@@ -3,6 +3,7 @@ import { basename, dirname, join, relative, resolve } from "node:path";
 import { NotFoundError } from "../../errors.ts";
 import { listTree, type TreeListing } from "../../host/file-helper/tree.ts";
 import { whyUnreadable } from "../../host/unreadable.ts";
+import { checkCalendars, checkDays } from "../../workflow/check-calendars.ts";
 import { callsOf, checkCalls, locateCallProblems } from "../../workflow/check-calls.ts";
 import { checkGroups } from "../../workflow/check-groups.ts";
 import { checkChains, locateChainProblem } from "../../workflow/check-triggers.ts";
@@ -182,7 +183,11 @@ async function checkFiles(
     if (isSettingsFile(relativePath)) {
       const result = settings.check(root, relativePath, shown);
       const diagnostics = result.ok ? result.warnings : result.diagnostics;
-      checked.push({ path: shown, workflow_id: null, valid: result.ok, diagnostics });
+      const problems =
+        result.ok && !relativePath.includes("/") ? settings.calendarsOf(root, Date.now()).problems : [];
+      const ofFiles = problems.map((each) => ({ ...each, path: join(dirname(shown), each.path) }));
+      const valid = result.ok && problems.length === 0;
+      checked.push({ path: shown, workflow_id: null, valid, diagnostics: [...diagnostics, ...ofFiles] });
       continue;
     }
     for (const [path, diagnostics] of settings.invalidAbove(root, relativePath)) {
@@ -216,8 +221,15 @@ async function checkFiles(
     const duplicate = duplicates.get(join(root, relativePath));
     const chain = result.ok ? across.get(root)?.chains.get(result.definition.id) : undefined;
     const { calls: ofCalls, groups } = across.get(root) ?? {};
+    const now = Date.now();
+    const { calendars } = settings.calendarsOf(root, now);
     const calls = result.ok
-      ? [...(ofCalls?.get(result.definition.id) ?? []), ...(groups?.get(result.definition.id) ?? [])]
+      ? [
+          ...(ofCalls?.get(result.definition.id) ?? []),
+          ...(groups?.get(result.definition.id) ?? []),
+          ...checkCalendars(result.definition.schedules, calendars),
+          ...checkDays(result.definition.schedules, calendars, now),
+        ]
       : [];
     const diagnostics = [
       ...(duplicate === undefined ? [] : [duplicate]),

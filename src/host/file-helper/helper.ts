@@ -6,7 +6,7 @@ import { closeSync, fdatasyncSync, openSync, readSync, statSync, writeSync } fro
 import { resolve } from "node:path";
 import { interpreterOf } from "../interpreter.ts";
 import { packFiles } from "../pack-files.ts";
-import { readRegularFile } from "../regular-file.ts";
+import { readFileInside, readRegularFile } from "../regular-file.ts";
 import { makeUndumpable } from "../undumpable.ts";
 import { PlacesWatch } from "./places-watch.ts";
 import type { Digest, FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.ts";
@@ -99,17 +99,19 @@ export class FileHandler {
   }
 
   #tree(
-    { key, root, endings, skip }: FileRequests["tree"]["request"],
+    { key, root, endings, others = [], skip }: FileRequests["tree"]["request"],
     touching: (path: string) => void,
   ): FileRequests["tree"]["reply"] {
     const watch = this.#watch(
       key,
       (event, name) =>
-        !name.startsWith(".") && (event === "rename" || endings.some((ending) => name.endsWith(ending))),
+        !name.startsWith(".") &&
+        (event === "rename" || [...endings, ...others].some((ending) => name.endsWith(ending))),
     );
     watch.begin();
     const { files, unreadable, devices } = listTree(root, {
       endings,
+      others,
       skip: new Map(skip),
       touching,
       directory: (path) => watch.add(path),
@@ -137,7 +139,7 @@ export class FileHandler {
   }
 
   #digestAll(
-    { root, paths, maxBytes, about = {} }: FileRequests["digest"]["request"],
+    { root, paths, maxBytes, about = {}, inside = false }: FileRequests["digest"]["request"],
     touching: (path: string) => void,
   ): FileRequests["digest"]["reply"] {
     const digest = this.#digest;
@@ -146,7 +148,8 @@ export class FileHandler {
       const absolute = `${root}/${path}`;
       touching(absolute);
       const directory = path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "";
-      return digest(path, readRegularFile(absolute, maxBytes), about[directory]);
+      const file = inside ? readFileInside(root, path, maxBytes) : readRegularFile(absolute, maxBytes);
+      return digest(path, file, about[directory]);
     });
   }
 

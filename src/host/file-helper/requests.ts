@@ -19,6 +19,7 @@ export interface FileRequests {
       readonly key: string;
       readonly root: string;
       readonly endings: readonly string[];
+      readonly others?: readonly string[];
       readonly skip: readonly (readonly [path: string, reason: string])[];
     };
     readonly reply: {
@@ -48,6 +49,8 @@ export interface FileRequests {
       readonly maxBytes: number;
       /** What else the program is to know of the files in a directory, by its path relative to the root. */
       readonly about?: Readonly<Record<string, unknown>>;
+      /** Whether links must not lead out of the root. */
+      readonly inside?: boolean;
     };
     readonly reply: unknown[];
   };

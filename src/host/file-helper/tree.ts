@@ -26,6 +26,8 @@ export interface TreeListing {
 export interface TreeOptions {
   /** A file counts if its name ends with one of these. */
   readonly endings: readonly string[];
+  /** Further endings of files that count. Files that look similar are nobody's business. */
+  readonly others?: readonly string[];
   /** Relative paths not to touch, with the reason; they are listed as unreadable. */
   readonly skip?: ReadonlyMap<string, string>;
   /** Called before accessing a path that could be on another file system. */
@@ -53,11 +55,12 @@ function reasonOfAbsence(entry: Dirent, absolute: string): string | undefined {
  * @throws the error of reading `root` itself
  */
 export function listTree(root: string, options: TreeOptions): TreeListing {
-  const { endings, skip, touching, directory: entering } = options;
+  const { endings, others = [], skip, touching, directory: entering } = options;
   const files = new Map<string, string>();
   const unreadable = new Map<string, string>();
   const devices = new Map<string, string>();
-  const counts = (name: string) => endings.some((ending) => name.endsWith(ending));
+  const looksRight = (name: string) => endings.some((ending) => name.endsWith(ending));
+  const counts = (name: string) => looksRight(name) || others.some((ending) => name.endsWith(ending));
 
   const visitEntry = (directory: string, entry: Dirent) => {
     const { name } = entry;
@@ -69,7 +72,8 @@ export function listTree(root: string, options: TreeOptions): TreeListing {
       return;
     }
     if (entry.isFile() && !counts(name)) {
-      if (counts(name.toLowerCase())) unreadable.set(path, `its name must end in ${endings.join(" or ")}`);
+      if (looksRight(name.toLowerCase()))
+        unreadable.set(path, `its name must end in ${endings.join(" or ")}`);
       return;
     }
     if (!entry.isFile()) touching?.(path);

@@ -1,8 +1,9 @@
 /** What a workflow file says, in the form in which it is kept. Many files are parsed in other processes, see {@link WorkflowFiles}. */
 import type { RegularFile } from "../../host/regular-file.ts";
 import { renderDiagnostics } from "../../workflow/diagnostic.ts";
-import { checkWorkflowFile } from "../../workflow/load.ts";
+import { type CalendarFileResult, checkWorkflowFile, readCalendarFile } from "../../workflow/load.ts";
 import type { Defaults } from "../../workflow/model.ts";
+import { isCalendarFile } from "../../workflow/settings-file.ts";
 import { type PackedWorkflow, pack, type WorkflowFacts } from "./loaded-workflow.ts";
 
 /** Plain JSON. */
@@ -29,7 +30,11 @@ export function packedOf({ facts, texts }: ParsedFile & { kind: "valid" }): Pack
   return { facts, texts: new Uint8Array(Buffer.from(texts, "base64")) };
 }
 
-/** {@link parseFile} for the processes that parse many files: what they are told of a directory are its defaults. */
-export function digestFile(path: string, file: RegularFile, defaults: unknown): ParsedFile {
-  return parseFile(path, file, defaults as Defaults | undefined);
+/**
+ * {@link parseFile} for the processes that parse many files: what they are told of a directory are its defaults. Of a calendar file, its
+ * days: what they are told is the time, ms since the epoch.
+ */
+export function digestFile(path: string, file: RegularFile, about: unknown): ParsedFile | CalendarFileResult {
+  if (isCalendarFile(path)) return readCalendarFile(path, file, about as number);
+  return parseFile(path, file, about as Defaults | undefined);
 }

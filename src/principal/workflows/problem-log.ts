@@ -1,7 +1,7 @@
 /** What is logged about workflow files: each problem once. */
 import type { ConsolaInstance } from "consola";
 import { type Diagnostic, mergeRepeated, renderDiagnostics } from "../../workflow/diagnostic.ts";
-import { isSettingsFile } from "../../workflow/settings-file.ts";
+import { isCalendarFile, isSettingsFile } from "../../workflow/settings-file.ts";
 import type { KnownFile } from "./known-files.ts";
 import type { LoadedWorkflow } from "./loaded-workflow.ts";
 
@@ -51,9 +51,11 @@ export class ProblemLog {
       const isKept = workflows.get(id)?.path === path;
       const effect = isSettingsFile(path)
         ? effectOfSettings(waiting.get(path) ?? [])
-        : isKept
-          ? `The last valid version of ${id} stays in use.`
-          : "The file is not loaded.";
+        : isCalendarFile(path)
+          ? "The days that were read of it last stay in use; a calendar of which none were read fires nothing."
+          : isKept
+            ? `The last valid version of ${id} stays in use.`
+            : "The file is not loaded.";
       this.say(path, `${error}\n${effect}`);
     }
     const repeated: Diagnostic[] = [];

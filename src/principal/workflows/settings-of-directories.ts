@@ -13,6 +13,7 @@ import {
   directoryOf,
   isSettingsFile,
   SETTINGS_NAMES,
+  type Settings,
   secondSettings,
 } from "../../workflow/settings-file.ts";
 
@@ -20,6 +21,8 @@ import {
 export interface WorkflowListing extends TreeListing {
   /** Path of each settings file, and its fingerprint. Sorted by path. */
   readonly settings: ReadonlyMap<string, string>;
+  /** The same of calendar files. */
+  readonly calendars: ReadonlyMap<string, string>;
 }
 
 /** What settings say of the workflows in a directory. */
@@ -36,7 +39,7 @@ export type EffectiveSettings =
 interface KnownSettings {
   readonly signature: string;
   /** The last valid content; null if there was none since the start. */
-  readonly valid: { readonly defaults: Defaults | undefined } | null;
+  readonly valid: Settings | null;
   readonly error: string | null;
   /** Since when it has been in this state, or missing (monotonic). */
   readonly since: number;
@@ -88,6 +91,12 @@ export class SettingsOfDirectories {
     this.#settle(listing, now, isSettled);
   }
 
+  /** What the settings of the workflow directory itself say: nothing if there are none; undefined if they were not valid since the start. */
+  get ofRoot(): Settings | undefined {
+    const [, file] = this.#inForce("") ?? [];
+    return file === undefined ? {} : (file.valid ?? undefined);
+  }
+
   /** What applies to a workflow file. */
   of(path: string): EffectiveSettings {
     if (this.#files.size === 0) return NONE;
@@ -117,7 +126,7 @@ export class SettingsOfDirectories {
     const former = this.#files.get(path)?.valid ?? null;
     const result = parseSettingsFile(path, file ?? { kind: "failed", code: "", message: "not read" });
     const { valid, error } = result.ok
-      ? { valid: { defaults: result.defaults }, error: null }
+      ? { valid: result.settings, error: null }
       : { valid: former, error: renderDiagnostics(result.diagnostics) };
     this.#files.set(path, { signature, valid, error, since: now, isMissing: false });
     this.#effective.clear();

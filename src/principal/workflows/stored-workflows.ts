@@ -67,6 +67,10 @@ export class StoredWorkflows {
     }
   }
 
+  get size(): number {
+    return this.#versions.size;
+  }
+
   has(id: string): boolean {
     return this.#versions.has(id);
   }

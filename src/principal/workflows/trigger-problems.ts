@@ -1,14 +1,18 @@
 /** Finds what is only visible across all workflows: triggers that cannot work, and tasks that cannot run another workflow. */
+
+import type { Calendar } from "../../workflow/calendar.ts";
+import { checkCalendars } from "../../workflow/check-calendars.ts";
 import { checkCalls, locateCallProblems } from "../../workflow/check-calls.ts";
 import { checkGroups } from "../../workflow/check-groups.ts";
 import { checkChains, locateChainProblem, TRIGGER_CODES } from "../../workflow/check-triggers.ts";
 import type { KnownFile } from "./known-files.ts";
 import { type LoadedWorkflow, textsOf } from "./loaded-workflow.ts";
 
-/** Sets the `triggerProblems` of all workflows. */
+/** Sets the `triggerProblems` of all workflows. @param calendars those that there are, by name */
 export function findTriggerProblems(
   workflows: Map<string, LoadedWorkflow>,
   files: ReadonlyMap<string, KnownFile>,
+  calendars: ReadonlyMap<string, Calendar>,
 ): void {
   const ids = new Set(workflows.keys());
   for (const { id } of files.values()) if (id !== null) ids.add(id);
@@ -30,7 +34,11 @@ export function findTriggerProblems(
     const warnings = files.get(workflow.path)?.read?.facts.warnings ?? [];
     const own = warnings.filter(({ code }) => TRIGGER_CODES.has(code));
     const chain = chains.get(id);
-    const called = [...(calls?.get(id) ?? []), ...(groups?.get(id) ?? [])];
+    const called = [
+      ...(calls?.get(id) ?? []),
+      ...(groups?.get(id) ?? []),
+      ...checkCalendars(workflow.facts.head.schedules, calendars),
+    ];
     const isFine = chain === undefined && called.length === 0 && own.length === 0;
     if (isFine && workflow.triggerProblems.length === 0) continue;
     const source = isFine ? "" : textsOf(workflow).source;

@@ -12,7 +12,8 @@ import type { FileHelper } from "../../host/file-helper/file-helper.ts";
 import { giveBackMemory } from "../../host/resident-memory.ts";
 import { dropOldest } from "../../recent.ts";
 import { BackgroundService } from "../../service.ts";
-import type { OperationalStore } from "../../storage/operational/store.ts";
+import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
+import type { Calendar } from "../../workflow/calendar.ts";
 import { renderDiagnostics } from "../../workflow/diagnostic.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 import { webhooksOf } from "../../workflow/triggers.ts";
@@ -25,6 +26,7 @@ import { DOUBT_MS, decide } from "./decide.ts";
 import { KnownFiles, type Scan } from "./known-files.ts";
 import { isSameDefinition, type LoadedWorkflow, textsOf, type WorkflowHead } from "./loaded-workflow.ts";
 import { ABOUT_DIRECTORY, ABOUT_MISSING, counted, namesOf, ProblemLog } from "./problem-log.ts";
+import { RootSettings } from "./root-settings.ts";
 import { SettingsOfDirectories, type WorkflowListing } from "./settings-of-directories.ts";
 import { ownReader, StoredWorkflows } from "./stored-workflows.ts";
 import { findTriggerProblems } from "./trigger-problems.ts";
@@ -53,6 +55,8 @@ export interface WorkflowDirectoryOptions {
   readonly pauses?: PausesOfViews;
   /** See {@link StoredWorkflows}; this executable by default. */
   readonly reader?: string;
+  /** Called when the sizes of pools have changed, in the unit of work in which they do. */
+  readonly poolsChanged?: (tx: OperationalTx) => void;
 }
 
 /** The topic of {@link LongPolls} that is woken by changes of workflows. */
@@ -82,6 +86,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   readonly #disk: WorkflowFiles;
   readonly #stored: StoredWorkflows;
   readonly #settings: SettingsOfDirectories;
+  readonly #root: RootSettings;
   readonly #files: KnownFiles;
   readonly #views: WorkflowViews;
   readonly #problems: ProblemLog;
@@ -113,18 +118,28 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     this.#stored = new StoredWorkflows(store, clock, options.reader ?? ownReader());
     this.#settings = new SettingsOfDirectories((paths) => this.#disk.read(paths));
     this.#files = new KnownFiles(this.#disk, this.#settings, this.#stored, clock, log);
+    this.#root = new RootSettings({
+      store,
+      clock,
+      log,
+      readCalendars: (paths, nowMs) => this.#disk.readCalendars(paths, nowMs),
+      poolsChanged: options.poolsChanged ?? (() => {}),
+    });
+    const calendars = () => this.#root.calendars;
     this.#views = new WorkflowViews({
       workflows: this.#workflows,
       stored: this.#stored,
       clock,
       zone,
       pauses: options.pauses,
+      calendars,
     });
     this.#problems = new ProblemLog(log);
   }
 
   protected override async onStart(): Promise<void> {
     await this.#stored.load();
+    await this.#root.load();
     await this.#scanOnce(true);
     if (this.#again) void this.scan();
     this.#o.log.info(
@@ -275,6 +290,11 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     return String(this.#revision);
   }
 
+  /** The calendars that can be used, by name; another map whenever one of them changes. */
+  get calendars(): ReadonlyMap<string, Calendar> {
+    return this.#root.calendars;
+  }
+
   /** The workflows that declare a trigger. */
   declared(): Promise<DeclaredWorkflow[]> {
     return this.#views.declared();
@@ -321,6 +341,12 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     const scan: Scan = { listing, duplicates, now, nowMs };
     await this.#settings.read(listing, now, this.#settledAt(now, first));
     if (this.isStopping) return;
+    const isSettled = this.#settledAt(now, first);
+    // A volume may have been unmounted.
+    const isEmpty = listing.files.size + listing.settings.size === 0 && this.#stored.size > 0;
+    const settings = isEmpty ? undefined : this.#settings.ofRoot;
+    if (await this.#root.take({ settings, listing, now, nowMs, isSettled })) this.#changed();
+    if (this.isStopping) return;
     await this.#files.read(scan, first ? (this.#o.startMs ?? START_MS) : SLICE_MS, () => this.isStopping);
     if (this.isStopping) return;
     if (this.#files.isLoading) this.#again = true;
@@ -339,11 +365,11 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       isSettled: this.#settledAt(scan.now, first),
     });
     const { workflows } = decision;
-    const invalid = new Map([...this.#settings.invalid, ...decision.invalid]);
+    const invalid = new Map([...this.#settings.invalid, ...this.#root.invalid, ...decision.invalid]);
     this.#away = decision.away;
     this.#doubt(decision.doubted);
     if (first) this.#awaitMissing(workflows, scan.now);
-    findTriggerProblems(workflows, this.#files.all);
+    findTriggerProblems(workflows, this.#files.all, this.#root.calendars);
     await this.#putInForce(workflows);
     this.#files.areInUse();
     const { waiting } = decision;
@@ -354,7 +380,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       }),
     );
     this.#problems.tell(invalid, waiting, this.#files.all, this.#workflows);
-    if (decision.isUnsettled || this.#settings.isUnsettled) this.#settle.in(this.#settleMs);
+    if (decision.isUnsettled || this.#settings.isUnsettled || this.#root.isUnsettled)
+      this.#settle.in(this.#settleMs);
     else this.#settle.cancel();
   }
 

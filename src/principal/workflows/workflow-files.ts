@@ -8,9 +8,17 @@ import { FileHelper, PathSilentError } from "../../host/file-helper/file-helper.
 import type { RegularFile } from "../../host/regular-file.ts";
 import { childCommand, WORKFLOW_READER } from "../../host/self.ts";
 import { inTurns } from "../../timer.ts";
+import { fileDiagnostic } from "../../workflow/diagnostic.ts";
+import { MAX_ICS_BYTES } from "../../workflow/ics.ts";
+import type { CalendarFileResult } from "../../workflow/load.ts";
 import type { Defaults } from "../../workflow/model.ts";
 import { MAX_FILE_BYTES } from "../../workflow/parse.ts";
-import { directoryOf, isSettingsFile } from "../../workflow/settings-file.ts";
+import {
+  CALENDAR_ENDING,
+  directoryOf,
+  isCalendarFile,
+  isSettingsFile,
+} from "../../workflow/settings-file.ts";
 import { WORKFLOW_ENDINGS } from "../../workflow/workflow-id.ts";
 import { digestFile, type ParsedFile, parseFile } from "./parsed-file.ts";
 import type { WorkflowListing } from "./settings-of-directories.ts";
@@ -63,15 +71,22 @@ export class WorkflowFiles {
           key: KEY,
           root: this.#root,
           endings: WORKFLOW_ENDINGS,
+          others: [CALENDAR_ENDING],
           skip,
         });
-        const [settings, files] = [new Map<string, string>(), new Map<string, string>()];
+        const [settings, calendars, files] = [
+          new Map<string, string>(),
+          new Map<string, string>(),
+          new Map<string, string>(),
+        ];
         for (const [path, fingerprint] of found.files)
-          (isSettingsFile(path) ? settings : files).set(path, fingerprint);
+          (isSettingsFile(path) ? settings : isCalendarFile(path) ? calendars : files).set(path, fingerprint);
         return {
           files,
           settings,
-          unreadable: new Map(found.unreadable),
+          calendars,
+          // A calendar that nobody names may be whatever it is.
+          unreadable: new Map(found.unreadable.filter(([path]) => !isCalendarFile(path))),
           devices: new Map(found.devices),
         };
       } catch (error) {
@@ -159,6 +174,30 @@ export class WorkflowFiles {
     if (isOver()) return next - doubtful.length;
     await take(await this.parse(doubtful, defaultsOf));
     return next;
+  }
+
+  /** The days of calendar files, read in a process of its own. @param nowMs the time */
+  async readCalendars(
+    paths: readonly string[],
+    nowMs: number,
+  ): Promise<ReadonlyMap<string, CalendarFileResult>> {
+    const reader = this.#reader();
+    try {
+      return await this.#askFor<CalendarFileResult>(
+        paths,
+        async (left) => {
+          const about = Object.fromEntries(left.map((path) => [directoryOf(path), nowMs]));
+          const request = { root: this.#root, paths: left, maxBytes: MAX_ICS_BYTES, about, inside: true };
+          return (await reader.ask("digest", request)) as CalendarFileResult[];
+        },
+        (path, error) => ({
+          ok: false,
+          diagnostic: fileDiagnostic(path, "E045", `cannot be read: ${error.message}`),
+        }),
+      );
+    } finally {
+      reader.close();
+    }
   }
 
   /** Ends the processes that parse files: the memory that it took is given back. */

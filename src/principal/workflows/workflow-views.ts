@@ -5,6 +5,7 @@ import type { DeclaredWorkflow } from "../../events/declared/declaration-source.
 import { isTimezone } from "../../host/timezones.ts";
 import type { PauseRecord } from "../../storage/operational/pauses.ts";
 import { inTurns } from "../../timer.ts";
+import type { Calendar } from "../../workflow/calendar.ts";
 import {
   type FiringContext,
   firingContext,
@@ -31,8 +32,6 @@ const NO_FIRINGS: FiringsAround = { fromMs: 0, next: null, previous: null };
 const SHOWN_FIRINGS = 5;
 const YEARS_AHEAD_MS = 5 * 366 * 86_400_000;
 
-const NO_CALENDARS = new Map<string, never>();
-
 type Refusal = NonNullable<WorkflowSummary["refused"]>;
 
 /** What the views need. */
@@ -43,6 +42,8 @@ interface WorkflowViewsOptions {
   readonly clock: Clock;
   /** IANA name of the zone for schedules without one. */
   readonly zone: string;
+  /** Those that can be used, by name; another map whenever one of them changes. */
+  readonly calendars: () => ReadonlyMap<string, Calendar>;
   readonly pauses?: PausesOfViews | undefined;
 }
 
@@ -60,6 +61,8 @@ export class WorkflowViews {
   readonly #declared = new WeakMap<WorkflowFacts, DeclaredWorkflow>();
   /** The firings around the time of the last request, by schedule, because thousands of workflows are listed at once. */
   readonly #around = new Map<string, FiringsAround>();
+  /** The calendars with which they were computed. */
+  #aroundWith: ReadonlyMap<string, Calendar> | undefined;
 
   constructor(options: WorkflowViewsOptions) {
     this.#o = options;
@@ -203,6 +206,8 @@ export class WorkflowViews {
     if (entries.length === 0) return NO_FIRINGS;
     const now = this.#o.clock.now();
     const key = JSON.stringify(entries.map(({ entry, context }) => [entry, context.zone, context.offsetMs]));
+    if (this.#aroundWith !== this.#o.calendars()) this.#around.clear();
+    this.#aroundWith = this.#o.calendars();
     const known = this.#around.get(key);
     if (known !== undefined && now >= known.fromMs && now < (known.next ?? Infinity)) return known;
     const around: { fromMs: number; next: number | null; previous: number | null } = {
@@ -222,7 +227,10 @@ export class WorkflowViews {
   /** The entries of a workflow that can fire here: a version that another system accepted may use a zone that is unknown. */
   #entriesOf(workflow: Scheduled & { readonly id: string }): { entry: Entry; context: FiringContext }[] {
     return schedulesOf(workflow)
-      .map((entry) => ({ entry, context: firingContext(workflow.id, entry, this.#o.zone, NO_CALENDARS) }))
+      .map((entry) => ({
+        entry,
+        context: firingContext(workflow.id, entry, this.#o.zone, this.#o.calendars()),
+      }))
       .filter(({ context }) => isTimezone(context.zone));
   }
 

@@ -37,6 +37,7 @@ import type {
   WaitRecord,
   WorkflowVersion,
 } from "./records.ts";
+import type { SettingIntentions } from "./settings.ts";
 
 export type { StateIdentity } from "../../contract/history.ts";
 export type { BackfillFiring, BackfillRecord } from "./backfills.ts";
@@ -599,6 +600,7 @@ export interface OperationalTx
     BlobIntentions,
     PoolIntentions,
     BackfillIntentions,
+    SettingIntentions,
     HousekeepingIntentions {
   /** Calls `effect` once the unit of work is committed; never when it is not. */
   afterCommit(effect: () => void): void;

@@ -46,6 +46,7 @@ import { compareWithHistory, runsChangedAfter } from "./repeat.ts";
 import { runIntentions } from "./runs.ts";
 import { STATE_MIGRATIONS } from "./schema.ts";
 import { secretIntentions } from "./secrets.ts";
+import { settingIntentions } from "./settings.ts";
 import { sliceIntentions } from "./slices.ts";
 import { Statements } from "./statements.ts";
 import {
@@ -148,6 +149,7 @@ export class SqliteOperationalStore implements OperationalStore {
       ...pauseIntentions(db),
       ...secretIntentions(db),
       ...poolIntentions(db),
+      ...settingIntentions(db),
       ...blobIntentions(db),
       ...backfillIntentions(db),
       ...housekeepingIntentions(db),

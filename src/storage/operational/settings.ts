@@ -1,0 +1,12 @@
+/** What units of work do with the settings of the workflow directory: a part of the interface of the operational state, see store.ts. */
+
+/** The kinds of settings that are kept, so that the last valid ones count. */
+type SettingKind = "pool" | "calendar";
+
+/** The last valid settings of `_cdktr.yml`. */
+export interface SettingIntentions {
+  /** What the file says, as JSON by name; without those that only a command has set. */
+  listFileSettings(kind: SettingKind): Promise<ReadonlyMap<string, string>>;
+  /** Replaces what the file says of all of a kind. What a command has set stays. */
+  putFileSettings(kind: SettingKind, values: ReadonlyMap<string, string>, nowMs: number): Promise<void>;
+}
