@@ -123,21 +123,29 @@ export class Admission {
    */
   async sweep(store: OperationalStore): Promise<number> {
     let admitted = 0;
+    const failures: unknown[] = [];
     for (let after = ""; ; ) {
       const keys = await store.read((tx) => tx.heldGroups(after, GROUPS));
-      const found = await Promise.all(keys.map((key) => store.transact((tx) => this.#settle(tx, key))));
-      admitted += found.reduce((sum, each) => sum + each, 0);
+      // A group that cannot go on does not hold up the others.
+      const settled = await Promise.allSettled(
+        keys.map((key) => store.transact((tx) => this.#settle(tx, key))),
+      );
+      for (const each of settled) {
+        if (each.status === "fulfilled") admitted += each.value;
+        else failures.push(each.reason);
+      }
       after = keys.at(-1) ?? "";
       if (keys.length < GROUPS) break;
     }
     await store.transact((tx) => this.#endStuck(tx));
+    if (failures.length > 0) throw failures[0];
     return admitted;
   }
 
   /** Does what a sweep does for a group. */
   async #settle(tx: OperationalTx, key: string): Promise<number> {
     for (const held of await tx.heldVersions(key)) {
-      const now = this.#o.workflows.get(held.workflow_id)?.definition.concurrency;
+      const now = this.#present(held.workflow_id);
       if (now === undefined) continue;
       const { max_runs: max, on_conflict, group } = now;
       if (held.group_max === max && held.on_conflict === on_conflict) continue;
@@ -147,6 +155,16 @@ export class Admission {
       await tx.changeHeld(key, held, { max, on_conflict });
     }
     return this.#admitNext(tx, key);
+  }
+
+  /** What the file of a workflow says now; undefined if that is not known. */
+  #present(workflowId: string): WorkflowDefinition["concurrency"] {
+    try {
+      return this.#o.workflows.get(workflowId)?.definition.concurrency;
+    } catch {
+      // What is stored of it is damaged: what its runs say goes on to count.
+      return undefined;
+    }
   }
 
   /** What is written about a run whose workflow is paused; null if it is not. */

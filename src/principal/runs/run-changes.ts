@@ -3,7 +3,6 @@
  * transition tables. For split runs this file handles only leases and task runs, and hands everything else to {@link SplitRuns}.
  */
 import { LEASE_TRANSITIONS, type LeaseState } from "../../storage/operational/lease-state.ts";
-import { groupName } from "../../storage/operational/records.ts";
 import type {
   AttemptName,
   AttemptRecord,
@@ -15,8 +14,8 @@ import type {
   TaskRunState,
   WaitRecord,
 } from "../../storage/operational/store.ts";
-import { quote } from "../../terminal/foreign-text.ts";
 import { timeoutText } from "../../workflow/decisions.ts";
+import { groupText } from "../../workflow/group.ts";
 import { nodeId } from "../../workflow/item-id.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { Plan } from "../../workflow/plan.ts";
@@ -586,7 +585,7 @@ export class RunChanges {
     for (const run of waiting) {
       const error =
         run.hold === "group"
-          ? `it still waited for group ${quote(groupName(run.group_key ?? ""))} when the next firing was due, at ${due} (catchup: ${catchup})`
+          ? `it still waited for ${groupText(run.group_key ?? "")} when the next firing was due, at ${due} (catchup: ${catchup})`
           : `no agent took it before the next firing was due, at ${due} (catchup: ${catchup})`;
       if (run.revision > 0) await this.#split.abandon(tx, run, { status: "CANCELLED", error });
       await this.#end(tx, run, null, "REVOKED", this.#o.clock.now(), { status: "SKIPPED", error });
