@@ -23,7 +23,6 @@ import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { isEnding, TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import { Admission, type AdmissionOptions } from "../limits/admission.ts";
-import { groupOfRun } from "../limits/group-of-run.ts";
 import { needsOfWhole } from "../limits/needs.ts";
 import { ChildRuns, type ChildRunsOptions, type WaitEnd } from "./child-runs.ts";
 import { disturbedTasks } from "./disturbed.ts";
@@ -36,13 +35,13 @@ import {
   type RunWord,
   type TaskWord,
 } from "./hearing.ts";
-import { limitsOf, type NewRun } from "./new-run.ts";
+import type { NewRun } from "./new-run.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
 import { type ReportTime, timeOf } from "./report-time.ts";
-import { limited, newNodeRun, newTaskRun, RunWriting, type RunWritingOptions } from "./run-writing.ts";
+import { RunCreation } from "./run-creation.ts";
+import { limited, newTaskRun, RunWriting, type RunWritingOptions } from "./run-writing.ts";
 import { type Leftover, SplitRuns } from "./split-runs.ts";
 import { stopOf } from "./stopped.ts";
-import { startNote } from "./waits.ts";
 
 /** What {@link RunChanges} needs. */
 export interface RunChangesOptions extends Omit<RunWritingOptions, "childEnded" | "freed" | "pauses"> {
@@ -69,6 +68,7 @@ export class RunChanges {
   readonly #progress: ProgressOfRuns;
   readonly #split: SplitRuns;
   readonly #children: ChildRuns;
+  readonly #creation: RunCreation;
   /** Decides which runs enter the queue. */
   readonly admission: Admission;
 
@@ -87,7 +87,7 @@ export class RunChanges {
     });
     this.admission = new Admission({
       ...options,
-      place: (plan, priority, isPlain) => this.#placeOf(plan, priority, isPlain),
+      place: (plan, priority, isPlain) => this.#creation.placeOf(plan, priority, isPlain),
       queued: (tx) => this.#writing.queued(tx),
       begin: (tx, run) => this.#split.created(tx, run),
       end: (tx, run, step) => this.#writing.end(tx, run, options.clock.now(), step),
@@ -96,105 +96,13 @@ export class RunChanges {
     });
     this.#progress = options.progress;
     this.#split = new SplitRuns({ ...options, progress: this.#progress, writing: this.#writing });
+    const { admission } = this;
+    this.#creation = new RunCreation({ ...options, admission, writing: this.#writing, split: this.#split });
   }
 
   /** Creates a run, which then waits for its time, if it has one, or for an agent: as a whole if one can have all of it. */
-  async create(tx: OperationalTx, fresh: NewRun): Promise<RunRecord> {
-    const {
-      carried,
-      definition,
-      items_of = null,
-      fan_outs = [],
-      not_items = [],
-      skipped = [],
-      item_outputs = new Map(),
-      bundle = null,
-      ...fields
-    } = fresh;
-    const now = this.#o.clock.now();
-    const parsed = this.#o.definitions.ofText(fresh.definition_hash, definition);
-    const plan = parsed?.plan ?? null;
-    const group = groupOfRun(fresh, parsed?.definition ?? null, now);
-    const limits = limitsOf({ ...fresh, ...group });
-    const { start_at_ms = null } = fresh;
-    // An agent that gets all of it knows of those that COMPLETED only.
-    const isPlain = skipped.length === 0 && carried.every(({ status }) => status === "COMPLETED");
-    const isAdmitted = start_at_ms === null && !this.admission.concerns({ ...fresh, ...limits });
-    const place = isAdmitted ? this.#placeOf(plan, limits.priority, isPlain) : NOWHERE;
-    const run: RunRecord = {
-      ...fields,
-      ...limits,
-      event: fresh.event ?? null,
-      from_start: fresh.from_start ?? false,
-      parent_run: fresh.parent_run ?? null,
-      parent_task: fresh.parent_task ?? null,
-      depth: fresh.depth ?? 0,
-      actor: fresh.actor ?? null,
-      start_at_ms,
-      created_at_ms: now,
-      status: "PENDING",
-      attempt: 1,
-      crashed_attempts: 0,
-      ...place,
-      agent_id: null,
-      agents: 0,
-      cancel_requested_at_ms: null,
-      timed_out_at_ms: null,
-      deadline_ms: null,
-      hooks_stopped: false,
-      resting: false,
-      tasks_done: carried.length,
-      allowed_failures: 0,
-      outputs: null,
-      started_at_ms: null,
-      finished_at_ms: null,
-      duration_ms: null,
-      status_at_ms: now,
-      error: null,
-      log_stream_id: null,
-      log_seq: 0,
-    };
-    await tx.createRun(
-      run,
-      definition,
-      carried.map((task) => ({
-        ...task,
-        workflow_instance_id: run.workflow_instance_id,
-        slice: 0,
-        attempt: 0,
-      })),
-    );
-    if (bundle !== null) {
-      await tx.addBlob(bundle.hash, bundle.bytes, now);
-      await tx.referToBlob(run.workflow_instance_id, "bundle", "", bundle.hash);
-    }
-    if (items_of !== null) {
-      await tx.carryItems(items_of, run.workflow_instance_id, fan_outs, not_items);
-      await tx.restoreOutputs(run.workflow_instance_id, item_outputs);
-    }
-    if (run.retry_of !== null && (carried.length > 0 || items_of !== null))
-      await tx.carryArtifacts(run.retry_of, run.workflow_instance_id);
-    if (start_at_ms !== null) {
-      await this.#startsAt(tx, run, start_at_ms);
-      return run;
-    }
-    for (const { task, reason: error } of skipped) {
-      const row = newNodeRun(run, task, plan?.node(task), { slice: 0, attempt: run.attempt }, now);
-      await this.#writing.setTask(tx, run, null, row, null, now, { status: "SKIPPED", error });
-    }
-    if (!isAdmitted) return this.admission.enter(tx, run);
-    this.#writing.queued(tx);
-    return place.queued ? run : this.#split.created(tx, run);
-  }
-
-  /** It is not queued before its time. */
-  async #startsAt(tx: OperationalTx, run: RunRecord, due_ms: number): Promise<void> {
-    const { workflow_instance_id, created_at_ms: since_ms } = run;
-    const wait = { task: "", task_instance_id: null, kind: "start", data: "{}" } as const;
-    await tx.addWait({ ...wait, workflow_instance_id, due_ms, since_ms });
-    await tx.noteReason(workflow_instance_id, startNote(due_ms), since_ms);
-    this.#writing.written(tx);
-    tx.afterCommit(() => this.#o.events.emit("wait added", due_ms));
+  create(tx: OperationalTx, fresh: NewRun): Promise<RunRecord> {
+    return this.#creation.create(tx, fresh);
   }
 
   /** Called before {@link due}, outside a unit of work: reads what that needs. */
@@ -217,31 +125,12 @@ export class RunChanges {
       }
     }
     await tx.endWait(id, task);
-    if (run.start_at_ms === null) return;
-    const isAdmitted = !this.admission.concerns(run);
-    const place = isAdmitted
-      ? this.#placeOf(await this.#o.definitions.planOf(tx, run), run.priority)
-      : NOWHERE;
-    const started = await tx.startRun(run, place, this.#o.clock.now());
-    if (!isAdmitted) return void (await this.admission.enter(tx, started));
-    this.#writing.queued(tx);
-    if (!place.queued) await this.#split.created(tx, started);
+    if (run.start_at_ms !== null) await this.#creation.started(tx, run);
   }
 
   /** What a task waited for has come, and the task is over. */
   async answered(tx: OperationalTx, run: RunRecord, wait: WaitRecord, end: WaitEnd): Promise<void> {
     await this.#split.waited(tx, run, wait.task, end);
-  }
-
-  /** How a run waits for agents. One whose definition is damaged ends when an agent gets it. */
-  #placeOf(
-    plan: Plan | null,
-    priority: number,
-    isPlain = true,
-  ): Pick<RunRecord, "queued" | "needs" | "revision"> {
-    if (plan === null) return { queued: true, needs: "", revision: 0 };
-    if (plan.isWhole && isPlain) return { queued: true, needs: needsOfWhole(plan, priority), revision: 0 };
-    return { queued: false, needs: "", revision: this.#progress.newRevision() };
   }
 
   /**
@@ -737,9 +626,6 @@ export class RunChanges {
     return this.#writing.setTask(tx, run, attempt.agent_id, task, from, at, change, artifacts);
   }
 }
-
-/** Of a run that no agent is offered yet. */
-const NOWHERE = { queued: false, needs: "", revision: 0 } as const;
 
 /** Maximum number of firings to drop at once, because other units of work wait. Later firings drop the rest. */
 const MAX_DROPPED = 500;

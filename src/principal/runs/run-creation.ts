@@ -1,0 +1,159 @@
+/** Creates runs, and lets those begin that start later. Every method is part of a unit of work. */
+import type { Clock } from "../../clock.ts";
+import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
+import type { Plan } from "../../workflow/plan.ts";
+import type { Admission } from "../limits/admission.ts";
+import { groupOfRun } from "../limits/group-of-run.ts";
+import { needsOfWhole } from "../limits/needs.ts";
+import type { PrincipalEvents } from "../principal-events.ts";
+import type { Definitions } from "./definitions.ts";
+import { limitsOf, type NewRun } from "./new-run.ts";
+import type { ProgressOfRuns } from "./progress-of-runs.ts";
+import { newNodeRun, type RunWriting } from "./run-writing.ts";
+import type { SplitRuns } from "./split-runs.ts";
+import { startNote } from "./waits.ts";
+
+/** What {@link RunCreation} needs. */
+interface RunCreationOptions {
+  readonly clock: Clock;
+  readonly events: PrincipalEvents;
+  readonly definitions: Definitions;
+  readonly progress: ProgressOfRuns;
+  readonly writing: RunWriting;
+  readonly split: SplitRuns;
+  readonly admission: Admission;
+}
+
+/** Creates runs. */
+export class RunCreation {
+  readonly #o: RunCreationOptions;
+
+  constructor(options: RunCreationOptions) {
+    this.#o = options;
+  }
+
+  /** Creates a run, which then waits for its time, if it has one, or for an agent: as a whole if one can have all of it. */
+  async create(tx: OperationalTx, fresh: NewRun): Promise<RunRecord> {
+    const {
+      carried,
+      definition,
+      items_of = null,
+      fan_outs = [],
+      not_items = [],
+      skipped = [],
+      item_outputs = new Map(),
+      bundle = null,
+      ...fields
+    } = fresh;
+    const now = this.#o.clock.now();
+    const parsed = this.#o.definitions.ofText(fresh.definition_hash, definition);
+    const plan = parsed?.plan ?? null;
+    const group = groupOfRun(fresh, parsed?.definition ?? null, now);
+    const limits = limitsOf({ ...fresh, ...group });
+    const { start_at_ms = null } = fresh;
+    // An agent that gets all of it knows of those that COMPLETED only.
+    const isPlain = skipped.length === 0 && carried.every(({ status }) => status === "COMPLETED");
+    const isAdmitted = start_at_ms === null && !this.#o.admission.concerns({ ...fresh, ...limits });
+    const place = isAdmitted ? this.placeOf(plan, limits.priority, isPlain) : NOWHERE;
+    const run: RunRecord = {
+      ...fields,
+      ...limits,
+      event: fresh.event ?? null,
+      from_start: fresh.from_start ?? false,
+      parent_run: fresh.parent_run ?? null,
+      parent_task: fresh.parent_task ?? null,
+      depth: fresh.depth ?? 0,
+      actor: fresh.actor ?? null,
+      start_at_ms,
+      created_at_ms: now,
+      status: "PENDING",
+      attempt: 1,
+      crashed_attempts: 0,
+      ...place,
+      agent_id: null,
+      agents: 0,
+      cancel_requested_at_ms: null,
+      timed_out_at_ms: null,
+      deadline_ms: null,
+      hooks_stopped: false,
+      resting: false,
+      tasks_done: carried.length,
+      allowed_failures: 0,
+      outputs: null,
+      started_at_ms: null,
+      finished_at_ms: null,
+      duration_ms: null,
+      status_at_ms: now,
+      error: null,
+      log_stream_id: null,
+      log_seq: 0,
+    };
+    await tx.createRun(
+      run,
+      definition,
+      carried.map((task) => ({
+        ...task,
+        workflow_instance_id: run.workflow_instance_id,
+        slice: 0,
+        attempt: 0,
+      })),
+    );
+    if (bundle !== null) {
+      await tx.addBlob(bundle.hash, bundle.bytes, now);
+      await tx.referToBlob(run.workflow_instance_id, "bundle", "", bundle.hash);
+    }
+    if (items_of !== null) {
+      await tx.carryItems(items_of, run.workflow_instance_id, fan_outs, not_items);
+      await tx.restoreOutputs(run.workflow_instance_id, item_outputs);
+    }
+    if (run.retry_of !== null && (carried.length > 0 || items_of !== null))
+      await tx.carryArtifacts(run.retry_of, run.workflow_instance_id);
+    if (start_at_ms !== null) {
+      await this.#startsAt(tx, run, start_at_ms);
+      return run;
+    }
+    for (const { task, reason: error } of skipped) {
+      const row = newNodeRun(run, task, plan?.node(task), { slice: 0, attempt: run.attempt }, now);
+      await this.#o.writing.setTask(tx, run, null, row, null, now, { status: "SKIPPED", error });
+    }
+    if (!isAdmitted) return this.#o.admission.enter(tx, run);
+    this.#o.writing.queued(tx);
+    return place.queued ? run : this.#o.split.created(tx, run);
+  }
+
+  /** It is not queued before its time. */
+  async #startsAt(tx: OperationalTx, run: RunRecord, due_ms: number): Promise<void> {
+    const { workflow_instance_id, created_at_ms: since_ms } = run;
+    const wait = { task: "", task_instance_id: null, kind: "start", data: "{}" } as const;
+    await tx.addWait({ ...wait, workflow_instance_id, due_ms, since_ms });
+    await tx.noteReason(workflow_instance_id, startNote(due_ms), since_ms);
+    this.#o.writing.written(tx);
+    tx.afterCommit(() => this.#o.events.emit("wait added", due_ms));
+  }
+
+  /** The time of a run has come: it waits for an agent from now on. */
+  async started(tx: OperationalTx, run: RunRecord): Promise<void> {
+    const isAdmitted = !this.#o.admission.concerns(run);
+    const place = isAdmitted
+      ? this.placeOf(await this.#o.definitions.planOf(tx, run), run.priority)
+      : NOWHERE;
+    const started = await tx.startRun(run, place, this.#o.clock.now());
+    if (!isAdmitted) return void (await this.#o.admission.enter(tx, started));
+    this.#o.writing.queued(tx);
+    if (!place.queued) await this.#o.split.created(tx, started);
+  }
+
+  /** How a run waits for agents. One whose definition is damaged ends when an agent gets it. */
+  placeOf(
+    plan: Plan | null,
+    priority: number,
+    isPlain = true,
+  ): Pick<RunRecord, "queued" | "needs" | "revision"> {
+    if (plan === null) return { queued: true, needs: "", revision: 0 };
+    if (plan.isWhole && isPlain) return { queued: true, needs: needsOfWhole(plan, priority), revision: 0 };
+    return { queued: false, needs: "", revision: this.#o.progress.newRevision() };
+  }
+}
+
+/** Of a run that no agent is offered yet. */
+const NOWHERE = { queued: false, needs: "", revision: 0 } as const;
