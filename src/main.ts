@@ -26,6 +26,10 @@ export const root: Command = command({
     ),
     task: lazy("Trigger workflows", () => import("./cli/task.ts")),
     workflow: lazy("Look at workflow definitions and check them", () => import("./cli/workflow.ts")),
+    forecast: lazy(
+      "What schedules will do: firings, durations, overlaps, load",
+      () => import("./cli/forecast.ts"),
+    ),
     runs: lazy("List, inspect, explain, cancel and retry runs", () => import("./cli/runs.ts")),
     backfill: lazy("Run the firings of a schedule in a stretch of time", () => import("./cli/backfill.ts")),
     backfills: lazy(

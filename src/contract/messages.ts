@@ -6,6 +6,7 @@ export * from "./messages/agents.ts";
 export * from "./messages/approvals.ts";
 export * from "./messages/backfills.ts";
 export * from "./messages/blobs.ts";
+export * from "./messages/forecast.ts";
 export * from "./messages/history.ts";
 export * from "./messages/listeners.ts";
 export * from "./messages/logs.ts";

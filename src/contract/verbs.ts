@@ -9,6 +9,7 @@ import { Nothing } from "./messages/common.ts";
 import * as m from "./messages.ts";
 import { ADMIN, AGENT, ANYBODY, CLIENT, JOIN_TOKEN } from "./roles.ts";
 import { type Speaker, verb, type WithKey } from "./verb-entry.ts";
+import { LIMITS_SINCE } from "./version.ts";
 
 const asAgent = (): Speaker => "agent";
 const asNewAgent = (): Speaker => "new agent";
@@ -87,6 +88,14 @@ export const VERBS = {
     reply: m.WorkflowResumed,
     changes: "idempotent",
     since: 4,
+  }),
+  FORECAST: verb({
+    about: "What schedules will do, by default in the next 24 hours: firings, durations, waits, load",
+    roles: CLIENT,
+    request: m.AskForecast,
+    reply: m.Forecast,
+    changes: "nothing",
+    since: LIMITS_SINCE,
   }),
 
   // ------------------------------------------------------------ runs

@@ -13,6 +13,7 @@ import { WORKFLOW_EXAMPLES } from "./examples.ts";
 import expressions from "./expressions.md" with { type: "text" };
 import fanOut from "./fan-out.md" with { type: "text" };
 import files from "./files.md" with { type: "text" };
+import forecast from "./forecast.md" with { type: "text" };
 import gettingStarted from "./getting-started.md" with { type: "text" };
 import hooks from "./hooks.md" with { type: "text" };
 import http from "./http.md" with { type: "text" };
@@ -94,6 +95,7 @@ export const PAGES: readonly Page[] = [
   madePage("editor", "Completion and checks while you write", "Editors", () => made().editorPage()),
   page("expressions", "Values that are known only when a task starts", expressions),
   page("http", "Tasks that send HTTP requests", http),
+  page("forecast", "What schedules will do: durations, overlaps, waits, load", forecast),
   page("fan-out", "A task for each item of a list, or each combination", fanOut),
   page("files", "Files that travel with a run, and files that it leaves", files),
   page("waiting", "Tasks that wait for a time or a person, runs that start later", waiting),

@@ -37,6 +37,7 @@ import { Backfills } from "./backfills/backfills.ts";
 import { BlobKeeper } from "./blobs/blob-keeper.ts";
 import { blobStoreOf } from "./blobs/blob-store-of.ts";
 import { Bundles } from "./blobs/bundles.ts";
+import { Forecasts } from "./forecast/forecasts.ts";
 import { HistoryLink } from "./history/history-link.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { Installation } from "./installation.ts";
@@ -134,6 +135,8 @@ export class Principal extends BackgroundService {
     const heartbeatTimeoutMs = config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS;
     const offerMs = options.leaseTimeoutMs ?? Math.max(10_000, 3 * config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
 
+    const zone = options.zone ?? hostZone();
+
     // Shared infrastructure.
     const activity = new Activity(clock);
     const allLogs = activity.listeningTo(options.log ?? processLog);
@@ -195,7 +198,7 @@ export class Principal extends BackgroundService {
       log: log("workflows"),
       root: config.CDKTR_WORKFLOW_DIR,
       refreshMs: config.CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S * 1000,
-      zone: options.zone ?? hostZone(),
+      zone,
       pauses: paused,
       poolsChanged: (tx) => queue.queued(tx),
     });
@@ -275,7 +278,6 @@ export class Principal extends BackgroundService {
     history.signals.on("state", (state) => {
       if (state === "UP") void runs.historyOpened();
     });
-    const zone = options.zone ?? hostZone();
     const backfills = new Backfills({ ...base, workflows, history, zone });
     const backfillRunner = new BackfillRunner({
       ...base,
@@ -284,6 +286,14 @@ export class Principal extends BackgroundService {
       workflows,
       bundles,
       history,
+    });
+    const forecasts = new Forecasts({
+      ...base,
+      workflows,
+      history,
+      zone,
+      calendars: () => new Map(),
+      givesSecrets: !this.isOpen,
     });
     const rehearsal = new Rehearsal({ ...base, log: log("state"), changes });
     const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
@@ -311,6 +321,7 @@ export class Principal extends BackgroundService {
         secrets,
         followUps,
         blobs: keeper,
+        forecasts,
         access,
         now: () => clock.now(),
         principalId,

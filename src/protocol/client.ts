@@ -179,6 +179,11 @@ export class PrincipalClient {
     return (await this.call("WATCHWORKFLOWS", watch, options)).revision;
   }
 
+  /** What schedules will do. @throws VerbUnknownError by principals that do not forecast */
+  forecast(request: RequestFor<"FORECAST">, options?: RequestOptions) {
+    return this.call("FORECAST", request, options);
+  }
+
   /** Triggers a workflow; resolves when the run is on the principal's disk. */
   runTask(workflowId: string, run: RequestFor<"RUNTASK">["options"], options?: RequestOptions) {
     return this.call("RUNTASK", { workflow_id: workflowId, options: run }, options);

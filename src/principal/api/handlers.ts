@@ -7,6 +7,7 @@ import type { Activity } from "../activity.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
 import type { Backfills } from "../backfills/backfills.ts";
 import type { BlobKeeper } from "../blobs/blob-keeper.ts";
+import type { Forecasts } from "../forecast/forecasts.ts";
 import type { HistoryAccess } from "../history/history-access.ts";
 import type { Pausing } from "../limits/pausing.ts";
 import type { ListenerRegistry } from "../listener-registry.ts";
@@ -40,6 +41,7 @@ export interface HandlerServices {
   readonly secrets: SecretStore;
   readonly followUps: FollowUps;
   readonly blobs: BlobKeeper;
+  readonly forecasts: Forecasts;
   readonly now: () => number;
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
@@ -106,6 +108,8 @@ export function handlersOf(s: HandlerServices): Handlers {
       const known = revision?.startsWith(prefix) ? revision.slice(prefix.length) : undefined;
       return { revision: prefix + (await s.workflows.watch(known, wait_ms)) };
     },
+
+    FORECAST: (request) => s.forecasts.of(request),
 
     PAUSEWORKFLOW: (request, sender, { user }) =>
       s.pausing.pauseWorkflow(request, askerOf(sender, user).name),
