@@ -23,6 +23,8 @@ export interface FileDays {
 
 /** A set of days. */
 export interface Calendar {
+  /** What it is made of, as plain JSON: {@link calendarOf} makes the same of it. */
+  readonly source: { readonly items: CalendarSpec; readonly files: FileDays };
   has(day: Day): boolean;
   /** The first day after this one that is in it; null if there is none within 10 years. */
   nextDay(day: Day): Day | null;
@@ -36,7 +38,8 @@ const FAR_DAYS = 3660;
 const NO_FILES: FileDays = { include: null, exclude: [] };
 
 /** The calendar of these items and days of files. */
-export function calendarOf({ include, exclude }: CalendarSpec, files: FileDays = NO_FILES): Calendar {
+export function calendarOf(items: CalendarSpec, files: FileDays = NO_FILES): Calendar {
+  const { include, exclude } = items;
   const hasAll = include === undefined && files.include === null;
   const isIncluded = hasAll ? () => true : setOf(include ?? [], files.include ?? []);
   const isExcluded = setOf(exclude ?? [], files.exclude);
@@ -45,7 +48,8 @@ export function calendarOf({ include, exclude }: CalendarSpec, files: FileDays =
     for (let n = 1; n <= FAR_DAYS; n++) if (has(from + n * step)) return from + n * step;
     return null;
   };
-  return { has, nextDay: (day) => search(day, 1), previousDay: (day) => search(day, -1) };
+  const source = { items, files };
+  return { source, has, nextDay: (day) => search(day, 1), previousDay: (day) => search(day, -1) };
 }
 
 /** The local date at a time. @param ms since the epoch @param zone IANA name */

@@ -57,6 +57,7 @@ async function world(path: string) {
     setPool: (name: string, size: number | null) =>
       store.transact((tx) => tx.setPool(name, size, "ops", time.nowMs)),
     calendars: () => workflows.calendars,
+    declared: async (id: string) => (await workflows.declared()).find((workflow) => workflow.id === id),
     /** The days of a calendar in December; null if it cannot be used. */
     december: (name: string, year = 2026) => {
       const calendar = workflows.calendars.get(name);
@@ -196,8 +197,16 @@ describe("calendars", () => {
     expect(await here.next("a")).toEqual([]);
     expect(await here.problems("a")).toEqual(['there is no calendar "workday"']);
     expect(here.book.count(/a\.yml:1:28: warning\[W021\]: there is no calendar "workday"/)).toBe(1);
+    here.write("b.yml", "cron: 0 6 * * *\ntasks: {a: {run: ls}}\n");
+    await here.scan();
+    // The scheduler looks at what is another object.
+    const [a, b] = [await here.declared("a"), await here.declared("b")];
+    expect([a?.calendars, b?.calendars]).toEqual([here.calendars(), undefined]);
+    expect(await here.declared("a")).toBe(a as never);
     here.write("_cdktr.yml", "calendars: {workday: {include: MON-FRI, exclude: 12-01}}\n");
     await here.scan();
+    expect((await here.declared("a"))?.calendars?.has("workday")).toBe(true);
+    expect(await here.declared("b")).toBe(b as never);
     expect(await here.problems("a")).toEqual([]);
     expect(await here.next("a")).toEqual([
       "11-30T06:00",

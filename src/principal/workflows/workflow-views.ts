@@ -108,14 +108,22 @@ export class WorkflowViews {
       if (cron === null && schedules === undefined && on === undefined) return;
       const known = this.#declared.get(workflow.facts);
       const pause = this.#o.pauses?.of(id) ?? undefined;
-      const made = known !== undefined && known.paused === pause ? known : this.#declare(workflow, pause);
+      const calendars = schedules?.some(({ calendar }) => calendar !== undefined)
+        ? this.#o.calendars()
+        : undefined;
+      const isSame = known !== undefined && known.paused === pause && known.calendars === calendars;
+      const made = isSame ? known : this.#declare(workflow, pause, calendars);
       this.#declared.set(workflow.facts, made);
       declared.push(made);
     });
     return declared;
   }
 
-  #declare(workflow: LoadedWorkflow, paused: PauseRecord | undefined): DeclaredWorkflow {
+  #declare(
+    workflow: LoadedWorkflow,
+    paused: PauseRecord | undefined,
+    calendars: ReadonlyMap<string, Calendar> | undefined,
+  ): DeclaredWorkflow {
     const { head } = workflow.facts;
     const { id, cron, timezone, start_time_ms, catchup, schedules, params, on } = head;
     return {
@@ -133,6 +141,7 @@ export class WorkflowViews {
       ...(on === undefined ? {} : { on }),
       ...readsEvent(workflow),
       ...(paused === undefined ? {} : { paused }),
+      ...(calendars === undefined ? {} : { calendars }),
     };
   }
 
