@@ -9,7 +9,8 @@ import { until } from "./support/fixtures.ts";
 let cluster: Cluster;
 let gate: string;
 
-const WORKFLOW = (gate: string) => `cron: "0 2 * * *"
+const WORKFLOW = (gate: string) => `priority: 6
+cron: "0 2 * * *"
 timezone: Europe/London
 params:
   day: {type: date, default: '\${{ date(run.scheduled_time, "%Y-%m-%d", "Europe/London") }}'}
@@ -113,6 +114,8 @@ test("each firing runs once, whatever happens to the principal", async () => {
   expect(new Set(runs.map((run: { backfill_id: string }) => run.backfill_id))).toEqual(
     new Set([id, second.backfill_id]),
   );
+  // Three less than that of the workflow.
+  expect(runs.map((run: { priority: number }) => run.priority)).toEqual(runs.map(() => 3));
 }, 60_000);
 
 test("a cancelled one ends its runs; what cannot be backfilled is refused", async () => {

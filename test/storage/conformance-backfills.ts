@@ -257,6 +257,11 @@ export function describeBackfills(name: string, make: () => Promise<StoreUnderTe
       expect(await store.read((tx) => tx.medianDuration("flow", 20))).toBe(20);
       expect(await store.read((tx) => tx.medianDuration("flow", 1))).toBe(20);
       expect(await store.read((tx) => tx.medianDuration("other", 20))).toBe(null);
+      const ends = (among: number, backfill_id = "one") =>
+        store.read((tx) => tx.endsOfBackfill({ backfill_id, workflow_id: "flow" }, among));
+      expect(await ends(20)).toEqual([2000, 2000, 2000]);
+      expect(await ends(2)).toEqual([2000, 2000]);
+      expect(await ends(20, "two")).toEqual([]);
     });
 
     given("those that were over long ago are forgotten, with their firings", async ({ store }) => {

@@ -103,10 +103,18 @@ export function stateText({ state, active, finished_at_ms }: BackfillSummary): s
 }
 
 /** How long it still takes, in words; null if there is nothing to say. */
-export function estimate({ state, left_ms, median_ms, max_active }: BackfillSummary): string | null {
+export function estimate({
+  state,
+  left_ms,
+  median_ms,
+  interval_ms,
+  at_once,
+}: BackfillSummary): string | null {
   if (state !== "ACTIVE") return null;
-  if (left_ms === null || median_ms === null) return "unknown until a run has completed";
-  return `about ${formatDuration(left_ms)} left (median ${formatDuration(median_ms)}, ${max_active} at once)`;
+  if (left_ms === null) return "unknown until a run has completed";
+  const left = `about ${formatDuration(left_ms)} left`;
+  if (interval_ms !== null) return `${left} (a run ends every ${formatDuration(interval_ms)})`;
+  return median_ms === null ? left : `${left} (median ${formatDuration(median_ms)}, ${at_once} at once)`;
 }
 
 /** The time that it covers. */

@@ -106,6 +106,10 @@ export const BackfillSummary = z.object({
   note: z.string().nullable(),
   /** The median of what runs of its workflow take, ms; null while none has COMPLETED. */
   median_ms: z.number().nullable(),
+  /** How many of its runs may run at the same time: fewer than `max_active` if its concurrency group has fewer places. */
+  at_once: z.number().int(),
+  /** The time between the ends of two of its newest runs, ms; null while there are few. */
+  interval_ms: z.number().nullable(),
   /** How long it still takes, ms; null if that is not known, and if it does not go on. */
   left_ms: z.number().nullable(),
 });

@@ -329,7 +329,7 @@ export class BackfillRunner extends BackgroundService<{ looked: undefined }> {
       carried: [],
       backfill_id,
       schedule: definition.cron === null ? planned.key : null,
-      priority: backfill.priority ?? Math.max(0, DEFAULT_PRIORITY - PRIORITY_STEP),
+      priority: backfill.priority ?? Math.max(0, (definition.priority ?? DEFAULT_PRIORITY) - PRIORITY_STEP),
     };
   }
 

@@ -3,9 +3,9 @@ import type { BackfillSummary } from "../../contract/messages.ts";
 import type { BackfillRecord, OperationalTx } from "../../storage/operational/store.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import { thawed } from "./frozen-plan.ts";
-import { timeLeft } from "./plan.ts";
+import { intervalOf, timeLeft } from "./plan.ts";
 
-/** How many of the newest completed runs tell how long one takes. */
+/** How many of the newest runs tell how long one takes, and how fast a backfill is. */
 const AMONG = 20;
 
 /**
@@ -21,6 +21,8 @@ export async function backfillSummary(
   const counts = await tx.countFirings(backfill_id);
   const active = await tx.countBackfillRuns(backfill_id);
   const median_ms = await tx.medianDuration(workflow_id, AMONG);
+  const atOnce = Math.min(max_active, most);
+  const pace = { medianMs: median_ms, atOnce, endsMs: await tx.endsOfBackfill(backfill, AMONG) };
   const by_status: Partial<Record<RunStatus, number>> = {};
   let present = 0;
   let over = 0;
@@ -51,7 +53,8 @@ export async function backfillSummary(
     by_status,
     note: backfill.note,
     median_ms,
-    left_ms:
-      state === "ACTIVE" ? timeLeft(Math.max(0, total - over), median_ms, Math.min(max_active, most)) : null,
+    interval_ms: intervalOf(pace),
+    at_once: atOnce,
+    left_ms: state === "ACTIVE" ? timeLeft(Math.max(0, total - over), pace) : null,
   };
 }

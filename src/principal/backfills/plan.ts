@@ -112,15 +112,17 @@ function firingsOf(
     : forwards(planned, Math.max(planned.fromMs, fromMs ?? planned.fromMs));
 }
 
-/** How many firings are computed at once. */
+/** How many firings are computed at once at most. */
 const AT_ONCE = 20;
 
 function* forwards(planned: PlannedEntry, fromMs: number): Generator<number, undefined> {
-  for (let after = fromMs - 1; ; ) {
-    const some = between(planned, after, planned.toMs, AT_ONCE);
+  let after = fromMs - 1;
+  // A few at first: often no more are wanted.
+  for (let count = 1; ; count = Math.min(count * 2, AT_ONCE)) {
+    const some = between(planned, after, planned.toMs, count);
     yield* some;
     const last = some.at(-1);
-    if (last === undefined || some.length < AT_ONCE) return;
+    if (last === undefined || some.length < count) return;
     after = last;
   }
 }
@@ -207,13 +209,32 @@ export function presentRun(reprocess: Reprocess, runs: readonly FiringRun[]): Fi
   return reprocess === "failed" && newest.status !== "COMPLETED" ? null : newest;
 }
 
+/** What is known of how fast a backfill gets on. */
+export interface Pace {
+  /** How long a run of its workflow takes, ms; null while none has completed. */
+  readonly medianMs: number | null;
+  /** How many of its runs may run at the same time. */
+  readonly atOnce: number;
+  /** When the newest of its runs ended, ms since the epoch, in any order. */
+  readonly endsMs: readonly number[];
+}
+
+/** From this many ends on, they tell how fast it is: other runs, and agents that are busy, are in that. */
+const TELLING_ENDS = 6;
+
+/** The time between the ends of two of its runs, ms; null if there are too few. */
+export function intervalOf({ endsMs }: Pace): number | null {
+  if (endsMs.length < TELLING_ENDS) return null;
+  return (Math.max(...endsMs) - Math.min(...endsMs)) / (endsMs.length - 1);
+}
+
 /**
  * How long a backfill still takes, ms; null if that is not known.
  * @param open how many of its firings are not over
- * @param medianMs how long a run of its workflow takes
- * @param atOnce how many of its runs may run at the same time
  */
-export function timeLeft(open: number, medianMs: number | null, atOnce: number): number | null {
+export function timeLeft(open: number, pace: Pace): number | null {
   if (open === 0) return 0;
-  return medianMs === null ? null : Math.ceil(open / Math.max(1, atOnce)) * medianMs;
+  const interval = intervalOf(pace);
+  if (interval !== null) return Math.round(open * interval);
+  return pace.medianMs === null ? null : Math.ceil(open / Math.max(1, pace.atOnce)) * pace.medianMs;
 }

@@ -93,6 +93,11 @@ export interface BackfillIntentions {
   runsAt(workflowId: string, timesMs: readonly number[]): Promise<RunRecord[]>;
   /** The median of what the newest completed runs of a workflow took, so many, ms; null for none. */
   medianDuration(workflowId: string, among: number): Promise<number | null>;
+  /** When its runs ended that were made last, so many, ms since the epoch. */
+  endsOfBackfill(
+    backfill: Pick<BackfillRecord, "backfill_id" | "workflow_id">,
+    among: number,
+  ): Promise<number[]>;
   /** Removes backfills that were over before. Does a bounded amount of work; returns whether there may be more. */
   forgetBackfills(beforeMs: number): Promise<boolean>;
 }

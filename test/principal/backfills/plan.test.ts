@@ -282,14 +282,22 @@ describe("what a firing makes", () => {
   });
 });
 
-test.each([
-  [0, 10, 3, 0],
-  [0, null, 3, 0],
-  [1, null, 3, null],
-  [1, 10, 3, 10],
-  [3, 10, 3, 10],
-  [4, 10, 3, 20],
-  [4, 10, 0, 40],
-])("%p firings of %p ms each, %p at once, take %p ms", (open, median, atOnce, left) => {
-  expect(timeLeft(open, median, atOnce)).toBe(left);
+describe("the time that is left", () => {
+  test.each([
+    [0, 10, 3, 0],
+    [0, null, 3, 0],
+    [1, null, 3, null],
+    [1, 10, 3, 10],
+    [3, 10, 3, 10],
+    [4, 10, 3, 20],
+    [4, 10, 0, 40],
+  ])("%p firings of %p ms each, %p at once: %p ms", (open, medianMs, atOnce, left) => {
+    expect(timeLeft(open, { medianMs, atOnce, endsMs: [1, 2, 3, 4, 5] })).toBe(left);
+  });
+
+  test("follows the ends of its runs, once there are some", () => {
+    const pace = { medianMs: 10, atOnce: 3, endsMs: [600, 100, 200, 500, 300, 400] };
+    expect(timeLeft(7, pace)).toBe(700);
+    expect(timeLeft(0, pace)).toBe(0);
+  });
 });

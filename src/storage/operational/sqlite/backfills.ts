@@ -130,6 +130,12 @@ export function backfillIntentions(db: Statements): BackfillIntentions {
       return durations[Math.floor((durations.length - 1) / 2)]?.duration ?? null;
     },
 
+    async endsOfBackfill({ backfill_id, workflow_id }, among) {
+      const sql = `SELECT finished_at_ms AS at FROM runs INDEXED BY runs_by_workflow
+        WHERE workflow_id = ? AND backfill_id = ? AND finished_at_ms IS NOT NULL ORDER BY seq DESC LIMIT ?`;
+      return db.all<{ at: number }>(sql, workflow_id, backfill_id, among).map(({ at }) => at);
+    },
+
     async forgetBackfills(beforeMs) {
       const old = "SELECT backfill_id FROM backfills WHERE finished_at_ms < ?1";
       const { changes } = db.run(
