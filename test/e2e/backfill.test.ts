@@ -87,6 +87,9 @@ test("each firing runs once, whatever happens to the principal", async () => {
   expect(await over(id)).toMatchObject({ state: "DONE", by_status: { COMPLETED: 3, FAILED: 1 }, present: 0 });
   const show = await cluster.cdktr(["backfills", "show", id]);
   expect(show.stdout).toContain("  Firings     4 of 4 are done: 3 COMPLETED, 1 FAILED\n");
+  expect(show.stdout).toContain(
+    "  Again       what failed: cdktr backfill etl --from 2025-03-29 --to 2025-04-01 --reprocess failed with the same parameters\n",
+  );
   expect(show.stdout).toMatch(/^ {2}2025-03-31T02:00:00\+01:00 {2}FAILED +\S+$/m);
   // A second one over more days finds them, and makes again what failed.
   const again = await cluster.cdktr([

@@ -1,9 +1,10 @@
-import type { BackfillDetails } from "../../contract/messages.ts";
+import type { BackfillDetails, BackfillSummary } from "../../contract/messages.ts";
 import {
   backfillArg,
   backfillId,
   doneOf,
   estimate,
+  failedOf,
   leftOf,
   requireBackfills,
   spanText,
@@ -114,6 +115,7 @@ async function print(details: BackfillDetails): Promise<void> {
       `${formatInstant(backfill.created_at_ms)}${backfill.actor === null ? "" : ` by ${backfill.actor}`}`,
     ],
     ["Over", backfill.finished_at_ms === null ? null : formatInstant(backfill.finished_at_ms)],
+    ["Again", againText(backfill)],
     [
       "Changed",
       details.is_changed ? "the file of the workflow has changed since: new runs have it as it is now" : null,
@@ -124,6 +126,14 @@ async function print(details: BackfillDetails): Promise<void> {
   if (details.firings.length === 0) return;
   await printLine();
   for (const line of firingTable(details)) await printLine(line);
+}
+
+/** How to run again what failed; null for nothing. */
+function againText(backfill: BackfillSummary): string | null {
+  if (backfill.finished_at_ms === null || failedOf(backfill) === 0) return null;
+  const { workflow_id, from, to, params } = backfill;
+  const given = Object.keys(params).length === 0 ? "" : " with the same parameters";
+  return `what failed: cdktr backfill ${workflow_id} --from ${from} --to ${to} --reprocess failed${given}`;
 }
 
 /** `12 of 31 are done: 3 were present, 8 COMPLETED, 1 FAILED; 2 are under way, 17 are left` */

@@ -122,8 +122,9 @@ export function spanText({ from, to }: Pick<BackfillSummary, "from" | "to">): st
   return `${shortBound(from)} to ${shortBound(to)}`;
 }
 
+/** Without seconds. */
 function shortBound(text: string): string {
-  return text.replace(/:00(\.000)?Z$/, "Z").replace(/\.\d{3}Z$/, "Z");
+  return text.replace(/(T\d{2}:\d{2}):\d{2}(\.\d+)?/, "$1");
 }
 
 /** The zone in which the times of an entry are shown. */
