@@ -19,6 +19,7 @@ import { loadCurveKeys } from "../protocol/key-file.ts";
 import { cannotConnect } from "../protocol/tcp-probe.ts";
 import { isDoneWithin } from "../timer.ts";
 import { hostAndPort } from "../zmq/endpoint.ts";
+import { checkBackfills } from "./backfill-checks.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 import { checkPauses } from "./pause-checks.ts";
 import { checkFreePorts, checkLogPorts, checkMetrics, openPort } from "./port-checks.ts";
@@ -91,6 +92,7 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
       await clock(client, now),
       ...(await fleet(client, info)),
       ...(await workflows(client, info)),
+      ...(await checkBackfills(client)),
       ...info.invalid_workflow_files.map((file) =>
         warning(
           "workflows",

@@ -38,8 +38,7 @@ afterAll(() => cluster?.stop());
 const DAYS = ["--from", "2025-03-29", "--to", "2025-04-01"];
 
 async function stateOf(id: string) {
-  const { stdout } = await cluster.cdktr(["backfills", "show", id, "--json"]);
-  return JSON.parse(stdout).backfill;
+  return (await cluster.client.call("GETBACKFILL", { backfill_id: id, limit: 0 })).backfill;
 }
 
 async function over(id: string) {
