@@ -286,6 +286,7 @@ export class Principal extends BackgroundService {
       workflows,
       bundles,
       history,
+      pauses: paused,
     });
     const forecasts = new Forecasts({
       ...base,

@@ -32,7 +32,7 @@ beforeAll(async () => {
     const known = await cluster.client.listWorkflows();
     return "etl" in known && "plain" in known;
   });
-}, 60_000);
+}, 180_000);
 afterAll(() => cluster?.stop());
 
 const DAYS = ["--from", "2025-03-29", "--to", "2025-04-01"];
@@ -91,12 +91,16 @@ test("each firing runs once, whatever happens to the principal", async () => {
   );
   expect(show.stdout).toMatch(/^ {2}2025-03-31T02:00:00\+01:00 {2}FAILED +\S+$/m);
   // A second one over more days finds them, and makes again what failed.
-  const again = await cluster.cdktr([
-    ..."backfill etl --from 2025-03-28 --to 2025-04-01 --reverse --reprocess failed -P bad=never --json".split(
-      " ",
-    ),
-  ]);
-  const second = await over(JSON.parse(again.stdout).backfill_id);
+  const again = await cluster.client.call("CREATEBACKFILL", {
+    workflow_id: "etl",
+    from: "2025-03-28",
+    to: "2025-04-01",
+    reverse: true,
+    reprocess: "failed",
+    params: { bad: "never" },
+    dedupe_key: "again",
+  });
+  const second = await over(again.backfill.backfill_id);
   expect(second).toMatchObject({ state: "DONE", present: 3, by_status: { COMPLETED: 2 } });
   const none = await cluster.cdktr(["backfill", "etl", ...DAYS, "--dry-run", "--json"]);
   expect(JSON.parse(none.stdout)).toMatchObject({ total: 4, runs: 0, present: 4 });
@@ -112,13 +116,25 @@ test("each firing runs once, whatever happens to the principal", async () => {
       ["04-01", "[COMPLETED]", true],
     ]);
   });
-  const runs = JSON.parse((await cluster.cdktr(["runs", "list", "--json"])).stdout);
-  expect(new Set(runs.map((run: { backfill_id: string }) => run.backfill_id))).toEqual(
-    new Set([id, second.backfill_id]),
-  );
+  const runs = await cluster.client.listRuns({ limit: 20 });
+  expect(new Set(runs.map((run) => run.backfill_id))).toEqual(new Set([id, second.backfill_id]));
   // Three less than that of the workflow.
-  expect(runs.map((run: { priority: number }) => run.priority)).toEqual(runs.map(() => 3));
-}, 60_000);
+  expect(runs.map((run) => run.priority)).toEqual(runs.map(() => 3));
+}, 180_000);
+
+test("it waits while its workflow is paused", async () => {
+  expect((await cluster.cdktr(["workflow", "pause", "etl", "--reason", "migration"])).code).toBe(0);
+  const args = ["backfill", "etl", "--from", "2024-01-01", "--to", "2024-01-02"];
+  const id = (await cluster.cdktr(args)).stdout.trim();
+  await until("it says so", async () => (await stateOf(id)).note !== null);
+  expect(await stateOf(id)).toMatchObject({
+    state: "ACTIVE",
+    active: 0,
+    note: expect.stringMatching(/^Workflow etl is paused since .*: migration\.$/),
+  });
+  expect((await cluster.cdktr(["workflow", "resume", "etl"])).code).toBe(0);
+  expect(await over(id)).toMatchObject({ state: "DONE", note: null, by_status: { COMPLETED: 2 } });
+}, 180_000);
 
 test("a cancelled one ends its runs; what cannot be backfilled is refused", async () => {
   const id = (
@@ -155,4 +171,4 @@ test("a cancelled one ends its runs; what cannot be backfilled is refused", asyn
     const refusal = await cluster.cdktr(args);
     expect([refusal.code, refusal.stderr]).toEqual([code, expect.stringContaining(stderr)]);
   }
-}, 60_000);
+}, 180_000);

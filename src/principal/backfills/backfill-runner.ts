@@ -21,6 +21,7 @@ import { DEFAULT_PRIORITY } from "../../workflow/limits.ts";
 import { resolveParams } from "../../workflow/params.ts";
 import { firingKey } from "../../workflow/schedules.ts";
 import { type Bundles, bundleFor, FilesChangedError, type Packed } from "../blobs/bundles.ts";
+import type { Pauses } from "../limits/pauses.ts";
 import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { NewRun } from "../runs/new-run.ts";
@@ -52,6 +53,8 @@ export interface BackfillRunnerOptions {
   readonly workflows: Pick<WorkflowSource, "load" | "get" | "isAwaited">;
   readonly bundles: Pick<Bundles, "pack">;
   readonly history: FiringHistory & Pick<OldRuns, "findRun">;
+  /** The pauses of workflows; by default none. */
+  readonly pauses?: Pick<Pauses, "reasonAt">;
 }
 
 /** What came of a look at a backfill. */
@@ -82,6 +85,7 @@ export class BackfillRunner extends BackgroundService<{ looked: undefined }> {
     this.#o = options;
     const { events } = options;
     events.on("backfill changed", () => this.#look());
+    events.on("workflow resumed", () => this.#look());
     events.on("run ended", ({ backfill_id }) => {
       if (backfill_id !== null) this.#look();
     });
@@ -205,7 +209,7 @@ export class BackfillRunner extends BackgroundService<{ looked: undefined }> {
           `Backfill ${id} of ${workflow_id} is paused: ${note} To go on: cdktr backfills resume ${id}`,
         );
     }
-    return isForPeople ? "waits" : "stuck";
+    return isForPeople || error instanceof WorkflowPausedError ? "waits" : "stuck";
   }
 
   /** Decides about the next firings, and makes runs of them. */
@@ -225,6 +229,8 @@ export class BackfillRunner extends BackgroundService<{ looked: undefined }> {
       if (firings.length >= wanted) break;
     }
     if (firings.length === 0) return active > 0 ? "waits" : this.#end(backfill);
+    const pause = (await store.read(async (tx) => this.#o.pauses?.reasonAt(tx, workflow_id))) ?? null;
+    if (pause !== null) throw new WorkflowPausedError(`W${pause.slice(1)}.`);
     const stored = await this.#definitionOf(workflow_id);
     const times = [...new Set(firings.map(({ atMs }) => atMs))];
     const history = backfill.reprocess === "all" ? null : this.#o.history;
@@ -381,6 +387,9 @@ export class BackfillRunner extends BackgroundService<{ looked: undefined }> {
     });
   }
 }
+
+/** Its workflow is paused: it goes on when that is resumed. */
+class WorkflowPausedError extends CdktrError {}
 
 /** A backfill cannot go on until somebody does something about it. */
 class PausedError extends CdktrError {}

@@ -174,6 +174,22 @@ describe("a backfill", () => {
     expect(await stateOf(world, id)).toMatchObject({ active: 1, note: null });
   });
 
+  test("waits while its workflow is paused, and says so", async () => {
+    await using given = await open();
+    const { world } = given;
+    world.pause = "workflow etl is paused since 2025-02-01T00:00:00Z by ops: migration";
+    const id = await world.create(1, "none", 3, false);
+    await world.runner.pass();
+    expect(await stateOf(world, id)).toMatchObject({
+      state: "ACTIVE",
+      active: 0,
+      note: "Workflow etl is paused since 2025-02-01T00:00:00Z by ops: migration.",
+    });
+    world.pause = null;
+    await world.runner.pass();
+    expect(await stateOf(world, id)).toMatchObject({ active: 1, note: null });
+  });
+
   test("does not need the history if all firings run", async () => {
     await using given = await open();
     const { world } = given;

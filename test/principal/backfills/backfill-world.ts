@@ -60,6 +60,8 @@ export class BackfillWorld {
   isHistoryUp = true;
   /** Called when the history is asked, before and after it looks. */
   asked: { before?: () => Promise<void>; after?: () => Promise<void> } = {};
+  /** What is said of the pause of the workflow. */
+  pause: string | null = null;
   /** Whether the workflow is loaded. */
   isLoaded = true;
   backfills!: Backfills;
@@ -139,7 +141,12 @@ export class BackfillWorld {
       },
     });
     this.backfills = new Backfills({ ...base, history, zone: "UTC" });
-    this.runner = new BackfillRunner({ ...base, changes, history });
+    this.runner = new BackfillRunner({
+      ...base,
+      changes,
+      history,
+      pauses: { reasonAt: async () => this.pause },
+    });
   }
 
   /** Creates a backfill of the days from 1 to `days`. */
