@@ -293,7 +293,7 @@ export class Principal extends BackgroundService {
       workflows,
       history,
       zone,
-      calendars: () => new Map(),
+      calendars: () => workflows.calendars,
       givesSecrets: !this.isOpen,
     });
     const rehearsal = new Rehearsal({ ...base, log: log("state"), changes });

@@ -55,6 +55,8 @@ class Simulation {
   readonly #beats: Beats;
   readonly #workflows = new Map<string, SimulatedWorkflow>();
   readonly #groups = new Map<string, Group>();
+  /** Groups that may have a place for somebody who waits. */
+  readonly #freed = new Set<string>();
   readonly #drafts: Draft[] = [];
   readonly #underWay = new Set<SimulatedRun>();
   readonly #changed = new Set<SimulatedWorkflow>();
@@ -81,6 +83,7 @@ class Simulation {
     const { now_ms, runs } = this.#input;
     yield* this.#declare();
     for (const run of runs) this.#present(run);
+    this.#admitAll(now_ms);
     this.#settle(now_ms);
     for (let next = this.#agenda.peek(), n = 0; next !== undefined; next = this.#agenda.peek()) {
       const now = next.priority;
@@ -92,6 +95,7 @@ class Simulation {
       events.sort((a, b) => a.turn - b.turn || a.order - b.order);
       for (const { act } of events) {
         act(now);
+        this.#admitAll(now);
         if (++n % EVENTS_A_TURN === 0) yield;
       }
       this.#settle(now);
@@ -168,7 +172,7 @@ class Simulation {
         if (run.group === null) this.#enqueue(run, now_ms);
         else {
           this.#hold(run, this.#groupOf(run.group.key));
-          this.#admit(run.group.key, now_ms);
+          this.#freed.add(run.group.key);
         }
         return;
       case "later": {
@@ -344,7 +348,7 @@ class Simulation {
       if (other.draft !== null) other.draft.outcome = "cancelled";
       this.#over(other, nowMs);
     }
-    this.#admit(own.key, nowMs);
+    this.#freed.add(own.key);
   }
 
   /** Puts a run among those of its group that wait, in their order. */
@@ -352,6 +356,14 @@ class Simulation {
     const rank = rankOf(run);
     const at = held.findIndex((other) => rankOf(other) > rank);
     held.splice(at === -1 ? held.length : at, 0, run);
+  }
+
+  /** Gives the places that have become free, as in the commit in which they do: whoever comes in it has come before. */
+  #admitAll(nowMs: number): void {
+    for (const key of this.#freed) {
+      this.#freed.delete(key);
+      this.#admit(key, nowMs);
+    }
   }
 
   /** Gives places to those of a group that wait. */
@@ -446,7 +458,7 @@ class Simulation {
     this.#underWay.delete(run);
     this.#changed.add(run.workflow);
     if (run.group === null) return;
-    if (this.#groupOf(run.group.key).holders.delete(run)) this.#admit(run.group.key, nowMs);
+    if (this.#groupOf(run.group.key).holders.delete(run)) this.#freed.add(run.group.key);
   }
 
   /** Everything at this time has happened: what can start does, and the load is noted. */
