@@ -1,6 +1,6 @@
 /** The file helper where its child process cannot be started: under an emulator, or with the executable gone. */
 import { afterAll, expect, test } from "bun:test";
-import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/clock.ts";
 import { FileHelper } from "../../src/host/file-helper/file-helper.ts";
@@ -112,6 +112,30 @@ test("a helper program that works again takes over: no file is accessed in this 
     writeFileSync(join(directory, "c.yml"), "new");
     expect(await changed).toBe("t");
     expect(started()).toBe(children);
+  } finally {
+    helper.close();
+  }
+});
+
+test("a tree that has not changed is not listed again", async () => {
+  const tree = join(directory, "tree");
+  mkdirSync(tree);
+  const file = join(tree, "a.yml");
+  writeFileSync(file, "a");
+  const helper = new FileHelper();
+  const list = (known?: string) =>
+    helper.ask("tree", { key: "t", root: tree, endings: [".yml"], skip: [], known });
+  try {
+    const first = await list();
+    expect(first.files.map(([path]) => path)).toEqual(["a.yml"]);
+    expect(await list(first.hash)).toEqual({ hash: first.hash, files: [], unreadable: [], devices: [] });
+    writeFileSync(file, "another");
+    const second = await list(first.hash);
+    expect(second.hash).not.toBe(first.hash);
+    expect(second.files).toHaveLength(1);
+    rmSync(file);
+    expect((await list(second.hash)).files).toEqual([]);
+    expect((await list(second.hash)).hash).not.toBe(second.hash);
   } finally {
     helper.close();
   }

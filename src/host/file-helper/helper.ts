@@ -99,7 +99,7 @@ export class FileHandler {
   }
 
   #tree(
-    { key, root, endings, others = [], skip }: FileRequests["tree"]["request"],
+    { key, root, endings, others = [], skip, known }: FileRequests["tree"]["request"],
     touching: (path: string) => void,
   ): FileRequests["tree"]["reply"] {
     const watch = this.#watch(
@@ -118,7 +118,9 @@ export class FileHandler {
       link: (directory, name) => watch.add(directory, name),
     });
     watch.end();
-    return { files: [...files], unreadable: [...unreadable], devices: [...devices] };
+    const found = { files: [...files], unreadable: [...unreadable], devices: [...devices] };
+    const hash = new Bun.CryptoHasher("sha256").update(JSON.stringify(found)).digest("hex");
+    return hash === known ? { hash, files: [], unreadable: [], devices: [] } : { hash, ...found };
   }
 
   #read(

@@ -21,8 +21,12 @@ export interface FileRequests {
       readonly endings: readonly string[];
       readonly others?: readonly string[];
       readonly skip: readonly (readonly [path: string, reason: string])[];
+      /** The hash of what was listed before: if that has not changed, the lists are empty. */
+      readonly known?: string | undefined;
     };
     readonly reply: {
+      /** Of all that is listed. */
+      readonly hash: string;
       readonly files: [path: string, fingerprint: string][];
       readonly unreadable: [path: string, reason: string][];
       readonly devices: [path: string, device: string][];

@@ -107,6 +107,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   readonly #refresh = this.timer(() => void this.scan());
   readonly #settle = this.timer(() => void this.scan());
   #scanning: Promise<void> | undefined;
+  /** What was listed when all that follows from it was put into use, and nothing waits for a time or for something else. */
+  #settled: WorkflowListing | undefined;
   #again = false;
 
   constructor(options: WorkflowDirectoryOptions) {
@@ -326,6 +328,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   async #scanOnce(first: boolean): Promise<void> {
     const now = this.#o.clock.monotonic();
     const nowMs = this.#o.clock.now();
+    const settled = this.#settled;
+    this.#settled = undefined;
     let listing: WorkflowListing;
     try {
       listing = await this.#disk.list();
@@ -335,18 +339,23 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       return;
     }
     this.#problems.forget(ABOUT_DIRECTORY);
-    const duplicates = new Map(
-      findDuplicateIds(listing.files.keys()).map((found) => [found.path, renderDiagnostics([found])]),
-    );
-    const scan: Scan = { listing, duplicates, now, nowMs };
     await this.#settings.read(listing, now, this.#settledAt(now, first));
     if (this.isStopping) return;
     const isSettled = this.#settledAt(now, first);
     // A volume may have been unmounted.
     const isEmpty = listing.files.size + listing.settings.size === 0 && this.#stored.size > 0;
     const settings = isEmpty ? undefined : this.#settings.ofRoot;
-    if (await this.#root.take({ settings, listing, now, nowMs, isSettled })) this.#changed();
+    const isRootChanged = await this.#root.take({ settings, listing, now, nowMs, isSettled });
+    if (isRootChanged) this.#changed();
     if (this.isStopping) return;
+    if (listing === settled && !isRootChanged && !this.#isEarly) {
+      this.#settled = listing;
+      return;
+    }
+    const duplicates = new Map(
+      findDuplicateIds(listing.files.keys()).map((found) => [found.path, renderDiagnostics([found])]),
+    );
+    const scan: Scan = { listing, duplicates, now, nowMs };
     await this.#files.read(scan, first ? (this.#o.startMs ?? START_MS) : SLICE_MS, () => this.isStopping);
     if (this.isStopping) return;
     if (this.#files.isLoading) this.#again = true;
@@ -370,7 +379,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     this.#doubt(decision.doubted);
     if (first) this.#awaitMissing(workflows, scan.now);
     findTriggerProblems(workflows, this.#files.all, this.#root.calendars);
-    await this.#putInForce(workflows);
+    const isSaved = await this.#putInForce(workflows);
     this.#files.areInUse();
     const { waiting } = decision;
     this.#setInvalid(
@@ -380,9 +389,11 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       }),
     );
     this.#problems.tell(invalid, waiting, this.#files.all, this.#workflows);
-    if (decision.isUnsettled || this.#settings.isUnsettled || this.#root.isUnsettled)
-      this.#settle.in(this.#settleMs);
+    const isUnsettled = decision.isUnsettled || this.#settings.isUnsettled || this.#root.isUnsettled;
+    if (isUnsettled) this.#settle.in(this.#settleMs);
     else this.#settle.cancel();
+    const isPending = this.#files.isLoading || this.#away.size + this.#awaited.size > 0 || !isSaved;
+    if (!isUnsettled && !isPending) this.#settled = scan.listing;
   }
 
   /** Whether a state that a file has had since then counts. */
@@ -438,22 +449,25 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     );
   }
 
-  /** Puts `wanted` into use, on disk first. */
-  async #putInForce(wanted: ReadonlyMap<string, LoadedWorkflow>): Promise<void> {
+  /** Puts `wanted` into use, on disk first. @returns whether it is on disk */
+  async #putInForce(wanted: ReadonlyMap<string, LoadedWorkflow>): Promise<boolean> {
     const now = this.#o.clock.monotonic();
     for (const [id, until] of this.#awaited) if (wanted.has(id) || now >= until) this.#awaited.delete(id);
+    let isSaved = false;
     try {
       await this.#stored.note(
         wanted,
         (workflow) => this.#files.signatureOf(workflow),
         (id) => this.#awaited.has(id) || this.#files.isUnread(id),
       );
+      isSaved = true;
     } catch (error) {
       this.#o.log.warn(
         `Changed workflows are in use, but could not be saved to disk: ${errorMessage(error)}`,
       );
     }
     this.#replace(wanted);
+    return isSaved;
   }
 
   #replace(wanted: ReadonlyMap<string, LoadedWorkflow>): void {

@@ -42,6 +42,8 @@ export class WorkflowFiles {
   readonly #helper: FileHelper;
   /** Paths that do not respond, with the reason. They are not accessed until they do. */
   readonly #silent = new Map<string, string>();
+  /** What was listed last, and its hash. */
+  #listed: { readonly hash: string; readonly listing: WorkflowListing } | undefined;
   /** The processes that parse files at the moment. */
   #readers: readonly FileHelper[] = [];
 
@@ -60,7 +62,8 @@ export class WorkflowFiles {
   }
 
   /**
-   * Lists the workflow files and reports later changes. Paths that do not respond are listed as unreadable.
+   * Lists the workflow files and reports later changes. Paths that do not respond are listed as unreadable. As long as nothing changes, the
+   * listing is the same object.
    * @throws the error of reading the directory itself
    */
   async list(): Promise<WorkflowListing> {
@@ -73,7 +76,9 @@ export class WorkflowFiles {
           endings: WORKFLOW_ENDINGS,
           others: [CALENDAR_ENDING],
           skip,
+          known: this.#listed?.hash,
         });
+        if (found.hash === this.#listed?.hash) return this.#listed.listing;
         const [settings, calendars, files] = [
           new Map<string, string>(),
           new Map<string, string>(),
@@ -81,7 +86,7 @@ export class WorkflowFiles {
         ];
         for (const [path, fingerprint] of found.files)
           (isSettingsFile(path) ? settings : isCalendarFile(path) ? calendars : files).set(path, fingerprint);
-        return {
+        const listing: WorkflowListing = {
           files,
           settings,
           calendars,
@@ -89,6 +94,8 @@ export class WorkflowFiles {
           unreadable: new Map(found.unreadable.filter(([path]) => !isCalendarFile(path))),
           devices: new Map(found.devices),
         };
+        this.#listed = { hash: found.hash, listing };
+        return listing;
       } catch (error) {
         if (!(error instanceof PathSilentError)) throw error;
         this.#isSilent(error.path, error);
