@@ -39,6 +39,10 @@ export const root: Command = command({
     approvals: lazy("List what waits for a person, approve and reject", () => import("./cli/approvals.ts")),
     logs: lazy("Search the log history and follow it live", () => import("./cli/logs.ts")),
     agents: lazy("List agents and drain them", () => import("./cli/agents.ts")),
+    pools: lazy(
+      "List the pools, who has slots of them, and change their sizes",
+      () => import("./cli/pools.ts"),
+    ),
     listeners: lazy("List the listeners that trigger workflows", () => import("./cli/listeners.ts")),
     db: lazy("Query, export and back up the history database", () => import("./cli/db.ts")),
     ui: lazy("Open the terminal UI", () => import("./cli/ui.ts")),

@@ -10,6 +10,8 @@ export default group(
       "List the files that the tasks of a run left, and download them",
       () => import("./runs/artifacts.ts"),
     ),
+    queue: lazy("Show what waits for agents and pools, in order", () => import("./runs/queue.ts")),
+    priority: lazy("Change the priority of a run", () => import("./runs/priority.ts")),
     cancel: lazy("Cancel a run", () => import("./runs/cancel.ts")),
     retry: lazy("Retry the failed tasks of a run, or all of them", () => import("./runs/retry.ts")),
   },

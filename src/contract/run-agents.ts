@@ -1,5 +1,6 @@
 /** The agents that have, or had, a run or parts of it. */
 import type { RunDetails, RunSummary } from "./messages.ts";
+import { waitsOf } from "./run-waits.ts";
 
 /** In short: `web-1`, `3 agents`; null for none. */
 export function agentsWord({ agents = 0, agent_id }: RunSummary): string | null {
@@ -18,5 +19,5 @@ export function isShared(run: RunDetails): boolean {
 
 /** Whether agents get parts of it. */
 export function isSplit(run: RunDetails): boolean {
-  return [...run.attempts, ...(run.waits ?? [])].some(({ slice }) => slice > 0);
+  return [...run.attempts, ...waitsOf(run)].some(({ slice }) => slice > 0);
 }

@@ -1,12 +1,23 @@
-/** Which parts of a run wait for an agent, in the words of the views and of the history. */
+/** Which parts of a run wait for an agent, or for slots of pools, in the words of the views and of the history. */
 import type { RunDetails, SliceWait } from "./messages.ts";
+
+/** Tasks that wait together. */
+type Tasks = Omit<SliceWait, "tasks" | "kind"> & {
+  readonly tasks: readonly string[];
+  readonly kind?: string;
+};
 
 /** What waits: all of it, or the first of very many slices and how many there are. */
 export interface Waiting {
-  readonly waits?:
-    | readonly (Omit<SliceWait, "tasks" | "kind"> & { readonly tasks: readonly string[] })[]
-    | undefined;
+  readonly waits?: readonly Tasks[] | undefined;
   readonly waiting_slices?: number | undefined;
+  readonly pool_waits?: readonly Tasks[] | undefined;
+  readonly pool_waiting_slices?: number | undefined;
+}
+
+/** All that waits, as far as it is named. */
+export function waitsOf({ waits = [], pool_waits = [] }: Waiting): readonly Tasks[] {
+  return [...waits, ...pool_waits];
 }
 
 /** Slices that wait for the same reason. */
@@ -14,6 +25,8 @@ export interface WaitGroup {
   /** What waits, as the subject of a sentence: `It`, `Slice 3 (train)`, `12 slices (load, check and 10 more)`. */
   readonly subject: string;
   readonly isPlural: boolean;
+  /** What it waits for: `an agent`, `a pool`. */
+  readonly waitsFor: string;
   readonly reason: string;
   readonly hint: string | null;
   /** Since when the first of them has waited, ms since the epoch. */
@@ -21,16 +34,29 @@ export interface WaitGroup {
 }
 
 /** The error of a run; null while it waits, because it is then that of the attempt before. */
-export function presentError({ error, waits = [] }: Pick<RunDetails, "error" | "waits">): string | null {
-  return waits.length === 0 ? error : null;
+export function presentError({
+  error,
+  ...run
+}: Pick<RunDetails, "error" | "waits" | "pool_waits">): string | null {
+  return waitsOf(run).length === 0 ? error : null;
 }
 
 /** Tasks that are named before the number of the others. */
 const NAMED = 5;
 
 /** What waits, by reason, in order. @param names how many tasks of each group are named */
-export function waitGroups(
-  { waits = [], waiting_slices = waits.length }: Waiting,
+export function waitGroups(waiting: Waiting, names = NAMED): WaitGroup[] {
+  const { waits = [], waiting_slices, pool_waits = [], pool_waiting_slices } = waiting;
+  return [
+    ...groupsOf(waits, "an agent", waiting_slices, names),
+    ...groupsOf(pool_waits, "a pool", pool_waiting_slices, names),
+  ];
+}
+
+function groupsOf(
+  waits: readonly Tasks[],
+  waitsFor: string,
+  waiting_slices = waits.length,
   names = NAMED,
 ): WaitGroup[] {
   const byReason = [...Map.groupBy(waits, ({ reason }) => reason).values()];
@@ -44,12 +70,14 @@ export function waitGroups(
     const count = group.length + more;
     const since_ms = Math.min(...group.map((wait) => wait.since_ms));
     const { reason, hint } = first;
-    return [{ subject: subjectOf(group, more, names), isPlural: count > 1, reason, hint, since_ms }];
+    const subject = subjectOf(group, more, names);
+    return [{ subject, isPlural: count > 1, waitsFor, reason, hint, since_ms }];
   });
   if (unnamed > 0 && byReason.length > 1) {
     groups.push({
       subject: `${unnamed} more ${unnamed === 1 ? "slice" : "slices"}`,
       isPlural: unnamed > 1,
+      waitsFor,
       reason: "for one of these reasons",
       hint: null,
       since_ms: Math.min(...groups.map((group) => group.since_ms)),
@@ -65,7 +93,7 @@ export function waitLines(waiting: Waiting, names = NAMED): string[] {
   );
 }
 
-function subjectOf(group: NonNullable<Waiting["waits"]>, more: number, most: number): string {
+function subjectOf(group: readonly Tasks[], more: number, most: number): string {
   const slice = group[0]?.slice ?? 0;
   if (slice === 0) return "It";
   const tasks = group.flatMap((wait) => wait.tasks);

@@ -155,6 +155,14 @@ export const VERBS = {
     answers: "OK",
     changes: { key: "dedupe_key" },
   }),
+  SETPRIORITY: verb({
+    about: "Changes the priority of a run that is not over, and of what waits of it",
+    roles: CLIENT,
+    request: m.SetPriority,
+    reply: m.RunDetails,
+    changes: "idempotent",
+    since: LIMITS_SINCE,
+  }),
   GETRECENTSTATUSES: verb({
     about: "The latest run of each workflow, newest first, at most 10",
     roles: CLIENT,
@@ -320,6 +328,34 @@ export const VERBS = {
     reply: m.FilePiece,
     changes: "nothing",
     since: 3,
+  }),
+
+  // ------------------------------------------------------------ secrets
+  LSQUEUE: verb({
+    about:
+      "What waits for agents and pools, in order, and runs that are kept out of the queue, with the reasons",
+    roles: CLIENT,
+    request: m.ListQueue,
+    reply: m.Queue,
+    changes: "nothing",
+    since: LIMITS_SINCE,
+  }),
+  LSPOOLS: verb({
+    about: "The pools: their sizes, who has slots, what waits",
+    roles: CLIENT,
+    request: Nothing,
+    reply: z.array(m.PoolSummary),
+    changes: "nothing",
+    since: LIMITS_SINCE,
+  }),
+  SETPOOL: verb({
+    about:
+      "Sets the size of a pool; without one, what the settings of the workflow directory say counts again",
+    roles: ADMIN,
+    request: m.SetPool,
+    reply: m.PoolSet,
+    changes: "idempotent",
+    since: LIMITS_SINCE,
   }),
 
   // ------------------------------------------------------------ secrets

@@ -23,6 +23,7 @@ import logsAndHistory from "./logs-and-history.md" with { type: "text" };
 import migration from "./migration.md" with { type: "text" };
 import operations from "./operations.md" with { type: "text" };
 import pauses from "./pauses.md" with { type: "text" };
+import pools from "./pools.md" with { type: "text" };
 import reliability from "./reliability.md" with { type: "text" };
 import scheduling from "./scheduling.md" with { type: "text" };
 import secrets from "./secrets.md" with { type: "text" };
@@ -103,6 +104,7 @@ export const PAGES: readonly Page[] = [
   page("hooks", "Tasks that run when a run is over, whatever its end", hooks),
   page("examples", "Workflows that people have, to start from", workflowExamples()),
   page("concurrency", "How many runs at once, and what a further one does", concurrency),
+  page("pools", "Slots that tasks share, priorities, the queue", pools),
   page("scheduling", "Cron, time zones, missed firings", scheduling),
   page("backfill", "The firings of a stretch of time that has passed, as runs", backfill),
   page("pauses", "Workflows that rest: what is held, what is missed", pauses),

@@ -44,6 +44,7 @@ import { Installation } from "./installation.ts";
 import { AdmissionWatch } from "./limits/admission-watch.ts";
 import { Pauses } from "./limits/pauses.ts";
 import { Pausing } from "./limits/pausing.ts";
+import { PoolService } from "./limits/pool-service.ts";
 import { ListenerRegistry } from "./listener-registry.ts";
 import { LongPolls } from "./long-polls.ts";
 import { Metrics } from "./metrics/metrics.ts";
@@ -58,6 +59,7 @@ import { FollowUps } from "./runs/follow-ups.ts";
 import { LeaseWatch } from "./runs/lease-watch.ts";
 import { PauseWatch } from "./runs/pause-watch.ts";
 import { ProgressOfRuns } from "./runs/progress-of-runs.ts";
+import { QueueView } from "./runs/queue-view.ts";
 import { RestWatch } from "./runs/rest-watch.ts";
 import { RunChanges } from "./runs/run-changes.ts";
 import { RunQueue } from "./runs/run-queue.ts";
@@ -247,12 +249,13 @@ export class Principal extends BackgroundService {
     const dues = new DueWatch({ ...base, log: log("dispatcher"), changes });
     const { admission } = changes;
     const admissions = new AdmissionWatch({ ...base, log: log("dispatcher"), admission });
-    const waits = new Waits(definitions, !this.isOpen);
+    const waits = new Waits(definitions, clock, !this.isOpen);
     const waitWatch = new WaitWatch({ ...base, log: log("dispatcher"), waits });
     const runs = new RunService({
       ...base,
       log: log("workflows"),
       changes,
+      queue,
       waits,
       workflows,
       old: history,
@@ -320,6 +323,8 @@ export class Principal extends BackgroundService {
         listeners,
         pausing,
         secrets,
+        pools: new PoolService({ ...base, queue, log: log("dispatcher") }),
+        queue: new QueueView({ ...base, waits }),
         followUps,
         blobs: keeper,
         forecasts,

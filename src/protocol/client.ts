@@ -4,7 +4,14 @@
  */
 import { z } from "zod";
 import { VERSION } from "../build-facts.ts";
-import type { AgentDescription, AgentOrders, SecretSummary } from "../contract/messages.ts";
+import type {
+  AgentDescription,
+  AgentOrders,
+  PoolSummary,
+  Queue,
+  RunDetails,
+  SecretSummary,
+} from "../contract/messages.ts";
 import { fieldsOf, type VerbEntry, waitOf } from "../contract/verb-entry.ts";
 import { type ReplyOf, type RequestFor, VERBS, type Verb } from "../contract/verbs.ts";
 import { decodeReply, encodeFields, type Reply } from "../contract/wire.ts";
@@ -268,6 +275,29 @@ export class PrincipalClient {
 
   registeredAgents(options?: RequestOptions) {
     return this.call("GETREGISTEREDAGENTS", {}, options);
+  }
+
+  /** Changes the priority of a run that is not over. */
+  setPriority(runId: string, priority: number, options?: RequestOptions): Promise<RunDetails> {
+    return this.call("SETPRIORITY", { workflow_instance_id: runId, priority }, options);
+  }
+
+  /** The first of what waits, in order. */
+  queue(limit: number, options?: RequestOptions): Promise<Queue> {
+    return this.call("LSQUEUE", { limit }, options);
+  }
+
+  pools(options?: RequestOptions): Promise<PoolSummary[]> {
+    return this.call("LSPOOLS", {}, options);
+  }
+
+  /** Sets the size of a pool; null: that of `_cdktr.yml` counts again. Returns what counts from then on. */
+  setPool(
+    name: string,
+    size: number | null,
+    options?: RequestOptions,
+  ): Promise<{ size: number | null; used: number }> {
+    return this.call("SETPOOL", { name, size }, options);
   }
 
   /** Sets a secret for tasks. */

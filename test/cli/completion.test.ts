@@ -37,6 +37,8 @@ describe("completion candidates", () => {
       "show",
       "why",
       "artifacts",
+      "queue",
+      "priority",
       "cancel",
       "retry",
     ]);

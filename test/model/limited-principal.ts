@@ -85,7 +85,8 @@ export class LimitedPrincipal {
     this.runs = new RunService({
       ...base,
       changes,
-      waits: new Waits(definitions),
+      queue,
+      waits: new Waits(definitions, clock),
       old,
       bundles: { pack: async () => null },
     });

@@ -24,7 +24,7 @@ async function watching(stores: TestStores, clock = new ManualClock(), name = "d
   const events: PrincipalEvents = new EventHub();
   const watch = new WaitWatch({
     store: new RepeatingStore(store),
-    waits: new Waits(new Definitions()),
+    waits: new Waits(new Definitions(), clock),
     clock,
     log: silent,
     events,

@@ -16,6 +16,7 @@ export type Completed =
   | "approval"
   | "backfill"
   | "agent"
+  | "pool"
   | "key"
   | "token"
   | "access"

@@ -65,7 +65,7 @@ const ON_THIS_HOST: Record<"access" | "key" | "token", () => Promise<Candidate[]
 };
 
 const ASK: Record<
-  "workflow" | "run" | "approval" | "backfill" | "agent",
+  "workflow" | "run" | "approval" | "backfill" | "agent" | "pool",
   (client: PrincipalClient) => Promise<Candidate[]>
 > = {
   async workflow(client) {
@@ -93,6 +93,12 @@ const ASK: Record<
     return backfills.map(({ backfill_id, workflow_id, state, from, to }) => ({
       value: backfill_id,
       about: `${workflow_id} ${state} ${from} to ${to}`,
+    }));
+  },
+  async pool(client) {
+    return (await client.pools()).map(({ name, used, size }) => ({
+      value: name,
+      about: `${used}/${size ?? "-"} in use`,
     }));
   },
   async agent(client) {

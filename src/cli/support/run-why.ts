@@ -11,7 +11,7 @@ import type {
   TaskRunSummary,
 } from "../../contract/messages.ts";
 import { answerCommands, formLines, nameOfApproval } from "../../contract/run-approvals.ts";
-import { waitGroups } from "../../contract/run-waits.ts";
+import { waitGroups, waitsOf } from "../../contract/run-waits.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { acceptedBy } from "../../workflow/conditions.ts";
 import { factsOf } from "../../workflow/kinds/index.ts";
@@ -58,6 +58,9 @@ export interface RunExplanation {
   readonly waits: readonly SliceWait[];
   /** Number of slices that wait, named or not. */
   readonly waiting_slices: number;
+  /** The same of what waits for slots of pools. */
+  readonly pool_waits: NonNullable<RunDetails["pool_waits"]>;
+  readonly pool_waiting_slices: number;
   /** Tasks between two of their attempts. */
   readonly retries: readonly {
     readonly task_id: string;
@@ -98,8 +101,7 @@ const EXPLAINED = 5;
 /** Explains a run. */
 export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExplanation> {
   const isOver = isTerminal(RUN_TRANSITIONS, run.status);
-  const waits = run.waits ?? [];
-  const holds = run.holds ?? [];
+  const { waits = [], pool_waits = [], holds = [] } = run;
   const of = new Map(run.tasks.map((task) => [task.task_id, task]));
   const isDone = (id: string) => {
     const task = of.get(id);
@@ -110,7 +112,7 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
   const waiting = inState("WAITING");
   const waits_for = new Map(definitions.map(({ id, config }) => [id, factsOf(config).waitsFor]));
   const isFor = (what: "time" | "run") => (task: TaskRunSummary) => waits_for.get(task.task_id) === what;
-  const queued = new Set(waits.flatMap(({ tasks }) => tasks));
+  const queued = new Set(waitsOf(run).flatMap(({ tasks }) => tasks));
   const toCome = (isOver || run.start_at_ms !== undefined || holds.length > 0 ? [] : definitions)
     .filter(({ id }) => !queued.has(id) && (of.get(id)?.status ?? "PENDING") === "PENDING")
     .map((task) => ({
@@ -146,9 +148,11 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
     error: run.error,
     start_at_ms: run.start_at_ms ?? null,
     holds,
-    offered_to: run.status === "PENDING" && waits.length === 0 ? run.agent_id : null,
+    offered_to: run.status === "PENDING" && waitsOf(run).length === 0 ? run.agent_id : null,
     waits,
     waiting_slices: run.waiting_slices ?? waits.length,
+    pool_waits,
+    pool_waiting_slices: run.pool_waiting_slices ?? pool_waits.length,
     retries: waiting
       .filter(({ task_id }) => waits_for.get(task_id) === undefined)
       .map((task) => ({
@@ -233,9 +237,9 @@ export function explanationLines(run: RunDetails, why: RunExplanation, now: numb
     for (const detail of details) if (detail != null && detail !== "") lines.push(`  ${detail}`);
   };
   const since = (ms: number) => formatDuration(Math.max(0, now - ms));
-  for (const { subject, isPlural, reason, hint, since_ms } of waitGroups(run)) {
+  for (const { subject, isPlural, waitsFor, reason, hint, since_ms } of waitGroups(run)) {
     const has = isPlural ? "have" : "has";
-    add(plainText(`${subject} ${has} waited for an agent for ${since(since_ms)}: ${reason}.`), hint);
+    add(plainText(`${subject} ${has} waited for ${waitsFor} for ${since(since_ms)}: ${reason}.`), hint);
   }
   for (const { reason, hint, since_ms } of why.holds)
     add(

@@ -31,6 +31,7 @@ import { loadWithOthers } from "./local-files.ts";
 interface FileOptions {
   readonly at?: string | undefined;
   readonly in?: string | undefined;
+  readonly priority?: string | undefined;
   readonly principal?: string | undefined;
   readonly wait?: boolean | undefined;
   readonly follow?: boolean | undefined;
@@ -132,10 +133,10 @@ async function printOutcome(run: RunDetails, { json }: FileOptions): Promise<voi
 }
 
 /** @throws UsageError */
-function refuseOptions(path: string, { at, in: span, principal }: FileOptions): void {
-  const given =
-    at !== undefined ? "--at" : span !== undefined ? "--in" : principal !== undefined ? "--principal" : null;
-  if (given === null) return;
+function refuseOptions(path: string, { at, in: span, priority, principal }: FileOptions): void {
+  const options = { "--at": at, "--in": span, "--priority": priority, "--principal": principal };
+  const [given] = Object.entries(options).flatMap(([option, value]) => (value === undefined ? [] : [option]));
+  if (given === undefined) return;
   const id = workflowIdOrNull(path.replace(/^(\.?\/)+/, ""));
   throw new UsageError(
     `${given} needs a workflow of a principal, and ${path} is a file, which is run here and now.`,

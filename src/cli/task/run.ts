@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import type { PrincipalInfo } from "../../contract/messages.ts";
-import { LANGUAGE_SINCE } from "../../contract/version.ts";
+import { LANGUAGE_SINCE, LIMITS_SINCE } from "../../contract/version.ts";
 import {
   type CdktrError,
   NotFoundError,
@@ -9,7 +9,8 @@ import {
   UsageError,
 } from "../../errors.ts";
 import { type PrincipalClient, RequestRefusedError } from "../../protocol/client.ts";
-import { command, keyValues, repeated } from "../support/command.ts";
+import { HIGHEST_PRIORITY } from "../../workflow/limits.ts";
+import { command, keyValues, repeated, wholeNumber } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
@@ -35,6 +36,11 @@ export default command({
       description: "Start then: 02:00, 'tomorrow 02:00', '2025-01-20 02:00' (local time), or RFC 3339",
     },
     in: { type: "string", valueHint: "D", description: "Start after this time, such as 30m or 2h" },
+    priority: {
+      type: "string",
+      valueHint: "N",
+      description: "0 to 9, which goes first; by default that of the workflow",
+    },
     ...followArgs,
     ...jsonArg,
     ...principalArg,
@@ -66,10 +72,12 @@ export default command({
     if (isFile(args.id)) return runHere(args.id, params, args);
     const dedupeKey = `cli-${crypto.randomUUID()}`;
     const start = startOption(args, principalNow());
+    const priority = wholeNumber(args.priority, "--priority", { min: 0, max: HIGHEST_PRIORITY });
     let isReached = false;
     return await withPrincipal(args, (connection) => {
       isReached = true;
       if (start !== undefined) requireLater(connection.info);
+      if (priority !== undefined) requirePriorities(connection.info);
       return watchRun(connection, {
         workflowId: args.id,
         options: args,
@@ -78,7 +86,7 @@ export default command({
           try {
             const created = await connection.client.runTask(
               args.id,
-              { params, trigger: "cli", dedupe_key: dedupeKey, ...start?.options },
+              { params, trigger: "cli", dedupe_key: dedupeKey, ...start?.options, priority },
               { attempts: TRIGGER_ATTEMPTS },
             );
             for (const note of created.notes ?? []) say(`note: ${note}`);
@@ -135,6 +143,14 @@ function requireLater({ protocol, version }: PrincipalInfo): void {
     `The principal (cdktr ${version}) is too old for --at and --in: it would start the run at once.`,
     { hint: "Upgrade it: cdktr docs operations" },
   );
+}
+
+/** An older principal would give it to an agent in the order in which it came. @throws UnprocessableError */
+function requirePriorities({ protocol, version }: PrincipalInfo): void {
+  if (protocol.version >= LIMITS_SINCE) return;
+  throw new UnprocessableError(`The principal (cdktr ${version}) is too old for --priority.`, {
+    hint: "Upgrade it: cdktr docs operations",
+  });
 }
 
 /** The file that somebody may mean who gives an id. */

@@ -242,6 +242,9 @@ export const SliceWait = z.object({
 });
 export type SliceWait = z.infer<typeof SliceWait>;
 
+/** A part of a run that waits for slots of pools, and why. */
+const PoolWait = SliceWait.extend({ kind: z.string() });
+
 /** What keeps a run out of the queue that has not begun. */
 const RunHold = z.object({
   kind: z.enum(["pause", "group"]),
@@ -297,6 +300,9 @@ export const RunDetails = RunSummary.extend({
   waits: z.array(SliceWait).optional(),
   /** Number of slices that wait; older principals say so only if it is more than `waits` has. */
   waiting_slices: z.number().int().optional(),
+  /** Slices that wait for slots of pools, with the kind of reason `pool`, like `waits`, and how many there are; absent for none. */
+  pool_waits: z.array(PoolWait).optional(),
+  pool_waiting_slices: z.number().int().optional(),
   /** What keeps it out of the queue: it waits for no agent yet. Principals before protocol 4 do not send it; absent for nothing. */
   holds: z.array(RunHold).optional(),
   /** Its tasks, and items of fan-outs, that wait for a person: at most 100, oldest first; absent for none. */

@@ -10,12 +10,14 @@ import type { BlobKeeper } from "../blobs/blob-keeper.ts";
 import type { Forecasts } from "../forecast/forecasts.ts";
 import type { HistoryAccess } from "../history/history-access.ts";
 import type { Pausing } from "../limits/pausing.ts";
+import type { PoolService } from "../limits/pool-service.ts";
 import type { ListenerRegistry } from "../listener-registry.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { Approvals, Asker } from "../runs/approvals.ts";
 import type { Dispatcher } from "../runs/dispatcher.ts";
 import type { FollowUps } from "../runs/follow-ups.ts";
 import type { Outcome } from "../runs/hearing.ts";
+import type { QueueView } from "../runs/queue-view.ts";
 import type { RunChanges } from "../runs/run-changes.ts";
 import { isFiring, type RunService } from "../runs/run-service.ts";
 import type { SecretStore } from "../secrets/secret-store.ts";
@@ -39,6 +41,8 @@ export interface HandlerServices {
   readonly listeners: ListenerRegistry;
   readonly pausing: Pausing;
   readonly secrets: SecretStore;
+  readonly pools: PoolService;
+  readonly queue: QueueView;
   readonly followUps: FollowUps;
   readonly blobs: BlobKeeper;
   readonly forecasts: Forecasts;
@@ -131,6 +135,8 @@ export function handlersOf(s: HandlerServices): Handlers {
       const { notes = [] } = await s.pausing.about(retried.workflow_instance_id);
       return notes.length === 0 ? retried : { ...retried, notes: [...(retried.notes ?? []), ...notes] };
     },
+    SETPRIORITY: async ({ workflow_instance_id: id, priority }) =>
+      knownTo({}, await s.runs.setPriority(id, priority)),
     GETRECENTSTATUSES: () => s.runs.recentStatuses(10),
     LSAPPROVALS: (request, sender, { user }) => s.approvals.list(request, askerOf(sender, user)),
     ANSWERAPPROVAL: (request, sender, { user }) => s.approvals.answer(request, askerOf(sender, user)),
@@ -174,6 +180,10 @@ export function handlersOf(s: HandlerServices): Handlers {
       await s.history.dropFiles(transfer_id);
       return {};
     },
+
+    LSQUEUE: ({ limit }) => s.queue.list(limit),
+    LSPOOLS: () => s.pools.list(),
+    SETPOOL: ({ name, size }, sender, { user }) => s.pools.set(name, size, actorOf(sender, user)),
 
     SETSECRET: async ({ name, value }, sender) => {
       await s.secrets.set(name, value, sender?.name ?? null);

@@ -65,7 +65,7 @@ export function needsOfWhole(plan: Plan, priority = DEFAULT_PRIORITY): string {
   return needsOfSlice(placement, plan.protocol, usesStore, priority);
 }
 
-/** The same needs at another priority. @public */
+/** The same needs at another priority. */
 export function withPriority(needs: string, priority: number): string {
   const { isPaused, ...own } = readNeeds(needs);
   // What a newer cdktr has written stays as it is.

@@ -105,7 +105,7 @@ export class QueueOrder<E extends Entry> {
   }
 }
 
-/** The entries in order. @public @param nowMs ms since the epoch @param ageingMs see {@link AGEING_MS} */
+/** The entries in order. @param nowMs ms since the epoch @param ageingMs see {@link AGEING_MS} */
 export function inOrder<E extends Entry>(entries: Iterable<E>, nowMs: number, ageingMs?: number): E[] {
   const order = new QueueOrder(entries, nowMs, ageingMs);
   const all: E[] = [];

@@ -32,7 +32,7 @@ import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
 import { approvalsOf } from "./questions.ts";
 import type { OldRuns } from "./run-finder.ts";
-import { isBeforeStart, isForAgent, isHold, named, type Waits } from "./waits.ts";
+import { isBeforeStart, isForAgent, isForPool, isHold, named, type Waits } from "./waits.ts";
 
 /** All that is known of a run, without what its tasks published. Part of a unit of work. */
 export async function detailsOf(
@@ -47,7 +47,7 @@ export async function detailsOf(
   const items = await itemsOf(tx, tasks);
   const definition = await definitions.of(tx, run);
   const all = await found.of(tx, run);
-  const waits = all.filter(isForAgent);
+  const [waits, poolWaits] = [all.filter(isForAgent), all.filter(isForPool)];
   const holds = all
     .filter(isHold)
     .map(({ kind, reason, hint, since_ms }) => ({ kind, reason, hint, since_ms }));
@@ -68,8 +68,14 @@ export async function detailsOf(
     ...(waits.length === 0
       ? {}
       : {
-          waits: named(waits).map((wait) => ({ ...wait, tasks: [...wait.tasks] })),
+          waits: named(waits).map(({ noted: _, ...wait }) => ({ ...wait, tasks: [...wait.tasks] })),
           waiting_slices: waits.length,
+        }),
+    ...(poolWaits.length === 0
+      ? {}
+      : {
+          pool_waits: named(poolWaits).map(({ noted: _, ...wait }) => ({ ...wait, tasks: [...wait.tasks] })),
+          pool_waiting_slices: poolWaits.length,
         }),
     ...(holds.length === 0 ? {} : { holds }),
     ...(approvals.length === 0 ? {} : { approvals }),

@@ -29,6 +29,7 @@ import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { entryOf } from "../../workflow/schedules.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import { type Bundles, bundleFor, FilesChangedError, type Packed } from "../blobs/bundles.ts";
+import { withPriority } from "../limits/needs.ts";
 import { type Pauses, readMissed } from "../limits/pauses.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
@@ -46,6 +47,7 @@ import {
   withOutputs,
 } from "./run-details.ts";
 import { lookUpRun, type OldRuns, RunFinder, unknownRun } from "./run-finder.ts";
+import type { RunQueue } from "./run-queue.ts";
 import { RunRetries } from "./run-retries.ts";
 import type { Waits } from "./waits.ts";
 import type { Fired, StoredDefinition, WorkflowSource } from "./workflow-source.ts";
@@ -61,6 +63,7 @@ interface RunCounts {
 interface RunServiceOptions {
   readonly store: OperationalStore;
   readonly changes: RunChanges;
+  readonly queue: Pick<RunQueue, "queued">;
   readonly waits: Waits;
   readonly definitions: Definitions;
   readonly events: PrincipalEvents;
@@ -272,6 +275,24 @@ export class RunService {
       }
       await this.#o.changes.cancel(tx, run, hooks);
       return detailsOf(tx, (await tx.getRun(id)) ?? run, this.#o);
+    });
+  }
+
+  /**
+   * Changes the priority of a run, and of what waits of it.
+   * @throws UnprocessableError when it is over
+   */
+  async setPriority(runId: string, priority: number): Promise<RunDetails> {
+    const { workflow_instance_id: id } = await this.#finder.find(runId, "changed");
+    return this.#o.store.transact(async (tx) => {
+      const run = await tx.getRun(id);
+      if (run === null) throw unknownRun(id);
+      if (isTerminal(RUN_TRANSITIONS, run.status))
+        throw new UnprocessableError(`Run ${id} is over already: ${run.status}.`);
+      if (run.priority === priority) return detailsOf(tx, run, this.#o);
+      const changed = await tx.setPriority(run, priority, (needs) => withPriority(needs, priority));
+      this.#o.queue.queued(tx);
+      return detailsOf(tx, changed, this.#o);
     });
   }
 

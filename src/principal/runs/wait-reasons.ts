@@ -8,6 +8,7 @@
  *   labels     no agent that is up has the labels
  *   version    all agents that have the labels are too old
  *   no agent   it needs secrets of the principal's store, which this principal gives to no agent
+ *   pool       it lacks slots of pools, see limits/pool-reasons.ts
  *   full       all agents that could take them are executing as many runs as they may
  *   ready      an agent has room: it takes the oldest tasks first
  *
@@ -26,6 +27,7 @@ type WaitKind =
   | "draining"
   | "labels"
   | "version"
+  | "pool"
   | "full"
   | "ready"
   | "time"
@@ -51,6 +53,8 @@ export interface WaitReason {
   readonly reason: string;
   /** What to do about it; null when nothing need be done. */
   readonly hint: string | null;
+  /** What the history has of it, if that is another text, which changes less often. */
+  readonly noted?: string;
 }
 
 /** The reason of a run that waits for the time at which it starts, ms since the epoch. */

@@ -1,8 +1,12 @@
 /** Which parts of a run wait for an agent, or for the time at which the run starts; since when, and why. */
+import type { Clock } from "../../clock.ts";
 import { waitLines } from "../../contract/run-waits.ts";
 import { PARKED } from "../../storage/operational/pauses.ts";
 import type { OperationalTx, RunNote, RunRecord } from "../../storage/operational/store.ts";
 import { holdReason, pauseReason } from "../limits/holds.ts";
+import { readNeeds } from "../limits/needs.ts";
+import { inOrder } from "../limits/order.ts";
+import { type PoolFacts, poolReasons } from "../limits/pool-reasons.ts";
 import type { Definitions } from "./definitions.ts";
 import { startReason, type WaitReason, waitReasons } from "./wait-reasons.ts";
 
@@ -17,25 +21,27 @@ export interface Wait extends WaitReason {
 }
 
 /** Says why something with these needs waits; made by {@link Waits.reasons} for one unit of work. */
-export type Reasons = (needs: string) => WaitReason;
+export type Reasons = (needs: string) => Promise<WaitReason>;
 
 /** Finds what waits. Its methods are parts of a unit of work. */
 export class Waits {
   readonly #definitions: Definitions;
   readonly #givesSecrets: boolean;
+  readonly #clock: Pick<Clock, "now">;
 
   /** @param givesSecrets whether the principal gives secrets of its store to agents */
-  constructor(definitions: Definitions, givesSecrets = true) {
+  constructor(definitions: Definitions, clock: Pick<Clock, "now">, givesSecrets = true) {
     this.#definitions = definitions;
+    this.#clock = clock;
     this.#givesSecrets = givesSecrets;
   }
 
-  /** The reasons as of now: reads the agents and their leases. */
+  /** The reasons as of now: reads the agents and their leases, and the pools if something takes slots. */
   async reasons(tx: OperationalTx): Promise<Reasons> {
     const leases = new Map<string, number>();
     for (const { agent_id } of await tx.openAttempts()) leases.set(agent_id, (leases.get(agent_id) ?? 0) + 1);
     const agents = await tx.listAgents();
-    return waitReasons(
+    const ofAgents = waitReasons(
       agents.map(({ agent_id, status, labels, version, protocol, max_concurrent_workflows }) => ({
         agent_id,
         status,
@@ -47,6 +53,25 @@ export class Waits {
       })),
       this.#givesSecrets,
     );
+    const hasAgent = (needs: string): boolean => ["full", "ready"].includes(ofAgents(needs).kind);
+    let ofPools: Promise<ReturnType<typeof poolReasons>> | undefined;
+    return async (needs) => {
+      const own = ofAgents(needs);
+      if (readNeeds(needs).placement.pool === undefined || !hasAgent(needs)) return own;
+      ofPools ??= this.#poolFacts(tx).then((facts) => poolReasons(facts, hasAgent));
+      const lack = (await ofPools)(needs);
+      return lack === null ? own : { kind: "pool", ...lack };
+    };
+  }
+
+  async #poolFacts(tx: OperationalTx): Promise<PoolFacts> {
+    const heads = (await tx.queueHeads()).filter(({ needs }) => !readNeeds(needs).isPaused);
+    return {
+      sizes: new Map((await tx.listPools()).map(({ name, size }) => [name, size])),
+      used: await tx.poolUse(),
+      holders: await tx.poolHolders(),
+      queue: inOrder(heads, this.#clock.now()),
+    };
   }
 
   /** What of a run waits, in order; empty when nothing does. */
@@ -69,7 +94,7 @@ export class Waits {
       if (!run.queued) return [];
       if (isParked(run)) return [{ ...whole(run.status_at_ms), ...(await pauseReason(tx, run)) }];
       const reasonOf = reasons ?? (await this.reasons(tx));
-      return [{ slice: 0, tasks: [], since_ms: run.status_at_ms, ...reasonOf(run.needs) }];
+      return [{ slice: 0, tasks: [], since_ms: run.status_at_ms, ...(await reasonOf(run.needs)) }];
     }
     const open = await tx.listSlices(run.workflow_instance_id, "open");
     const queued = open.filter(({ state }) => state === "QUEUED");
@@ -78,16 +103,10 @@ export class Waits {
     const held = parked.length === 0 ? [] : [{ ...whole(run.status_at_ms), ...(await pauseReason(tx, run)) }];
     if (parked.length === queued.length) return held;
     const reasonOf = reasons ?? (await this.reasons(tx));
-    const others = queued.filter((slice) => !isParked(slice));
-    return [
-      ...held,
-      ...others.map(({ slice, tasks, needs, queued_at_ms }) => ({
-        slice,
-        tasks,
-        since_ms: queued_at_ms,
-        ...reasonOf(needs),
-      })),
-    ];
+    const waits: Wait[] = [...held];
+    for (const { slice, tasks, needs, queued_at_ms: since_ms } of queued.filter((each) => !isParked(each)))
+      waits.push({ slice, tasks, since_ms, ...(await reasonOf(needs)) });
+    return waits;
   }
 }
 
@@ -117,13 +136,18 @@ export function startNote(startMs: number): RunNote {
 const NAMED = 100;
 
 /** A wait for an agent. */
-type WaitForAgent = Wait & { readonly kind: Exclude<Wait["kind"], "time" | "pause" | "group"> };
+type WaitForAgent = Wait & { readonly kind: Exclude<Wait["kind"], "time" | "pool" | "pause" | "group"> };
 /** A wait of a run that is kept from agents. */
 type Hold = Wait & { readonly kind: "pause" | "group" };
 
 /** Whether it is an agent that is waited for. Older programs do not know other waits. */
 export function isForAgent(wait: Wait): wait is WaitForAgent {
-  return wait.kind !== "time" && !isHold(wait);
+  return wait.kind !== "time" && !isForPool(wait) && !isHold(wait);
+}
+
+/** Whether it is for slots of pools. */
+export function isForPool(wait: Wait): boolean {
+  return wait.kind === "pool";
 }
 
 /** Whether a run is kept from agents. */
@@ -150,7 +174,8 @@ const TOLD = 10;
 const TASKS = 100;
 
 /** Why a run waits, as a row of the history has it. */
-export function noteOf(waits: readonly Wait[]): RunNote {
+export function noteOf(now: readonly Wait[]): RunNote {
+  const waits = now.map(({ noted, ...wait }) => (noted === undefined ? wait : { ...wait, reason: noted }));
   const lines = waitLines({ waits });
   const more = lines.length - TOLD;
   const reason = [...lines.slice(0, TOLD), ...(more > 0 ? [`${more} more reasons`] : [])].join("; ");

@@ -238,6 +238,15 @@ declare module "cdktr" {
     readonly tasks: readonly TaskRun[];
     readonly waits?: readonly SliceWait[];
     readonly waiting_slices?: number;
+    readonly pool_waits?: readonly {
+      readonly slice: number;
+      readonly tasks: readonly string[];
+      readonly kind: string;
+      readonly reason: string;
+      readonly hint: string | null;
+      readonly since_ms: number;
+    }[];
+    readonly pool_waiting_slices?: number;
     readonly holds?: readonly {
       readonly kind: "pause" | "group";
       readonly reason: string;

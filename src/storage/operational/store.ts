@@ -42,7 +42,7 @@ import type { SettingIntentions } from "./settings.ts";
 export type { StateIdentity } from "../../contract/history.ts";
 export type { BackfillFiring, BackfillRecord } from "./backfills.ts";
 export type { ArtifactsRecord, BlobIntentions } from "./blobs.ts";
-export type { QueueEntry } from "./pools.ts";
+export type { PoolHolder, QueueEntry } from "./pools.ts";
 export type * from "./records.ts";
 
 /** An agent's process that asks for work. */

@@ -2,6 +2,7 @@
 
 import type { RunDetails } from "../../contract/messages.ts";
 import { isShared } from "../../contract/run-agents.ts";
+import { waitsOf } from "../../contract/run-waits.ts";
 import { tookMs } from "../../contract/took.ts";
 import { printable } from "../../terminal/foreign-text.ts";
 import { fit, pad, width } from "../../terminal/text.ts";
@@ -62,7 +63,7 @@ export function drawGantt(
   drawAxis(region, left, columns, end - begin);
   const right = left + columns + 1 + TIME + 2;
   if (shared) region.text(right, 0, pad("AGENT", agents), BOLD | UNDERLINE);
-  const waiting = new Set(run.waits?.flatMap((wait) => wait.tasks));
+  const waiting = new Set(waitsOf(run).flatMap((wait) => wait.tasks));
   for (const [y, row] of inSight.entries()) {
     const execution = runOf(row);
     const mark = row.id === selected ? INVERSE : PLAIN;

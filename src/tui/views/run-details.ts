@@ -54,9 +54,9 @@ function lines(run: RunDetails, now: number, columns: number): Span[][] {
     result.push([]);
     for (const line of wrapWords(error, columns)) result.push([[line, RED]]);
   }
-  for (const { subject, isPlural, reason, hint, since_ms } of waitGroups(run)) {
+  for (const { subject, isPlural, waitsFor, reason, hint, since_ms } of waitGroups(run)) {
     const has = isPlural ? "have" : "has";
-    const text = `${subject} ${has} waited for an agent for ${duration(now - since_ms)}: ${reason}.`;
+    const text = `${subject} ${has} waited for ${waitsFor} for ${duration(now - since_ms)}: ${reason}.`;
     result.push([]);
     for (const line of wrapWords(text, columns)) result.push([[line, YELLOW]]);
     for (const line of wrapWords(hint ?? "", columns)) result.push([[line, DIM]]);

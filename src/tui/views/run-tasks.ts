@@ -5,6 +5,7 @@ import { childWord } from "../../contract/child-runs.ts";
 import { itemsWord } from "../../contract/item-counts.ts";
 import type { ItemCounts, ItemSummary, RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { isShared } from "../../contract/run-agents.ts";
+import { waitsOf } from "../../contract/run-waits.ts";
 import { tookMs } from "../../contract/took.ts";
 import { printable } from "../../terminal/foreign-text.ts";
 import { fit, width, wrapWords } from "../../terminal/text.ts";
@@ -260,10 +261,15 @@ export function drawTask(region: Region, state: State, run: RunDetails, row: Tas
     ],
   ]);
   region.spans(0, 1, [[definition === null ? "" : `$ ${command(definition)}`, DIM]]);
-  const wait = run.waits?.find(({ tasks }) => tasks.includes(id));
+  const wait = waitsOf(run).find(({ tasks }) => tasks.includes(id));
   if (wait !== undefined && execution === undefined) {
     // It has not run: a long reason may take the place of its command.
-    drawReason(region, `Waits for an agent: ${wait.reason}.`, YELLOW, 0);
+    drawReason(
+      region,
+      `Waits for ${wait.kind === "pool" ? "a pool" : "an agent"}: ${wait.reason}.`,
+      YELLOW,
+      0,
+    );
     return;
   }
   const words = facts.join(" · ");

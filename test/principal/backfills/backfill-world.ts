@@ -106,10 +106,11 @@ export class BackfillWorld {
     };
     const bundles = { pack: async () => null };
     const base = { store, clock, events, definitions, workflows, bundles, log: silent };
+    const queue = new RunQueue();
     const changes = new RunChanges({
       ...base,
       progress: new ProgressOfRuns(definitions),
-      queue: new RunQueue(),
+      queue,
       followUps: { ending: async () => {} },
     });
     const history = {
@@ -131,7 +132,8 @@ export class BackfillWorld {
     this.#service = new RunService({
       ...base,
       changes,
-      waits: new Waits(definitions, false),
+      queue,
+      waits: new Waits(definitions, clock, false),
       polls: new LongPolls(),
       old: {
         ...history,
