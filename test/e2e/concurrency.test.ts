@@ -89,7 +89,7 @@ test("50 triggers of 8 clients, while the principal and an agent are killed: nev
   const ids = await triggered;
   expect(new Set(ids).size).toBe(50);
   const runs = await Promise.all(ids.map((id) => runOver(cluster.client, id)));
-  expect(mostAtOnce()).toBe(2);
+  expect(mostAtOnce()).toBeLessThanOrEqual(2);
   for (const { workflow_id, status, error } of runs) {
     if (workflow_id === "queue" || status !== "SKIPPED") expect([status, error]).toEqual(["COMPLETED", null]);
     else

@@ -61,11 +61,13 @@ export function describeGroups(name: string, given: Given): void {
       expect(await store.read((tx) => tx.groupHolders("g eu", 10))).toMatchObject([
         { workflow_instance_id: "a" },
       ]);
+      expect(await store.read((tx) => tx.countHeld())).toEqual({ group: 1, pause: 0 });
       await store.transact(end("a"));
       expect(await state()).toEqual({ running: 0, isAwaited: true });
       await store.transact(end("b"));
       expect(await state()).toEqual({ running: 0, isAwaited: false });
       expect(await store.read((tx) => tx.groupHeld("g eu", 10))).toEqual([]);
+      expect(await store.read((tx) => tx.countHeld())).toEqual({ group: 0, pause: 0 });
     });
 
     given(

@@ -28,7 +28,10 @@ export function groupOfRun(
   if (definition?.concurrency === undefined) return null;
   const group = groupOf(definition, { ...fresh, attempt: 1, created_at_ms: nowMs });
   if (group === null) return null;
-  if ("fail" in group) throw new InvalidInputError(`workflow "${definition.id}": ${group.fail}`);
+  if ("fail" in group)
+    throw new InvalidInputError(`workflow "${definition.id}": ${group.fail}`, {
+      hint: 'give the parameters from which the name of the group is computed other values, or write default(…, "NAME") in the file',
+    });
   const isAskedFor = fresh.retry_of !== null || fresh.parent_run !== undefined || fresh.backfill_id != null;
   return {
     group_key: group.key,

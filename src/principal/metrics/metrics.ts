@@ -29,6 +29,8 @@ interface HistoryProcessFacts {
 export interface MetricSources {
   readonly startedAtMs: number;
   runs(): Promise<{ pending: number; running: number; queued: number }>;
+  /** Runs that are kept out of the queue, by what holds them. */
+  heldRuns(): Promise<{ group: number; pause: number }>;
   agents(): Promise<readonly AgentSummary[]>;
   workflows(): { valid: number; paused: number; invalid: number };
   history(): Promise<HistoryVitals & HistoryProcessFacts>;
@@ -56,8 +58,14 @@ export class Metrics {
 
   /** Renders the page. */
   async page(sources: MetricSources): Promise<string> {
-    const [runs, agents, isStateWritable, { available, held, counts: logs, starts, memory }] =
-      await Promise.all([sources.runs(), sources.agents(), sources.isStateWritable(), sources.history()]);
+    const [runs, heldRuns, agents, isStateWritable, { available, held, counts: logs, starts, memory }] =
+      await Promise.all([
+        sources.runs(),
+        sources.heldRuns(),
+        sources.agents(),
+        sources.isStateWritable(),
+        sources.history(),
+      ]);
     const { valid, paused, invalid } = sources.workflows();
     const page = new Exposition();
     page.gauge("cdktr_build_info", "The version, as a label; always 1.", [[{ version: VERSION }, 1]]);
@@ -70,6 +78,10 @@ export class Metrics {
     page.gauge("cdktr_runs", "Runs that are not over, by status.", [
       [{ status: "PENDING" }, runs.pending],
       [{ status: "RUNNING" }, runs.running],
+    ]);
+    page.gauge("cdktr_runs_held", "Runs that are kept out of the queue, by what holds them.", [
+      [{ by: "group" }, heldRuns.group],
+      [{ by: "pause" }, heldRuns.pause],
     ]);
     page.counter(
       "cdktr_runs_ended_total",

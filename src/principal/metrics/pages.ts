@@ -20,7 +20,7 @@ export interface PagesOptions {
   readonly workflows: WorkflowDirectory;
   readonly pauses: Pick<Pauses, "all">;
   readonly history: HistoryLink;
-  readonly store: Pick<OperationalStore, "writeProblem">;
+  readonly store: Pick<OperationalStore, "read" | "writeProblem">;
   readonly listeners: ListenerRegistry;
   /** The files of runs; undefined for none. */
   readonly files: () => { archives: number; bytes: number } | undefined;
@@ -33,6 +33,7 @@ export function principalPages(o: PagesOptions): Pick<MetricsServerOptions, "pag
       o.metrics.page({
         startedAtMs: o.startedAtMs,
         runs: () => o.runs.counts(),
+        heldRuns: () => o.store.read((tx) => tx.countHeld()),
         agents: () => o.agents.list(),
         workflows: () => ({
           valid: o.workflows.size,

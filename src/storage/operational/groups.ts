@@ -51,6 +51,8 @@ export interface GroupIntentions {
   groupsOfHeldChildren(): Promise<string[]>;
   /** Those that have a place in a group and wait for runs that they have started, with these. */
   waitingHolders(key: string): Promise<{ readonly id: string; readonly child: string }[]>;
+  /** How many runs are held, by what. */
+  countHeld(): Promise<{ readonly group: number; readonly pause: number }>;
   /** Keeps a run that has not begun out of the queue, with a row that says why. */
   holdRun(run: RunRecord, hold: "pause" | "group", note: RunNote, nowMs: number): Promise<RunRecord>;
   /**

@@ -172,7 +172,7 @@ describe("a principal", () => {
       expect(help).toEndWith(".");
       // What users choose (ids, names, labels) is in no label: the number of series is fixed.
       for (const [, labels] of samples) {
-        expect(["", "status", "le", "version"]).toContain(Object.keys(labels).join());
+        expect(["", "status", "by", "le", "version"]).toContain(Object.keys(labels).join());
       }
     }
   });
@@ -187,6 +187,7 @@ describe("a principal", () => {
       return agent?.running_workflows === 3 && agent.running_tasks === 3;
     });
     const full = await parsed(await (await get("/metrics")).text());
+    expect(value(full, "cdktr_runs_held", { by: "group" })).toBe(0);
     expect(value(full, "cdktr_queue_length")).toBe(2);
     expect(value(full, "cdktr_runs", { status: "RUNNING" })).toBe(3);
     expect(value(full, "cdktr_runs", { status: "PENDING" })).toBe(2);

@@ -94,6 +94,15 @@ export function groupIntentions(db: Statements): GroupIntentions {
       );
     },
 
+    async countHeld() {
+      const count = (index: string, hold: string) =>
+        `(SELECT count(*) FROM runs INDEXED BY ${index} WHERE hold = '${hold}' AND finished_at_ms IS NULL)`;
+      const found = db.one<{ group: number; pause: number }>(
+        `SELECT ${count("runs_held", "group")} AS "group", ${count("runs_paused", "pause")} AS "pause"`,
+      );
+      return { group: found?.group ?? 0, pause: found?.pause ?? 0 };
+    },
+
     async holdRun(run, hold, note, nowMs) {
       const isThere = `${AS_READ} AND queued = 0 AND revision = 0 AND status = 'PENDING'`;
       db.change(nameOf(run), `UPDATE runs SET hold = ? WHERE ${isThere}`, hold, ...asRead(run));
