@@ -59,6 +59,18 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
         (await tx.listPools()).map((pool) => ({ ...pool, size: Math.max(pool.size, 3) })),
     }),
   },
+  "a pause is not seen": {
+    tx: () => ({ getPause: async () => null }),
+  },
+  "what is queued when its workflow is paused stays where it is": {
+    tx: () => ({ parkQueued: async () => 0 }),
+  },
+  "what was parked stays so": {
+    tx: () => ({ unparkQueued: async () => 0 }),
+  },
+  "what a pause has held stays so": {
+    tx: () => ({ pausedRuns: async () => [] }),
+  },
   "a run is held without a word": {
     tx: (tx) => ({
       holdRun: (run, hold, _note, nowMs) => tx.holdRun(run, hold, { reason: "", waits: null }, nowMs),

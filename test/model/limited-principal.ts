@@ -3,6 +3,8 @@ import { EventHub } from "../../src/event-hub.ts";
 import { StandingOrders } from "../../src/principal/agents/standing-orders.ts";
 import { Installation } from "../../src/principal/installation.ts";
 import { withPriority } from "../../src/principal/limits/needs.ts";
+import { Pauses } from "../../src/principal/limits/pauses.ts";
+import { Pausing } from "../../src/principal/limits/pausing.ts";
 import { LongPolls } from "../../src/principal/long-polls.ts";
 import type { PrincipalEvents } from "../../src/principal/principal-events.ts";
 import { Definitions } from "../../src/principal/runs/definitions.ts";
@@ -38,6 +40,7 @@ export class LimitedPrincipal {
   readonly runs: RunService;
   readonly #clock: ManualClock;
   readonly #queue = new RunQueue();
+  readonly #pausing: Pausing;
   /** Whether a step of a commit has failed, so that a sweep has to do its work. */
   #isDue = false;
 
@@ -61,7 +64,8 @@ export class LimitedPrincipal {
     const base = { store, clock, events, polls, definitions, progress, workflows, log: silent };
     this.#clock = clock;
     const queue = this.#queue;
-    const changes = new RunChanges({ ...base, queue, followUps: { ending: async () => {} } });
+    const pauses = new Pauses({ clock, events, definitions });
+    const changes = new RunChanges({ ...base, queue, followUps: { ending: async () => {} }, pauses });
     fault?.changes?.(changes);
     const dispatcher = new Dispatcher({ ...base, changes, queue, offerMs: WAIT_MS, ageingMs });
     const logs = {
@@ -89,16 +93,29 @@ export class LimitedPrincipal {
       waits: new Waits(definitions, clock),
       old,
       bundles: { pack: async () => null },
+      pauses,
+    });
+    this.#pausing = new Pausing({
+      ...base,
+      pauses,
+      queue,
+      goOn: (tx, run) => changes.admission.enter(tx, run),
+      missed: {
+        pack: async () => null,
+        create: (tx, event, packed) => this.runs.createMissed(tx, event, packed),
+      },
     });
   }
 
   async start(): Promise<void> {
+    await this.#pausing.start();
     await this.parts.dispatcher.start();
     await this.#sweep();
   }
 
   async stop(): Promise<void> {
     await this.parts.dispatcher.stop();
+    await this.#pausing.stop();
   }
 
   /** What a sweep finds to do, although everything was done when it should have been. */
@@ -116,9 +133,13 @@ export class LimitedPrincipal {
     return this.parts.changes.admission.sweep(this.parts.store);
   }
 
-  async pause(_workflow: string): Promise<void> {}
+  async pause(workflow_id: string): Promise<void> {
+    await this.#pausing.pauseWorkflow({ workflow_id }, null);
+  }
 
-  async resume(_workflow: string): Promise<void> {}
+  async resume(workflowId: string): Promise<void> {
+    await this.#pausing.resumeWorkflow(workflowId);
+  }
 
   /** Sets the size of a pool. */
   async resize(pool: string, size: number): Promise<void> {

@@ -1,6 +1,7 @@
 /**
  * What concurrency groups, pools, pauses and priorities promise, as sets: written from LANGUAGE.md alone. It compares the records of the state before and after each unit of work with what the workflow files say.
  */
+import { PARKED } from "../../src/storage/operational/pauses.ts";
 import type { OperationalTx, RunRecord } from "../../src/storage/operational/store.ts";
 
 /** What a workflow file says of the limits of its runs. */
@@ -25,6 +26,10 @@ interface Run {
   readonly params: Readonly<Record<string, string>>;
   readonly queued: boolean;
   readonly revision: number;
+  /** Whether it was in the queue when its workflow was paused. */
+  readonly isParked: boolean;
+  /** Whether an agent has, or had, something of it. */
+  readonly isGiven: boolean;
   readonly hold: string | null;
   readonly group: string | null;
   readonly max: number | null;
@@ -53,12 +58,15 @@ interface Slice {
   readonly pools: Readonly<Record<string, number>>;
   readonly sinceMs: number;
   readonly isLeased: boolean;
+  readonly isParked: boolean;
 }
 
 /** The rows. */
 export interface Snapshot {
   readonly runs: ReadonlyMap<string, Run>;
   readonly slices: readonly Slice[];
+  /** Workflows that are paused. */
+  readonly paused: ReadonlySet<string>;
 }
 
 /**
@@ -94,13 +102,15 @@ export async function snapshot(tx: OperationalTx, last: Snapshot = NOTHING): Pro
         pools: JSON.parse(slice.pools ?? "{}"),
         sinceMs: slice.rank_ms ?? slice.queued_at_ms,
         isLeased: leased.has(keyOf(slice)),
+        isParked: slice.needs.startsWith(PARKED),
       });
   }
-  return { runs, slices };
+  const paused = new Set((await tx.listPauses()).map(({ workflow_id }) => workflow_id));
+  return { runs, slices, paused };
 }
 
 /** Before anything has been written. */
-export const NOTHING: Snapshot = { runs: new Map(), slices: [] };
+export const NOTHING: Snapshot = { runs: new Map(), slices: [], paused: new Set() };
 
 function keyOf(of: { workflow_instance_id: string; slice: number; attempt: number }): string {
   return `${of.workflow_instance_id} ${of.slice} ${of.attempt}`;
@@ -114,6 +124,8 @@ function runOf(run: RunRecord): Omit<Run, "seq" | "isInHooks"> {
     params: run.params,
     queued: run.queued,
     revision: run.revision,
+    isParked: run.queued && run.needs.startsWith(PARKED),
+    isGiven: run.agent_id !== null || run.started_at_ms !== null,
     hold: run.hold,
     group: run.group_key,
     max: run.group_max,
@@ -175,6 +187,30 @@ export class Reference {
     for (const run of after.runs.values()) this.#run(before.runs.get(run.id), run, after);
     this.#groups(before, after);
     this.#pools(before, after);
+    for (const run of after.runs.values()) this.#pause(before, run, after);
+  }
+
+  /** Nobody gets a run of a paused workflow that has not begun; nothing is kept by a pause that is over. */
+  #pause(before: Snapshot, run: Run, after: Snapshot): void {
+    const slices = after.slices.filter((slice) => slice.run === run.id);
+    const isParked = run.isParked || slices.some((slice) => slice.isParked);
+    if (!after.paused.has(run.workflow)) {
+      check(run.isOver || run.hold !== "pause", () => `${run.id} is held by a pause that is over`);
+      check(!isParked, () => `${run.id} is parked by a pause that is over`);
+      return;
+    }
+    if (!before.paused.has(run.workflow) || run.isOver) return;
+    const old = before.runs.get(run.id);
+    if (old === undefined) {
+      check(run.isBeforeStart || run.hold === "pause", () => `${run.id} of a paused workflow is not held`);
+      return;
+    }
+    const hadBegun = old.isGiven || old.status !== "PENDING";
+    // Hooks of one that is cancelled run.
+    check(
+      hadBegun || run.isStopping || !run.isGiven,
+      () => `${run.id} of a paused workflow is given to an agent`,
+    );
   }
 
   #run(old: Run | undefined, run: Run, after: Snapshot): void {
@@ -377,7 +413,9 @@ export class Reference {
           used.set(pool, (used.get(pool) ?? 0) + slots);
     }
     const queue = now.slices
-      .filter(({ state, run }) => state === "QUEUED" && now.runs.get(run)?.hold === null)
+      .filter(
+        ({ state, run, isParked }) => state === "QUEUED" && !isParked && now.runs.get(run)?.hold === null,
+      )
       .filter((slice) => someAgentCan(slice.run, slice.tasks))
       .filter(({ pools }) =>
         Object.entries(pools).every(([pool, slots]) => slots <= (this.#size(pool) ?? -1)),
@@ -398,7 +436,8 @@ export class Reference {
       );
     }
     for (const run of now.runs.values()) {
-      if (run.queued && fits(run.id, null)) check(false, () => `${run.id} waits, and an agent could take it`);
+      if (run.queued && !run.isParked && fits(run.id, null))
+        check(false, () => `${run.id} waits, and an agent could take it`);
     }
   }
 

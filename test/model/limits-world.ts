@@ -139,7 +139,8 @@ export class LimitsWorld {
     this.#stores.failStatement(null);
     await this.#resize("db", 4);
     await this.#resize("api", 2);
-    for (const id of [...this.#paused]) await this.#resume(id);
+    // Also those whose pause was written, and which nobody was told of.
+    for (const id of this.#flows.keys()) await this.#resume(id);
     for (let rounds = 0; this.#unfinished().length > 0; rounds++) {
       if (rounds > 600) this.#reference.calm(this.#before);
       await this.#calmRound(rounds % 4 === 0);

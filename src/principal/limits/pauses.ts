@@ -132,6 +132,11 @@ export class Pauses {
     return true;
   }
 
+  /** A run is in the queue again. If nobody has begun it, as after an offer that expired, its workflow's pause holds it. Part of a unit of work. */
+  async requeued(tx: OperationalTx, { workflow_id: id, started_at_ms }: RunRecord): Promise<void> {
+    if (started_at_ms === null && (await this.at(tx, id)) !== null) await tx.parkQueued(id, PARKED_AT_ONCE);
+  }
+
   /** A run is over: pauses its workflow if that wants it after so many failures in a row. Part of the unit of work that ends it. */
   async ended(tx: OperationalTx, run: RunRecord): Promise<void> {
     const hasFailed = run.status === "FAILED" || run.status === "CRASHED";

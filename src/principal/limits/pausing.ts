@@ -234,7 +234,8 @@ export class Pausing extends BackgroundService<{ swept: undefined }> {
     while (left && !this.isStopping) {
       const more = await store.transact((tx) => this.#releaseRuns(tx, id));
       runs += more.runs;
-      left = more.left;
+      // What cannot go on is left to the next sweep.
+      left = more.left && more.runs > 0;
     }
     return { runs, events: await this.#makeMissed(id) };
   }

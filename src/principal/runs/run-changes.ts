@@ -24,6 +24,7 @@ import { canTransition, isTerminal, type RunStatus } from "../../workflow/status
 import { isEnding, TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import { Admission, type AdmissionOptions } from "../limits/admission.ts";
 import { needsOfWhole } from "../limits/needs.ts";
+import type { Pauses } from "../limits/pauses.ts";
 import { ChildRuns, type ChildRunsOptions, type WaitEnd } from "./child-runs.ts";
 import { disturbedTasks } from "./disturbed.ts";
 import {
@@ -46,7 +47,7 @@ import { stopOf } from "./stopped.ts";
 /** What {@link RunChanges} needs. */
 export interface RunChangesOptions extends Omit<RunWritingOptions, "childEnded" | "freed" | "pauses"> {
   /** The pauses of workflows; by default none. */
-  readonly pauses?: AdmissionOptions["pauses"] & RunWritingOptions["pauses"];
+  readonly pauses?: AdmissionOptions["pauses"] & RunWritingOptions["pauses"] & Pick<Pauses, "requeued">;
   readonly progress: ProgressOfRuns;
   /** The workflows that tasks can run. */
   readonly workflows: ChildRunsOptions["workflows"];
@@ -377,6 +378,7 @@ export class RunChanges {
     const queued = await tx.requeueRun(crashed);
     // An older cdktr may have given it to its agent.
     if (queued.needs === "" && plan !== null) await this.#placeWhole(tx, run.definition_hash, plan);
+    await this.#o.pauses?.requeued(tx, queued);
     this.#writing.queued(tx);
     // Its agent watched its time limit until now.
     if (queued.deadline_ms !== null) tx.afterCommit(() => this.#o.events.emit("run limited", 0));
