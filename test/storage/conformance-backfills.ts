@@ -254,6 +254,9 @@ export function describeBackfills(name: string, make: () => Promise<StoreUnderTe
       const at = await store.read((tx) => tx.runsAt("flow", [1000, 3000, 5000]));
       expect(at.map((each) => each.workflow_instance_id).sort()).toEqual(["a", "c"]);
       expect(await store.read((tx) => tx.runsAt("flow", []))).toEqual([]);
+      expect(await store.read((tx) => tx.keyHolder("key"))).toBe(null);
+      await store.transact((tx) => tx.claimKey("key", "a", 1));
+      expect(await store.read((tx) => tx.keyHolder("key"))).toBe("a");
       expect(await store.read((tx) => tx.medianDuration("flow", 20))).toBe(20);
       expect(await store.read((tx) => tx.medianDuration("flow", 1))).toBe(20);
       expect(await store.read((tx) => tx.medianDuration("other", 20))).toBe(null);

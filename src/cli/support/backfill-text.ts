@@ -64,7 +64,9 @@ export function plannedLine({
 }: BackfillPlan["firings"][number]): string {
   const given = Object.entries(params).map(([name, value]) => `  ${name}=${value}`);
   const verdict =
-    present === undefined ? "runs" : `present: ${present.status} ${present.workflow_instance_id}`;
+    present === undefined
+      ? "runs"
+      : `present: ${present.status ?? "end unknown"} ${present.workflow_instance_id}`;
   return `${zonedTime(scheduled_time_ms, timezone)}  ${verdict}${given.join("")}`;
 }
 

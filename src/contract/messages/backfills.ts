@@ -49,7 +49,13 @@ const PlannedFiring = FiringName.extend({
   /** The parameters that the schedule gives; absent for none. */
   params: z.record(z.string(), z.string()).optional(),
   /** The run because of which it makes none; absent if it makes one. */
-  present: z.object({ workflow_instance_id: z.string(), status: Status }).optional(),
+  present: z
+    .object({
+      workflow_instance_id: z.string(),
+      /** Absent if nothing is known of it any more. */
+      status: Status.optional(),
+    })
+    .optional(),
 });
 
 export const BackfillPlan = z.object({
@@ -104,7 +110,7 @@ export const BackfillSummary = z.object({
   by_status: z.partialRecord(z.enum(RUN_STATUSES), Count),
   /** Why it does not go on, or did not; null if nothing is in its way. */
   note: z.string().nullable(),
-  /** The median of what runs of its workflow take, ms; null while none has COMPLETED. */
+  /** The median of what runs of its workflow take, ms; null while none has COMPLETED, and if it does not go on. */
   median_ms: z.number().nullable(),
   /** How many of its runs may run at the same time: fewer than `max_active` if its concurrency group has fewer places. */
   at_once: z.number().int(),

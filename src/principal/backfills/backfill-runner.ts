@@ -19,7 +19,6 @@ import { eventFor } from "../../workflow/expressions.ts";
 import { allTasks } from "../../workflow/hooks.ts";
 import { DEFAULT_PRIORITY } from "../../workflow/limits.ts";
 import { resolveParams } from "../../workflow/params.ts";
-import { firingKey } from "../../workflow/schedules.ts";
 import { type Bundles, bundleFor, FilesChangedError, type Packed } from "../blobs/bundles.ts";
 import type { Pauses } from "../limits/pauses.ts";
 import { logFailure } from "../log-failure.ts";
@@ -31,7 +30,14 @@ import type { StoredDefinition, WorkflowSource } from "../runs/workflow-source.t
 import { away } from "./backfills.ts";
 import { type FiringHistory, type KnownRuns, knownRuns, presentRuns } from "./firing-runs.ts";
 import { type Plan, thawed } from "./frozen-plan.ts";
-import { type PlannedFiring, planBackfill, presentRun, type Reprocess, runsOfFiring } from "./plan.ts";
+import {
+  keyOfFiring,
+  type PlannedFiring,
+  planBackfill,
+  presentRun,
+  type Reprocess,
+  runsOfFiring,
+} from "./plan.ts";
 
 /** The most firings that are decided about in one commit, because others wait for it, and the most runs that are created or cancelled in one. */
 const MOST_AT_ONCE = 200;
@@ -286,8 +292,7 @@ export class BackfillRunner extends BackgroundService<{ looked: undefined }> {
         if (made.length >= room) break;
         const runId = crypto.randomUUID();
         // From now on the scheduler does not make it.
-        const key = `RUNTASK ${workflow_id} ${firingKey(workflow_id, planned.entry, atMs)}`;
-        const first = await tx.claimKey(key, runId, this.clock.now());
+        const first = await tx.claimKey(keyOfFiring(workflow_id, firing), runId, this.clock.now());
         const isUnknown = first !== runId && !mine.some((run) => run.workflow_instance_id === first);
         if (isUnknown && reprocess === "none") {
           rows.push({ ...row, workflow_instance_id: first, outcome: "PRESENT" });

@@ -20,9 +20,11 @@ export async function backfillSummary(
   const { backfill_id, workflow_id, state, max_active, total } = backfill;
   const counts = await tx.countFirings(backfill_id);
   const active = await tx.countBackfillRuns(backfill_id);
-  const median_ms = await tx.medianDuration(workflow_id, AMONG);
+  const isActive = state === "ACTIVE";
+  const median_ms = isActive ? await tx.medianDuration(workflow_id, AMONG) : null;
   const atOnce = Math.min(max_active, most);
-  const pace = { medianMs: median_ms, atOnce, endsMs: await tx.endsOfBackfill(backfill, AMONG) };
+  const endsMs = isActive ? await tx.endsOfBackfill(backfill, AMONG) : [];
+  const pace = { medianMs: median_ms, atOnce, endsMs };
   const by_status: Partial<Record<RunStatus, number>> = {};
   let present = 0;
   let over = 0;
@@ -32,7 +34,7 @@ export async function backfillSummary(
     if (outcome === "PRESENT") present = firings;
     else by_status[outcome] = firings;
   }
-  const { from, to } = thawed(backfill);
+  const { from, to } = boundsText(backfill);
   return {
     backfill_id,
     workflow_id,
@@ -55,6 +57,15 @@ export async function backfillSummary(
     median_ms,
     interval_ms: intervalOf(pace),
     at_once: atOnce,
-    left_ms: state === "ACTIVE" ? timeLeft(Math.max(0, total - over), pace) : null,
+    left_ms: isActive ? timeLeft(Math.max(0, total - over), pace) : null,
   };
+}
+
+/** What it covers, as it was given if that can be read. */
+function boundsText(backfill: BackfillRecord): { from: string; to: string } {
+  try {
+    return thawed(backfill);
+  } catch {
+    return { from: new Date(backfill.from_ms).toISOString(), to: new Date(backfill.to_ms).toISOString() };
+  }
 }

@@ -12,38 +12,53 @@ import type {
 } from "../../contract/messages.ts";
 import { SHORTEST_PREFIX } from "../../contract/run-id.ts";
 import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
+import { dropOldest } from "../../recent.ts";
 import { BACKFILL_TRANSITIONS } from "../../storage/operational/backfill-state.ts";
 import type { BackfillRecord, OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
 import { quote } from "../../terminal/foreign-text.ts";
 import { inTurns } from "../../timer.ts";
+import type { Calendar } from "../../workflow/calendar.ts";
 import { MAX_BACKFILL_FIRINGS, MAX_OPEN_BACKFILLS } from "../../workflow/limits.ts";
 import { resolveParams } from "../../workflow/params.ts";
 import { canTransition } from "../../workflow/status.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { once } from "../runs/once.ts";
 import type { StoredDefinition, WorkflowSource } from "../runs/workflow-source.ts";
-import { notVisible, thereIsNoWorkflow } from "../unknown-name.ts";
+import { notVisible, thereIsNo, thereIsNoWorkflow } from "../unknown-name.ts";
 import { backfillSummary } from "./backfill-views.ts";
 import { type FiringHistory, knownRuns, presentRuns } from "./firing-runs.ts";
 import { frozen, type Plan, planFor, thawed } from "./frozen-plan.ts";
-import { type PlannedFiring, planBackfill, presentRun, type Reprocess, runsOfFiring } from "./plan.ts";
+import {
+  type FiringRun,
+  keyOfFiring,
+  type PlannedFiring,
+  planBackfill,
+  presentRun,
+  type Reprocess,
+  runsOfFiring,
+} from "./plan.ts";
 
 /** What {@link Backfills} needs. */
 interface BackfillsOptions {
   readonly store: OperationalStore;
   readonly clock: Clock;
   readonly events: PrincipalEvents;
-  readonly workflows: WorkflowSource;
+  readonly workflows: WorkflowSource & { readonly calendars: ReadonlyMap<string, Calendar> };
   readonly history: FiringHistory;
   /** IANA name of the zone for schedules without one. */
   readonly zone: string;
 }
+
+/** Number of backfills that are over and remembered. */
+const MOST_KNOWN = 1000;
 
 type Scope = Pick<CreateBackfill, "workflow_id" | "from" | "to" | "reverse" | "params">;
 
 /** Serves clients. */
 export class Backfills {
   readonly #o: BackfillsOptions;
+  /** Backfills that are over: nothing of them changes, and their firings, which may be many, need not be counted again. */
+  readonly #over = new Map<string, BackfillSummary>();
 
   constructor(options: BackfillsOptions) {
     this.#o = options;
@@ -66,21 +81,19 @@ export class Backfills {
       limit,
     );
     const known = await this.#known(workflow_id, reprocess, firings);
+    const verdicts = await this.#o.store.read((tx) => verdictsOf(tx, request, plan, firings, known));
     const last = firings.length < limit ? undefined : firings.at(-1);
     return {
       workflow_id,
       ...(total === null ? {} : { total }),
-      firings: firings.map((firing) => {
-        const { atMs, planned } = firing;
-        const present = presentRun(reprocess, runsOfFiring(firing, known, plan.entries));
+      firings: firings.map(({ atMs, planned }, index) => {
+        const present = verdicts[index] ?? null;
         return {
           scheduled_time_ms: atMs,
           entry: planned.key,
           timezone: planned.zone,
           ...(planned.entry.params === undefined ? {} : { params: { ...planned.entry.params } }),
-          ...(present === null
-            ? {}
-            : { present: { workflow_instance_id: present.workflow_instance_id, status: present.status } }),
+          ...(present === null ? {} : { present }),
         };
       }),
       next: last === undefined ? null : { scheduled_time_ms: last.atMs, entry: last.planned.key },
@@ -160,7 +173,7 @@ export class Backfills {
       const present = this.#o.workflows.get(backfill.workflow_id);
       return {
         backfill: await this.#summary(tx, backfill),
-        entries: thawed(backfill).entries.map(({ key, entry, zone }) => ({
+        entries: entriesOf(backfill).map(({ key, entry, zone }) => ({
           entry: key,
           cron: entry.cron,
           timezone: zone,
@@ -191,9 +204,16 @@ export class Backfills {
     });
   }
 
-  #summary(tx: OperationalTx, backfill: BackfillRecord): Promise<BackfillSummary> {
+  async #summary(tx: OperationalTx, backfill: BackfillRecord): Promise<BackfillSummary> {
+    const known = this.#over.get(backfill.backfill_id);
+    if (known !== undefined) return known;
     const definition = this.#o.workflows.get(backfill.workflow_id)?.definition;
-    return backfillSummary(tx, backfill, definition?.concurrency?.max_runs);
+    const summary = await backfillSummary(tx, backfill, definition?.concurrency?.max_runs);
+    if (backfill.finished_at_ms !== null) {
+      this.#over.set(backfill.backfill_id, summary);
+      dropOldest(this.#over, MOST_KNOWN);
+    }
+    return summary;
   }
 
   #changed(tx: OperationalTx): void {
@@ -214,7 +234,13 @@ export class Backfills {
       if (workflows.isAwaited(workflow_id)) throw new UnprocessableError(notVisible(workflow_id));
       throw new NotFoundError(thereIsNoWorkflow(workflow_id, workflows.ids(), workflows.invalidFiles));
     }
-    const plan = planFor(stored.definition, { from, to }, { zone, nowMs });
+    const plan = planFor(stored.definition, { from, to }, { zone, calendars: workflows.calendars, nowMs });
+    for (const { entry, calendar } of plan.entries)
+      if (entry.calendar !== undefined && calendar === null)
+        throw new InvalidInputError(
+          `${thereIsNo("calendar", entry.calendar, workflows.calendars.keys())} Workflow ${workflow_id} has a schedule on its days.`,
+          { hint: "Calendars are in _cdktr.yml of the workflow directory." },
+        );
     if (plan.entries.length === 0)
       throw new InvalidInputError(`Workflow ${workflow_id} has no schedule: there is nothing to backfill.`, {
         hint: `To run it for a day of your choice, give it a parameter: cdktr run ${workflow_id} -P NAME=VALUE`,
@@ -267,6 +293,39 @@ export class Backfills {
       const runs = await store.read((tx) => presentRuns(tx, known, workflowId, times));
       if (runs !== null) return runs;
     }
+  }
+}
+
+/** The run because of which each firing makes none; null for those that make one. Part of a unit of work. */
+async function verdictsOf(
+  tx: OperationalTx,
+  { workflow_id, reprocess }: PlanBackfill,
+  { entries }: Plan,
+  firings: readonly PlannedFiring[],
+  known: readonly FiringRun[],
+): Promise<(BackfillPlan["firings"][number]["present"] | null)[]> {
+  const verdicts: (BackfillPlan["firings"][number]["present"] | null)[] = [];
+  for (const firing of firings) {
+    const mine = runsOfFiring(firing, known, entries);
+    const present = presentRun(reprocess, mine);
+    if (present !== null) {
+      const { workflow_instance_id, status } = present;
+      verdicts.push({ workflow_instance_id, status });
+      continue;
+    }
+    const holder = reprocess === "none" ? await tx.keyHolder(keyOfFiring(workflow_id, firing)) : null;
+    const isUnknown = holder !== null && !mine.some((run) => run.workflow_instance_id === holder);
+    verdicts.push(isUnknown ? { workflow_instance_id: holder } : null);
+  }
+  return verdicts;
+}
+
+/** The schedule of a backfill; nothing if what is stored is damaged. */
+function entriesOf(backfill: BackfillRecord): Plan["entries"] {
+  try {
+    return thawed(backfill).entries;
+  } catch {
+    return [];
   }
 }
 

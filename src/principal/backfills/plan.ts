@@ -160,6 +160,11 @@ function between(
   return firingsBetween(entry, { zone, calendar, offsetMs: 0 }, afterMs, untilMs, limit);
 }
 
+/** Under which key a firing of a workflow is triggered, by whomever. */
+export function keyOfFiring(workflowId: string, { atMs, planned }: PlannedFiring): string {
+  return `RUNTASK ${workflowId} ${firingKey(workflowId, planned.entry, atMs)}`;
+}
+
 /**
  * Those of the runs of a workflow that are runs of this firing: what a schedule or a backfill has made for it, and retries of these, oldest
  * first.

@@ -91,6 +91,8 @@ export interface BackfillIntentions {
   backfillRuns(backfillId: string, limit: number): Promise<RunRecord[]>;
   /** The runs of a workflow that have one of these times in its schedule. */
   runsAt(workflowId: string, timesMs: readonly number[]): Promise<RunRecord[]>;
+  /** The run that has an idempotency key; null for none. */
+  keyHolder(key: string): Promise<string | null>;
   /** The median of what the newest completed runs of a workflow took, so many, ms; null for none. */
   medianDuration(workflowId: string, among: number): Promise<number | null>;
   /** When its runs ended that were made last, so many, ms since the epoch. */

@@ -74,6 +74,29 @@ describe("a backfill", () => {
     );
   });
 
+  test("has the calendar of the moment in which it was created, and entries with parameters", async () => {
+    await using given = await open();
+    const { world } = given;
+    world.change(
+      'cron: "0 2 * * *"',
+      'cron: [{cron: "0 2 * * *", calendar: workdays}, {cron: "0 2 * * MON", params: {day: "2000-01-01"}}]',
+    );
+    // From Wednesday to Tuesday.
+    const id = await world.create(7, "none", 10, false);
+    await world.die();
+    await world.settle();
+    const { backfill, firings } = await world.backfills.get({ backfill_id: id, limit: 100 });
+    expect(backfill).toMatchObject({ state: "DONE", total: 6, by_status: { COMPLETED: 6 } });
+    expect(firings.map(({ scheduled_time_ms }) => new Date(scheduled_time_ms).getUTCDate())).toEqual([
+      1, 2, 3, 6, 6, 7,
+    ]);
+    world.change('cron: "0 2 * * *"', 'cron: {cron: "0 2 * * *", calendar: workday}');
+    const refused = world.create(7, "none", 10, false).catch((error: Error) => error.message);
+    expect(await refused).toBe(
+      'There is no calendar "workday": did you mean "workdays"? Workflow etl has a schedule on its days.',
+    );
+  });
+
   test("pages of a plan are the whole plan", async () => {
     await using given = await open();
     const { backfills } = given.world;
@@ -143,6 +166,9 @@ describe("a backfill", () => {
     await world.end("COMPLETED", 0);
     await world.forget(0);
     world.forgetHistory();
+    const scope = { workflow_id: "etl", from: "2025-01-01", to: "2025-01-01", reverse: false, params: {} };
+    const { firings } = await world.backfills.plan({ ...scope, reprocess: "none", limit: 10 });
+    expect(firings.map(({ present }) => present)).toEqual([{ workflow_instance_id: expect.any(String) }]);
     const id = await world.create(1, "none", 3, false);
     await world.settle();
     expect(await stateOf(world, id)).toMatchObject({ present: 1, by_status: {} });

@@ -19,6 +19,7 @@ import { RunService } from "../../../src/principal/runs/run-service.ts";
 import { Waits } from "../../../src/principal/runs/waits.ts";
 import type { StoredDefinition } from "../../../src/principal/runs/workflow-source.ts";
 import { type OperationalStore, StoreUnavailableError } from "../../../src/storage/operational/store.ts";
+import { calendarOf } from "../../../src/workflow/calendar.ts";
 import { parseWorkflow } from "../../../src/workflow/parse.ts";
 import { RUN_TRANSITIONS } from "../../../src/workflow/run-state.ts";
 import { firingKey } from "../../../src/workflow/schedules.ts";
@@ -100,6 +101,7 @@ export class BackfillWorld {
       directoryOf: () => undefined,
       ids: () => ["etl"],
       isAwaited: () => false,
+      calendars: new Map([["workdays", calendarOf({ include: ["MON-FRI"] })]]),
       invalidFiles: [],
       refused: () => {},
       fired: () => {},
@@ -199,10 +201,12 @@ export class BackfillWorld {
 
   /** A change of the definition: from now on there is a parameter that must be given. */
   demand(): void {
-    const parsed = parseWorkflow(TEXT.replace("params:", "params:\n  region: {required: true}"), {
-      path: "etl.yml",
-      id: "etl",
-    });
+    this.change("params:", "params:\n  region: {required: true}");
+  }
+
+  /** A change of the file. */
+  change(from: string, to: string): void {
+    const parsed = parseWorkflow(TEXT.replace(from, to), { path: "etl.yml", id: "etl" });
     if (!parsed.ok) throw new Error("the workflow is invalid");
     const { definition } = parsed;
     this.#stored = { definition, json: JSON.stringify(definition), hash: "another hash" };

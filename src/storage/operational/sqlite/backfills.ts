@@ -121,6 +121,11 @@ export function backfillIntentions(db: Statements): BackfillIntentions {
       return runsOf(db.all<{ id: string }>(sql, workflowId, JSON.stringify(timesMs)));
     },
 
+    async keyHolder(key) {
+      const sql = "SELECT workflow_instance_id AS id FROM dedupe_keys WHERE key = ?";
+      return db.one<{ id: string }>(sql, key)?.id ?? null;
+    },
+
     async medianDuration(workflowId, among) {
       const sql = `SELECT duration FROM (
           SELECT coalesce(duration_ms, finished_at_ms - started_at_ms) AS duration FROM runs
