@@ -328,3 +328,21 @@ test("what an older cdktr has done with runs of a group: it left those that wait
   const left = await get(cluster, cancelled);
   expect([left.status, left.hold, left.holds]).toEqual(["CANCELLED", undefined, undefined]);
 });
+
+test("the runs of a backfill count, and wait for their place whatever on_conflict says", async () => {
+  await using world = await start({ "w.yml": limited("{on_conflict: skip}", 'cron: "0 0 29 2 *"\n') });
+  const { cluster, agent } = world;
+  const scope = { workflow_id: "w", from: "2016-01-01", to: "2024-12-31", dedupe_key: "leap days" };
+  await cluster.client().call("CREATEBACKFILL", scope);
+  const listed = () => cluster.client().listRuns({ limit: 10 });
+  await until("its runs are there", async () => (await listed()).length === 3);
+  const holds = (await listed()).map(({ hold, trigger }) => `${trigger} ${hold ?? "admitted"}`);
+  expect(holds.sort()).toEqual(["backfill admitted", "backfill group", "backfill group"]);
+  expect(await statusOf(cluster, await trigger(cluster))).toBe("SKIPPED");
+  for (let n = 0; n < 3; n++) {
+    await agent.execute(required(await agent.fetch(20_000)));
+    if (n < 2) expect((await listed()).filter(({ hold }) => hold === "group")).toHaveLength(1 - n);
+  }
+  const ends = (await listed()).map(({ status }) => status);
+  expect(ends).toEqual(["SKIPPED", "COMPLETED", "COMPLETED", "COMPLETED"]);
+});
