@@ -10,16 +10,16 @@ import type { ListedRun, OperationalStore } from "../../storage/operational/stor
 import { inTurns } from "../../timer.ts";
 import type { Calendar } from "../../workflow/calendar.ts";
 import { firingContext } from "../../workflow/firings.ts";
-import { type GroupOfRun, groupOf } from "../../workflow/group.ts";
+import { groupOf } from "../../workflow/group.ts";
 import { hasExpressions } from "../../workflow/has-expressions.ts";
 import { isRequired, resolveParams } from "../../workflow/params.ts";
-import { type Entry, schedulesOf } from "../../workflow/schedules.ts";
+import { schedulesOf } from "../../workflow/schedules.ts";
 import type { HistoryAccess } from "../history/history-access.ts";
 import { readNeeds } from "../limits/needs.ts";
 import type { AgentRoom } from "../runs/wait-reasons.ts";
-import type { WorkflowSource } from "../runs/workflow-source.ts";
 import { thereIsNoWorkflow } from "../unknown-name.ts";
 import type { WorkflowHead } from "../workflows/loaded-workflow.ts";
+import type { WorkflowDirectory } from "../workflows/workflow-directory.ts";
 import { Beats } from "./beats.ts";
 import { type Durations, KnownDurations } from "./durations.ts";
 import { outlineOf, partsOf, type RunOutline } from "./expected-parts.ts";
@@ -29,9 +29,7 @@ import type { ExpectedWorkflow, ForecastInput, PresentLease, PresentRun } from "
 /** What forecasts need. */
 interface ForecastsOptions {
   readonly store: OperationalStore;
-  readonly workflows: Pick<WorkflowSource, "get" | "ids" | "invalidFiles"> & {
-    definitions(): Iterable<WorkflowHead>;
-  };
+  readonly workflows: Pick<WorkflowDirectory, "peek" | "ids" | "invalidFiles" | "definitions">;
   readonly history: Pick<HistoryAccess, "query">;
   readonly clock: Clock;
   /** IANA name of the zone for schedules without one. */
@@ -87,7 +85,7 @@ export class Forecasts {
     if (to - now_ms > MOST_FORECAST_MS)
       throw new InvalidInputError("A forecast reaches at most 366 days ahead.");
     for (const id of workflow_ids ?? []) {
-      if (this.#o.workflows.get(id) !== undefined) continue;
+      if (this.#o.workflows.peek(id) !== undefined) continue;
       throw new NotFoundError(thereIsNoWorkflow(id, this.#o.workflows.ids(), this.#o.workflows.invalidFiles));
     }
     const state = await this.#state();
@@ -196,12 +194,21 @@ export class Forecasts {
   #outlineOf(head: WorkflowHead): RunOutline {
     const known = this.#outlines.get(head.id);
     if (known?.head === head) return known.outline;
-    const definition = this.#o.workflows.get(head.id)?.definition;
-    const outline = definition === undefined ? [] : outlineOf(definition, priorityOf(head));
+    const outline = this.#newOutline(head);
     this.#outlines.delete(head.id);
     this.#outlines.set(head.id, { head, outline });
     dropOldest(this.#outlines, KEPT_OUTLINES);
     return outline;
+  }
+
+  #newOutline(head: WorkflowHead): RunOutline {
+    const definition = this.#o.workflows.peek(head.id);
+    try {
+      return definition === undefined ? [] : outlineOf(definition, priorityOf(head));
+    } catch {
+      // What an older cdktr has stored may lack something: any agent can have such a run.
+      return "";
+    }
   }
 
   #expected(
@@ -217,20 +224,21 @@ export class Forecasts {
       priority: priorityOf(head),
       ...(pausedUntilMs === undefined ? {} : { paused_until_ms: pausedUntilMs }),
       parts: () => partsOf(outline, expected.p50_ms, (task) => durations.ofTask(head.id, task)),
-      groupOf: (entry, atMs) => this.#groupOf(head, entry, atMs),
+      groupOf: groupsOf(head),
     };
   }
+}
 
-  /** The group of a firing; why it would be refused. */
-  #groupOf(
-    head: WorkflowHead,
-    { params = {} }: Entry,
-    atMs: number,
-  ): GroupOfRun | { readonly fail: string } | null {
-    const isComputed = head.concurrency?.group !== undefined && hasExpressions(head.concurrency.group);
-    const mayFail = Object.values(head.params).some(isRequired) || Object.keys(params).length > 0;
-    if (head.concurrency === undefined && !mayFail) return null;
-    const definition = isComputed || mayFail ? this.#o.workflows.get(head.id)?.definition : undefined;
+/** Gives the group of each firing of a workflow, or why it is refused. */
+function groupsOf(head: WorkflowHead): ExpectedWorkflow["groupOf"] {
+  const { concurrency } = head;
+  const isRequiring = Object.values(head.params).some(isRequired);
+  // Neither parameters nor the name of a group read tasks.
+  const workflow = { ...head, tasks: [] };
+  return ({ params = {} }, atMs) => {
+    const isChecked = isRequiring || Object.keys(params).length > 0;
+    const isComputed = concurrency?.group !== undefined && hasExpressions(concurrency.group);
+    if (concurrency === undefined && !isChecked) return null;
     const run = {
       workflow_instance_id: "",
       workflow_id: head.id,
@@ -240,13 +248,12 @@ export class Forecasts {
       created_at_ms: atMs,
     };
     try {
-      const workflow = definition ?? { ...head, tasks: [] };
-      const resolved = isComputed || mayFail ? resolveParams(workflow, params, run) : {};
+      const resolved = isChecked || isComputed ? resolveParams(workflow, params, run) : {};
       return groupOf(workflow, { ...run, params: resolved });
     } catch (error) {
       return { fail: errorMessage(error) };
     }
-  }
+  };
 }
 
 function priorityOf(head: WorkflowHead): number {

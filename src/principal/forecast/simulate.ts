@@ -40,7 +40,7 @@ const MOST_OVERLAPS = 5;
 /** A firing that the scheduler makes so much later was not missed, ms. */
 const GRACE_MS = 60_000;
 /** The simulation pauses after so many events. */
-const EVENTS_A_TURN = 32;
+const EVENTS_A_TURN = 8;
 
 /** The forecast in short steps, between which something else can be done. */
 export function* forecastInSteps(input: ForecastInput): Generator<void, Forecast> {
@@ -100,7 +100,7 @@ class Simulation {
       }
       this.#settle(now);
     }
-    return this.#result();
+    return yield* this.#result();
   }
 
   *#declare(): Generator<void, void> {
@@ -108,7 +108,7 @@ class Simulation {
     const sorted = [...workflows].sort((a, b) => (a.id < b.id ? -1 : 1));
     let shown = 0;
     for (const [index, input] of sorted.entries()) {
-      if (index % EVENTS_A_TURN === 0) yield;
+      yield;
       const isTold = (told?.has(input.id) ?? true) && shown < MOST_WORKFLOWS;
       if (isTold) shown++;
       const workflow: SimulatedWorkflow = {
@@ -475,7 +475,7 @@ class Simulation {
     this.#agenda.push(Math.max(atMs, this.#input.now_ms), { turn, order, act });
   }
 
-  #result(): Forecast {
+  *#result(): Generator<void, Forecast> {
     const { now_ms, from_ms, to_ms, agents, pools } = this.#input;
     const { runs, places } = { runs: this.#runs.end(), places: this.#places.end() };
     const peaks: Record<string, Peak> = {};
@@ -485,9 +485,12 @@ class Simulation {
       if (peak !== null) peaks[name] = peak;
       used[name] = { size: pools.get(name) ?? 0, used: gauge.most };
     }
-    const firings = this.#drafts
-      .sort((a, b) => a.at_ms - b.at_ms || a.workflow.index - b.workflow.index)
-      .map((draft) => this.#firing(draft));
+    this.#drafts.sort((a, b) => a.at_ms - b.at_ms || a.workflow.index - b.workflow.index);
+    const firings: ForecastFiring[] = [];
+    for (const draft of this.#drafts) {
+      firings.push(this.#firing(draft));
+      if (firings.length % EVENTS_A_TURN === 0) yield;
+    }
     return {
       now_ms,
       from_ms,

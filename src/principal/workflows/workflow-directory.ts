@@ -213,6 +213,13 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     while (this.#ready.size > this.#mostReady) dropOldest(this.#ready, this.#mostReady);
   }
 
+  /** The definition of a workflow for a look at it, without the checks and the memory that {@link get} costs: there may be many. */
+  peek(workflowId: string): WorkflowDefinition | undefined {
+    const workflow = this.#workflows.get(workflowId);
+    // It is what a valid file had.
+    return workflow && (JSON.parse(textsOf(workflow).json) as WorkflowDefinition);
+  }
+
   directoryOf(workflowId: string): string | undefined {
     const workflow = this.#workflows.get(workflowId);
     return workflow === undefined ? undefined : resolve(this.#o.root, dirname(workflow.path));
