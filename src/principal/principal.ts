@@ -269,6 +269,10 @@ export class Principal extends BackgroundService {
       queue,
       workflows,
       goOn: (tx, run) => admission.enter(tx, run),
+      // Without a scheduler nothing is caught up.
+      ...(options.scheduler === false
+        ? {}
+        : { missedFirings: (id: string, sinceMs: number) => workflows.missedFirings(id, sinceMs) }),
       missed: {
         async pack(id) {
           await workflows.load(id);

@@ -42,9 +42,14 @@ function told({ workflow_id: id, was_paused, held_runs, event_runs, firings }: W
   return `${id} goes on${parts.length === 0 ? "." : `: ${parts.join(", ")}.`}`;
 }
 
+/** No more missed firings of a schedule are counted. */
+const MANY = 100;
+
 function firingsText({ missed, run, catchup }: NonNullable<WorkflowResumed["firings"]>): string {
-  const all = missed === 1 ? "1 missed firing" : `${missed} missed firings`;
-  if (run === 0) return `${all} ${missed === 1 ? "is" : "are"} dropped (catchup: ${catchup})`;
-  if (run === missed) return `${all} ${run === 1 ? "runs" : "run"} (catchup: ${catchup})`;
-  return `${run} of ${all} ${run === 1 ? "runs" : "run"} (catchup: ${catchup})`;
+  const all =
+    missed === 1 ? "1 missed firing" : `${missed}${missed >= MANY ? " or more" : ""} missed firings`;
+  const why = catchup === undefined ? "" : ` (catchup: ${catchup})`;
+  const verb = run === 1 ? "runs" : "run";
+  if (run === 0) return `${all} ${missed === 1 ? "is" : "are"} dropped${why}`;
+  return run === missed ? `${all} ${verb}${why}` : `${run} of ${all} ${verb}${why}`;
 }

@@ -59,9 +59,14 @@ export const WorkflowResumed = z.object({
   held_runs: z.number().int(),
   /** Number of missed events that are runs now. */
   event_runs: z.number().int(),
-  /** Missed firings of its schedules, and how many of them run now; absent without a schedule. */
+  /** Missed firings of its schedules, at most 100 of each, and how many of them run now; absent without a schedule. */
   firings: z
-    .object({ missed: z.number().int(), run: z.number().int(), catchup: z.enum(["none", "latest", "all"]) })
+    .object({
+      missed: z.number().int(),
+      run: z.number().int(),
+      /** Absent if its schedules differ in that. */
+      catchup: z.enum(["none", "latest", "all"]).optional(),
+    })
     .optional(),
 });
 export type WorkflowResumed = z.infer<typeof WorkflowResumed>;

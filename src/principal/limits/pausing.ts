@@ -43,7 +43,7 @@ export interface PausingOptions {
     readonly invalidFiles: Parameters<typeof thereIsNoWorkflow>[2];
   };
   /** The firings of a workflow's schedules that were missed, and how many of them run now; undefined without a schedule. */
-  readonly missedFirings?: (workflowId: string) => Promise<WorkflowResumed["firings"]>;
+  readonly missedFirings?: (workflowId: string, sinceMs: number) => WorkflowResumed["firings"];
   /** A run that was held goes on. Part of a unit of work. */
   readonly goOn: (tx: OperationalTx, run: RunRecord) => Promise<unknown>;
   /** Makes the runs of missed events. */
@@ -127,7 +127,8 @@ export class Pausing extends BackgroundService<{ swept: undefined }> {
         throw new NotFoundError(thereIsNoWorkflow(id, workflows.ids(), workflows.invalidFiles));
       const pause: PauseRecord = {
         workflow_id: id,
-        paused_at_ms: former?.paused_at_ms ?? now,
+        // Not before what was done just before in the same commit.
+        paused_at_ms: former?.paused_at_ms ?? clock.now(),
         paused_by: actor,
         reason: reason ?? (former?.is_auto === true ? null : (former?.reason ?? null)),
         is_auto: false,
@@ -153,7 +154,8 @@ export class Pausing extends BackgroundService<{ swept: undefined }> {
     await workflows.load(id);
     if (pauses.of(id) === null && workflows.get(id) === undefined && !workflows.isAwaited(id))
       throw new NotFoundError(thereIsNoWorkflow(id, workflows.ids(), workflows.invalidFiles));
-    const firings = pauses.of(id) === null ? undefined : await missedFirings?.(id);
+    const paused = pauses.of(id);
+    const firings = paused === null ? undefined : missedFirings?.(id, paused.paused_at_ms);
     let wasPaused = false;
     const { runs, events } = await this.#release(id, async (tx) => {
       wasPaused = await pauses.end(tx, id);

@@ -5,7 +5,7 @@
 import { dirname, resolve } from "node:path";
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
-import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
+import type { WorkflowDetails, WorkflowResumed, WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import type { DeclaredWorkflow } from "../../events/declared/declaration-source.ts";
 import type { FileHelper } from "../../host/file-helper/file-helper.ts";
@@ -279,6 +279,12 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     if (!this.#views.refused(workflowId, trigger, message)) return;
     this.#o.log.warn(`A firing of workflow ${workflowId} (${trigger}) was refused: ${message}`);
     this.#changed();
+  }
+
+  /** See {@link WorkflowViews.missedFirings}. */
+  missedFirings(workflowId: string, sinceMs: number): WorkflowResumed["firings"] {
+    const workflow = this.#workflows.get(workflowId);
+    return workflow && this.#views.missedFirings(workflow, sinceMs);
   }
 
   /** A workflow is paused, or goes on: whoever watches the workflows is told. */

@@ -1,6 +1,6 @@
 /** The workflows as clients see them. */
 import type { Clock } from "../../clock.ts";
-import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
+import type { WorkflowDetails, WorkflowResumed, WorkflowSummary } from "../../contract/messages.ts";
 import type { DeclaredWorkflow } from "../../events/declared/declaration-source.ts";
 import { isTimezone } from "../../host/timezones.ts";
 import type { PauseRecord } from "../../storage/operational/pauses.ts";
@@ -13,8 +13,9 @@ import {
   nextFiring,
   previousFiring,
 } from "../../workflow/firings.ts";
+import { firingsDue, firingsToRun } from "../../workflow/missed.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
-import { type Entry, type Scheduled, schedulesOf } from "../../workflow/schedules.ts";
+import { type Entry, entryKey, type Scheduled, schedulesOf } from "../../workflow/schedules.ts";
 import { pauseOf } from "../limits/pauses.ts";
 import { type LoadedWorkflow, textsOf, type WorkflowFacts } from "./loaded-workflow.ts";
 import type { StoredWorkflows } from "./stored-workflows.ts";
@@ -158,6 +159,31 @@ export class WorkflowViews {
       definition,
       source: textsOf(workflow).source,
       next_firings_ms: this.#nextFirings(definition, now),
+    };
+  }
+
+  /** The firings that the schedules of a workflow have missed since a time, and how many of them run now; undefined without a schedule. */
+  missedFirings(workflow: LoadedWorkflow, sinceMs: number): WorkflowResumed["firings"] {
+    const { head } = workflow.facts;
+    const { positions } = this.#o.stored;
+    const entries = this.#entriesOf(head);
+    if (entries.length === 0) return undefined;
+    const now = this.#o.clock.now();
+    const all = entries.map(({ entry, context }) => {
+      const position =
+        head.schedules === undefined
+          ? positions.cursorOf(head)
+          : positions.entriesOf(head.id)?.get(entryKey(entry));
+      const handledMs = position == null ? sinceMs : Math.max(sinceMs, position + context.offsetMs);
+      const due = firingsDue(entry, context, handledMs, now);
+      return { due, ...firingsToRun(due, entry.catchup, entry.catchup_window_ms, now, 0) };
+    });
+    const catchups = new Set(entries.map(({ entry }) => entry.catchup));
+    const [catchup] = catchups;
+    return {
+      missed: all.reduce((sum, { due }) => sum + due.length, 0),
+      run: all.reduce((sum, { run }) => sum + run.length, 0),
+      ...(catchups.size === 1 && catchup !== undefined ? { catchup } : {}),
     };
   }
 
