@@ -97,10 +97,12 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
         warning(
           "workflows",
           `A file is invalid and was not loaded: ${invalidFileText(file)}`,
-          file.waiting === undefined
-            ? "It is not scheduled and cannot be run; if it was valid before, its last valid version stays in use."
-            : `${file.waiting} ${file.waiting === 1 ? "workflow" : "workflows"} below it cannot be run until it is valid.`,
-          `On the principal's host: cdktr workflow validate ${file.path} in the workflow directory`,
+          file.path.endsWith(".ics")
+            ? "The days that were read of it last stay in use; schedules of a calendar of which none were read do not fire."
+            : file.waiting === undefined
+              ? "It is not scheduled and cannot be run; if it was valid before, its last valid version stays in use."
+              : `${file.waiting} ${file.waiting === 1 ? "workflow" : "workflows"} below it cannot be run until it is valid.`,
+          `On the principal's host: cdktr workflow validate ${file.path.endsWith(".ics") ? "_cdktr.yml" : file.path} in the workflow directory`,
         ),
       ),
     ];

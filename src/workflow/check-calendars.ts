@@ -18,7 +18,10 @@ export function checkCalendars(
 ): CalendarProblem[] {
   return (schedules ?? []).flatMap(({ calendar: name }, n): CalendarProblem[] => {
     if (name === undefined || calendars.has(name)) return [];
-    const help = `${didYouMean(name, calendars.keys()) ?? `an entry that names it does not fire`}; calendars are in _cdktr.yml of the workflow directory`;
+    const near = didYouMean(name, calendars.keys());
+    const where = "calendars are in _cdktr.yml of the workflow directory";
+    const help =
+      near === undefined ? `an entry that names it does not fire; ${where}` : `${near} C${where.slice(1)}`;
     return [{ code: "W021", message: `there is no calendar "${name}"`, help, path: ["cron", n, "calendar"] }];
   });
 }

@@ -49,7 +49,7 @@ function oneOrList<T>(one: Field<T>, forms: readonly z.ZodType<T>[], noun: strin
   return new Field(file as unknown as z.ZodType<T[]>, z.array(one.stored), {
     noun,
     help,
-    keys: one.traits.keys ?? {},
+    ...(one.traits.keys === undefined ? {} : { keys: one.traits.keys }),
     listEntry: one,
   });
 }

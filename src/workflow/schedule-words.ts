@@ -20,7 +20,9 @@ export function entryFacts(
     ...(calendar === undefined ? [] : [`calendar ${calendar}`]),
     ...(jitter_ms === undefined
       ? []
-      : [`jitter ${formatDuration(jitter_ms)} (here ${inSeconds(jitterOf(workflowId, jitter_ms))})`]),
+      : [
+          `jitter ${formatDuration(jitter_ms)} (here ${inSeconds(jitterOf(workflowId, jitter_ms), jitter_ms)})`,
+        ]),
     ...(start_time_ms === null ? [] : [`from ${time(start_time_ms)}`]),
     ...(end_time_ms === undefined ? [] : [`until ${time(end_time_ms)}`]),
     ...(catchup === isDefault && catchup_window_ms === undefined
@@ -30,8 +32,9 @@ export function entryFacts(
   ];
 }
 
-function inSeconds(ms: number): string {
-  return formatDuration(Math.round(ms / 1000) * 1000);
+/** Rounded to seconds, unless all of it is only a few. */
+function inSeconds(ms: number, ofMs: number): string {
+  return formatDuration(ofMs < 60_000 ? ms : Math.round(ms / 1000) * 1000);
 }
 
 function catchupText(catchup: Entry["catchup"], windowMs: number | undefined): string {

@@ -142,7 +142,7 @@ describe("a schedule", () => {
       {
         code: "W021",
         message: 'there is no calendar "workday"',
-        help: 'did you mean "workdays"?; calendars are in _cdktr.yml of the workflow directory',
+        help: 'did you mean "workdays"? Calendars are in _cdktr.yml of the workflow directory',
         path: ["cron", 1, "calendar"],
       },
       {
