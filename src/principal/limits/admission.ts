@@ -104,11 +104,11 @@ export class Admission {
     // It may go before those that wait, which have no room because their max_runs is smaller.
     if (state.running < max) this.freed(tx, run);
     const { workflow_instance_id: id } = run;
-    for (const other of await runsOf(tx, skip)) {
+    for await (const other of unfinished(tx, skip)) {
       const error = replacedReason(group, id, on_conflict);
       await this.#o.end(tx, other, { status: "SKIPPED", error });
     }
-    for (const other of await runsOf(tx, cancel)) await this.#o.cancelFor(tx, other, cancelledReason(id));
+    for await (const other of unfinished(tx, cancel)) await this.#o.cancelFor(tx, other, cancelledReason(id));
     return held;
   }
 
@@ -253,10 +253,8 @@ export class Admission {
       ),
     );
     let admitted = 0;
-    for (const run of await runsOf(
-      tx,
-      next.map((each) => each.workflow_instance_id),
-    )) {
+    const ids = next.map((each) => each.workflow_instance_id);
+    for await (const run of unfinished(tx, ids)) {
       const paused = await this.#pausedReason(tx, run);
       if (paused !== null) await this.#hold(tx, run, "pause", paused);
       else {
@@ -284,13 +282,12 @@ export class Admission {
   }
 }
 
-async function runsOf(tx: OperationalTx, ids: readonly string[]): Promise<RunRecord[]> {
-  const runs: RunRecord[] = [];
+/** Those of these runs that are not over, each read when it is its turn: what was done with one may have changed the next. */
+async function* unfinished(tx: OperationalTx, ids: readonly string[]): AsyncGenerator<RunRecord> {
   for (const id of ids) {
     const run = await tx.getRun(id);
-    if (run !== null) runs.push(run);
+    if (run !== null && run.finished_at_ms === null) yield run;
   }
-  return runs;
 }
 
 /** Whether whatever is done already of a run that has not begun, because it is a retry, has COMPLETED. */
