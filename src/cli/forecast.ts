@@ -102,6 +102,8 @@ function coming(text: string | undefined, flag: string, now: number): number | u
 function forecastLines(forecast: Forecast): string[] {
   const { firings, load, peaks } = forecast;
   const lines = firings.length === 0 ? [] : forecastTable(firings);
+  if (firings.some(({ expected_ms }) => expected_ms === null))
+    lines.push("", "?: no run of this workflow has completed yet; it counts as one that takes no time.");
   const most: string[] = [];
   if (peaks.runs !== null) most.push(`${plural(peaks.runs.most, "run")} at ${minuteOf(peaks.runs.at_ms)}`);
   if (peaks.places !== null)

@@ -9,7 +9,7 @@ const MINUTE_MS = 60_000;
  * @param time prints a time, ms since the epoch
  */
 export function remarksOf(firing: ForecastFiring, time: (ms: number) => string): string[] {
-  const { outcome, starts_ms, known_runs, overlaps, waits, dst, at_ms } = firing;
+  const { outcome, overlaps, waits, dst, at_ms } = firing;
   const remarks = [...outcomeOf(firing, time)];
   if (dst === "skipped hour") remarks.push(`this hour does not exist: fires at ${time(at_ms)}`);
   if (dst === "repeated hour") remarks.push("this hour comes twice");
@@ -20,7 +20,6 @@ export function remarksOf(firing: ForecastFiring, time: (ms: number) => string):
     const more = others.length === 0 ? "" : ` and ${others.length} more`;
     remarks.push(`overlaps with its run of ${time(first.at_ms)}${until}${more}`);
   }
-  if (starts_ms !== null && known_runs === 0) remarks.push("no run has completed yet");
   return remarks;
 }
 

@@ -7,8 +7,9 @@ import type { Expected } from "./simulation-input.ts";
 /** The last so many runs count, if they are not older than this, ms. */
 const RUNS = 20;
 const OLDEST_MS = 90 * 86_400_000;
-/** How long what was read is used, ms. */
-const KEPT_MS = 10 * 60_000;
+/** How long what was read is used, ms: so many times as long as reading it took, within these bounds. */
+const KEPT_TIMES = 1000;
+const KEPT_MS = { least: 10_000, most: 10 * 60_000 };
 /** Number of workflows of whose tasks one statement asks. */
 const TOGETHER = 500;
 
@@ -23,10 +24,11 @@ export interface Durations {
   readonly warning: string | null;
 }
 
-/** Reads durations, and remembers them for some minutes. */
+/** Reads durations, and remembers them for a while. */
 export class KnownDurations {
   readonly #history: Pick<HistoryAccess, "query">;
   readonly #clock: Clock;
+  #keptMs = KEPT_MS.least;
   #workflows: { readonly atMs: number; readonly expected: ReadonlyMap<string, Expected> } | undefined;
   readonly #tasks = new Map<
     string,
@@ -56,12 +58,12 @@ export class KnownDurations {
   }
 
   #isKept(atMs: number | undefined): boolean {
-    const age = this.#clock.monotonic() - (atMs ?? Number.NEGATIVE_INFINITY);
-    return age < KEPT_MS;
+    return atMs !== undefined && this.#clock.monotonic() - atMs < this.#keptMs;
   }
 
   async #readWorkflows(): Promise<void> {
     if (this.#isKept(this.#workflows?.atMs)) return;
+    const began = this.#clock.monotonic();
     const rows = await this.#query(
       `WITH ended AS (${this.#lastRuns()}),
        begun AS (SELECT workflow_instance_id, min(timestamp_ms) AS started_at_ms FROM workflow_run_status
@@ -76,7 +78,9 @@ export class KnownDurations {
         { p50_ms: Number(p50_ms), p90_ms: Number(p90_ms), runs: Number(runs) },
       ]),
     );
-    this.#workflows = { atMs: this.#clock.monotonic(), expected };
+    const atMs = this.#clock.monotonic();
+    this.#keptMs = Math.min(KEPT_MS.most, Math.max(KEPT_MS.least, (atMs - began) * KEPT_TIMES));
+    this.#workflows = { atMs, expected };
   }
 
   async #readTasks(workflowIds: readonly string[]): Promise<void> {

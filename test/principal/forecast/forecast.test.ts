@@ -28,7 +28,7 @@ const scenarios: Readonly<Record<string, readonly Scenario[]>> = {
     [
       "nothing is known of a run that never completed: it counts as 0",
       `workflow etl "0 2 * * *" ?`,
-      "02:00 etl 02:00-02:00 no run has completed yet",
+      "02:00 etl 02:00-02:00",
     ],
     [
       "a start that comes later",
