@@ -22,6 +22,7 @@ import { hostAndPort } from "../zmq/endpoint.ts";
 import { checkBackfills } from "./backfill-checks.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 import { checkPauses } from "./pause-checks.ts";
+import { checkPools } from "./pool-checks.ts";
 import { checkFreePorts, checkLogPorts, checkMetrics, openPort } from "./port-checks.ts";
 import { holderOf } from "./port-holder.ts";
 
@@ -93,6 +94,7 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
       ...(await fleet(client, info)),
       ...(await workflows(client, info)),
       ...(await checkBackfills(client)),
+      ...(await checkPools(client)),
       ...info.invalid_workflow_files.map((file) =>
         warning(
           "workflows",

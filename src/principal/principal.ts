@@ -303,6 +303,8 @@ export class Principal extends BackgroundService {
       calendars: () => workflows.calendars,
       givesSecrets: !this.isOpen,
     });
+    const pools = new PoolService({ ...base, queue, log: log("dispatcher") });
+    const queueView = new QueueView({ ...base, waits });
     const rehearsal = new Rehearsal({ ...base, log: log("state"), changes });
     const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
 
@@ -327,8 +329,8 @@ export class Principal extends BackgroundService {
         listeners,
         pausing,
         secrets,
-        pools: new PoolService({ ...base, queue, log: log("dispatcher") }),
-        queue: new QueueView({ ...base, waits }),
+        pools,
+        queue: queueView,
         followUps,
         blobs: keeper,
         forecasts,
@@ -356,6 +358,8 @@ export class Principal extends BackgroundService {
         startedAtMs: this.#startedAtMs,
         metrics: new Metrics(events, history.signals),
         runs,
+        pools,
+        queue: queueView,
         agents,
         workflows,
         pauses: paused,

@@ -154,6 +154,12 @@ export class SettingsFiles {
     });
   }
 
+  /** The sizes of the pools of a workflow directory; undefined if its settings are invalid, or say nothing of pools. */
+  poolsOf(root: string): Readonly<Record<string, number>> | undefined {
+    const [, result] = this.#inForce(root, "") ?? [];
+    return result?.ok === true ? result.settings.pools : undefined;
+  }
+
   /** The calendars of a workflow directory, and what is wrong with their files. @param nowMs the time */
   calendarsOf(root: string, nowMs: number): Calendars {
     const known = this.#calendars.get(root);

@@ -6,6 +6,7 @@ import { whyUnreadable } from "../../host/unreadable.ts";
 import { checkCalendars, checkDays } from "../../workflow/check-calendars.ts";
 import { callsOf, checkCalls, locateCallProblems } from "../../workflow/check-calls.ts";
 import { checkGroups } from "../../workflow/check-groups.ts";
+import { checkPools } from "../../workflow/check-pools.ts";
 import { checkChains, locateChainProblem } from "../../workflow/check-triggers.ts";
 import { unusedIn } from "../../workflow/check-unused.ts";
 import {
@@ -229,6 +230,7 @@ async function checkFiles(
           ...(groups?.get(result.definition.id) ?? []),
           ...checkCalendars(result.definition.schedules, calendars),
           ...checkDays(result.definition.schedules, calendars, now),
+          ...checkPools(result.definition, settings.poolsOf(root)),
         ]
       : [];
     const diagnostics = [

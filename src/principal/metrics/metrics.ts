@@ -1,7 +1,7 @@
 /** The principal's metrics. */
 import { VERSION } from "../../build-facts.ts";
 import type { HistoryVitals } from "../../contract/history.ts";
-import type { AgentSummary, ListenerSummary } from "../../contract/messages.ts";
+import type { AgentSummary, ListenerSummary, PoolSummary } from "../../contract/messages.ts";
 import type { EventHub } from "../../event-hub.ts";
 import { Exposition, Histogram } from "../../metrics/exposition.ts";
 import { addListeners } from "../../metrics/listener-metrics.ts";
@@ -31,6 +31,9 @@ export interface MetricSources {
   runs(): Promise<{ pending: number; running: number; queued: number }>;
   /** Runs that are kept out of the queue, by what holds them. */
   heldRuns(): Promise<{ group: number; pause: number }>;
+  pools(): Promise<readonly PoolSummary[]>;
+  /** How long the oldest entry of the queue of each priority has waited, ms. */
+  oldest(): Promise<ReadonlyMap<number, number>>;
   agents(): Promise<readonly AgentSummary[]>;
   workflows(): { valid: number; paused: number; invalid: number };
   history(): Promise<HistoryVitals & HistoryProcessFacts>;
@@ -58,14 +61,23 @@ export class Metrics {
 
   /** Renders the page. */
   async page(sources: MetricSources): Promise<string> {
-    const [runs, heldRuns, agents, isStateWritable, { available, held, counts: logs, starts, memory }] =
-      await Promise.all([
-        sources.runs(),
-        sources.heldRuns(),
-        sources.agents(),
-        sources.isStateWritable(),
-        sources.history(),
-      ]);
+    const [
+      runs,
+      heldRuns,
+      pools,
+      oldest,
+      agents,
+      isStateWritable,
+      { available, held, counts: logs, starts, memory },
+    ] = await Promise.all([
+      sources.runs(),
+      sources.heldRuns(),
+      sources.pools(),
+      sources.oldest(),
+      sources.agents(),
+      sources.isStateWritable(),
+      sources.history(),
+    ]);
     const { valid, paused, invalid } = sources.workflows();
     const page = new Exposition();
     page.gauge("cdktr_build_info", "The version, as a label; always 1.", [[{ version: VERSION }, 1]]);
@@ -83,6 +95,20 @@ export class Metrics {
       [{ by: "group" }, heldRuns.group],
       [{ by: "pause" }, heldRuns.pause],
     ]);
+    page.gauge(
+      "cdktr_queue_oldest_seconds",
+      "How long the oldest entry of the queue has waited, by priority.",
+      [...oldest].map(([priority, ms]) => [{ priority: String(priority) }, ms / 1000]),
+    );
+    page.gauge(
+      "cdktr_pool_slots",
+      "Slots of pools: those that there are, those that are taken, and tasks that wait for some.",
+      pools.flatMap(({ name: pool, size, used, waiting }) => [
+        [{ pool, state: "size" }, size ?? 0],
+        [{ pool, state: "used" }, used],
+        [{ pool, state: "waiting" }, waiting],
+      ]),
+    );
     page.counter(
       "cdktr_runs_ended_total",
       "Runs that ended since the principal started, by status.",

@@ -5,7 +5,9 @@ import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
 import type { HistoryLink } from "../history/history-link.ts";
 import type { Pauses } from "../limits/pauses.ts";
+import type { PoolService } from "../limits/pool-service.ts";
 import type { ListenerRegistry } from "../listener-registry.ts";
+import type { QueueView } from "../runs/queue-view.ts";
 import type { RunService } from "../runs/run-service.ts";
 import type { WorkflowDirectory } from "../workflows/workflow-directory.ts";
 import type { Metrics } from "./metrics.ts";
@@ -16,6 +18,8 @@ export interface PagesOptions {
   readonly startedAtMs: number;
   readonly metrics: Metrics;
   readonly runs: RunService;
+  readonly pools: Pick<PoolService, "list">;
+  readonly queue: Pick<QueueView, "oldest">;
   readonly agents: AgentRegistry;
   readonly workflows: WorkflowDirectory;
   readonly pauses: Pick<Pauses, "all">;
@@ -34,6 +38,8 @@ export function principalPages(o: PagesOptions): Pick<MetricsServerOptions, "pag
         startedAtMs: o.startedAtMs,
         runs: () => o.runs.counts(),
         heldRuns: () => o.store.read((tx) => tx.countHeld()),
+        pools: () => o.pools.list(),
+        oldest: () => o.queue.oldest(),
         agents: () => o.agents.list(),
         workflows: () => ({
           valid: o.workflows.size,

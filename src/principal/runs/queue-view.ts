@@ -41,6 +41,17 @@ export class QueueView {
     });
   }
 
+  /** How long the oldest entry of each priority has waited, ms, by priority. */
+  async oldest(): Promise<ReadonlyMap<number, number>> {
+    const now = this.#o.clock.now();
+    const oldest = new Map<number, number>();
+    for (const { needs, since_ms } of await this.#o.store.read((tx) => tx.queueHeads())) {
+      const { priority, isPaused } = readNeeds(needs);
+      if (!isPaused) oldest.set(priority, Math.max(oldest.get(priority) ?? 0, now - since_ms));
+    }
+    return new Map([...oldest].sort(([a], [b]) => a - b));
+  }
+
   async #entries(tx: OperationalTx, entries: readonly QueueEntry[]): Promise<Queue["entries"]> {
     const reasonOf = await this.#o.waits.reasons(tx);
     const listed: Queue["entries"] = [];
