@@ -82,6 +82,7 @@ function wordPlace(path: IssuePath): WordPlace | null {
   if (path.length === 1) {
     if (first === "on" || first === "hooks") return first;
     if (first === "cron") return "schedule";
+    if (first === "concurrency") return first;
     return first === "defaults" ? "task" : null;
   }
   if (first === "defaults") return path.length === 2 && path[1] === "retry" ? "retry" : null;

@@ -12,6 +12,7 @@ export type WordPlace =
   | "param"
   | "on"
   | "hooks"
+  | "concurrency"
   | "hook"
   | "schedule";
 
@@ -84,6 +85,39 @@ const ROWS: readonly Row[] = [
     words: ["max_active_runs", "max_runs", "max_concurrent_runs", "max_instances"],
     means: "concurrency",
     help: (value) => named("concurrency", `${wholeNumber(value) ?? 1}`),
+  },
+  {
+    places: ["concurrency"],
+    words: ["limit", "max", "maximum", "max_active_runs", "count", "size", "slots", "max_concurrency"],
+    means: "max_runs",
+    help: (value) => named("max_runs", `${wholeNumber(value) ?? 1}`),
+  },
+  {
+    places: ["concurrency"],
+    words: ["key", "name", "queue", "resource", "resource_group", "lock", "mutex", "semaphore"],
+    means: "group",
+    help: (value) => named("group", scalarText(value)),
+  },
+  {
+    places: ["concurrency"],
+    words: [
+      "policy",
+      "strategy",
+      "behavior",
+      "on_full",
+      "overlap",
+      "overlap_policy",
+      "concurrency_policy",
+      "on_overlap",
+    ],
+    means: "on_conflict",
+    help: 'it is called "on_conflict" here: queue, queue_latest, skip or cancel_running',
+  },
+  {
+    places: ["concurrency"],
+    words: ["cancel_in_progress"],
+    means: "on_conflict",
+    help: (value) => named("on_conflict", value === "false" ? "queue_latest" : "cancel_running"),
   },
   {
     places: ["workflow"],

@@ -2009,6 +2009,22 @@ const CASES: readonly Case[] = [
     message,
     ...(help === undefined ? {} : { help }),
   })),
+  ...(
+    [
+      ["cancel-in-progress: true", 'it is called "on_conflict" here: on_conflict: cancel_running'],
+      ["limit: 2", 'it is called "max_runs" here: max_runs: 2'],
+      ["key: db", 'it is called "group" here: group: db'],
+      ["policy: skip", 'it is called "on_conflict" here: queue, queue_latest, skip or cancel_running'],
+      ["max_run: 2", 'did you mean "max_runs"?'],
+    ] as const
+  ).map(([line, help]) => ({
+    about: `concurrency with ${line}`,
+    text: `concurrency: {${line}}\n${task("")}`,
+    code: "E010" as const,
+    at: "1:15",
+    message: `unknown key "${line.split(":")[0]}" in concurrency`,
+    help,
+  })),
   {
     about: "a concurrency group that reads a task",
     text: `concurrency: {group: "\${{ tasks.a.status }}"}\n${task("")}`,
