@@ -32,15 +32,22 @@ import { type FiringHistory, type KnownRuns, knownRuns, presentRuns } from "./fi
 import { type Plan, thawed } from "./frozen-plan.ts";
 import {
   keyOfFiring,
+  type PlanCursor,
   type PlannedFiring,
   planBackfill,
   presentRun,
   type Reprocess,
   runsOfFiring,
+  take,
 } from "./plan.ts";
 
-/** The most firings that are decided about in one commit, because others wait for it, and the most runs that are created or cancelled in one. */
-const MOST_AT_ONCE = 200;
+/**
+ * How many firings are looked at together: the history is asked once for them, and that is believed for a while, ms. In one commit at most as
+ * many are decided about, because others wait for it.
+ */
+const AHEAD = 200;
+const BELIEVED_MS = 10_000;
+/** The most runs that are created or cancelled in one commit. */
 const MOST_RUNS_AT_ONCE = 50;
 /** How long something that heals by itself is given before it is tried again, ms. */
 const RETRY_MS = 5000;
@@ -72,14 +79,23 @@ type Look =
   /** Something is in its way that may be gone by itself. */
   | "stuck";
 
+/** The next firings of a backfill, and what is known of their runs. */
+interface Ahead {
+  /** The cursor to which they belong. */
+  readonly after: PlanCursor | null;
+  readonly firings: readonly PlannedFiring[];
+  readonly known: KnownRuns;
+  /** When the history was asked (monotonic). */
+  readonly askedAt: number;
+}
+
 /** Makes the runs of backfills. */
 export class BackfillRunner extends BackgroundService<{ looked: undefined }> {
   readonly name = "backfills";
   readonly #o: BackfillRunnerOptions;
   /** The plans of open backfills. */
   readonly #plans = new Map<string, Plan>();
-  /** How many firings are looked at next, of backfills most of whose firings have had a run. */
-  readonly #ahead = new Map<string, number>();
+  readonly #ahead = new Map<string, Ahead>();
   readonly #timer = this.timer(() => this.#look());
   /** Whether it has been started, and is not told to stop. */
   #isUp = false;
@@ -92,6 +108,8 @@ export class BackfillRunner extends BackgroundService<{ looked: undefined }> {
     const { events } = options;
     events.on("backfill changed", () => this.#look());
     events.on("workflow resumed", () => this.#look());
+    // What was made since the history was asked may be among them.
+    events.on("runs forgotten", () => this.#ahead.clear());
     events.on("run ended", ({ backfill_id }) => {
       if (backfill_id !== null) this.#look();
     });
@@ -189,7 +207,7 @@ export class BackfillRunner extends BackgroundService<{ looked: undefined }> {
   async #hearUntold({ backfill_id: id }: BackfillRecord): Promise<void> {
     if (this.#plans.has(id)) return;
     const { store, history } = this.#o;
-    const untold = await store.read((tx) => tx.untoldFirings(id, MOST_AT_ONCE));
+    const untold = await store.read((tx) => tx.untoldFirings(id, AHEAD));
     for (const { workflow_instance_id: run, scheduled_time_ms, status } of untold) {
       if (run === null) continue;
       const old = status === null ? ((await history.findRun(run, false))?.status ?? "CRASHED") : status;
@@ -226,55 +244,61 @@ export class BackfillRunner extends BackgroundService<{ looked: undefined }> {
     const room = Math.min(max_active - active, MOST_RUNS_AT_ONCE);
     if (room <= 0) return "waits";
     const plan = this.#planOf(backfill);
-    const cursor =
+    const after =
       cursor_ms === null || cursor_entry === null ? null : { at_ms: cursor_ms, entry: cursor_entry };
-    const wanted = Math.max(room, this.#ahead.get(id) ?? 0);
-    const firings: PlannedFiring[] = [];
-    for (const firing of planBackfill(plan.entries, backfill.is_reverse, cursor)) {
-      firings.push(firing);
-      if (firings.length >= wanted) break;
-    }
+    const believed = this.#believed(id, after);
+    const firings = believed?.firings ?? take(planBackfill(plan.entries, backfill.is_reverse, after), AHEAD);
     if (firings.length === 0) return active > 0 ? "waits" : this.#end(backfill);
     const pause = (await store.read(async (tx) => this.#o.pauses?.reasonAt(tx, workflow_id))) ?? null;
     if (pause !== null) throw new WorkflowPausedError(`W${pause.slice(1)}.`);
     const stored = await this.#definitionOf(workflow_id);
-    const times = [...new Set(firings.map(({ atMs }) => atMs))];
-    const history = backfill.reprocess === "all" ? null : this.#o.history;
-    const known = await knownRuns(store, history, workflow_id, times).catch((error) => {
-      throw away(error);
-    });
+    const ahead = believed ?? (await this.#askAhead(backfill, after, firings));
     const packed = await bundles.pack(workflow_id);
-    const given = await store.transact((tx) =>
-      this.#decide(tx, backfill, { plan, firings, times, known, stored, packed }),
-    );
-    if (given === null) return "again";
-    // Most have had a run: it gets through them faster.
-    if (given.done === firings.length && given.made < room)
-      this.#ahead.set(id, Math.min(MOST_AT_ONCE, wanted * 4));
-    else this.#ahead.delete(id);
+    // Unless it is committed, they are looked at again.
+    this.#ahead.delete(id);
+    const done = await store.transact((tx) => this.#decide(tx, backfill, ahead, { plan, stored, packed }));
+    const last = firings[done - 1];
+    if (last !== undefined && done < firings.length) {
+      const next = { at_ms: last.atMs, entry: last.planned.key };
+      this.#ahead.set(id, { ...ahead, after: next, firings: firings.slice(done) });
+    }
     return "again";
   }
 
-  /** The unit of work of {@link #advance}; null if what it is to rest on is not so any more. */
+  /** What is known of the firings behind the cursor, if it is still to be believed. */
+  #believed(id: string, after: PlanCursor | null): Ahead | undefined {
+    const ahead = this.#ahead.get(id);
+    if (ahead === undefined || this.clock.monotonic() - ahead.askedAt > BELIEVED_MS) return undefined;
+    return ahead.after?.at_ms === after?.at_ms && ahead.after?.entry === after?.entry ? ahead : undefined;
+  }
+
+  async #askAhead(
+    { workflow_id, reprocess }: BackfillRecord,
+    after: PlanCursor | null,
+    firings: readonly PlannedFiring[],
+  ): Promise<Ahead> {
+    const askedAt = this.clock.monotonic();
+    const history = reprocess === "all" ? null : this.#o.history;
+    const known = await knownRuns(this.#o.store, history, workflow_id, timesOf(firings)).catch((error) => {
+      throw away(error);
+    });
+    return { after, firings, known, askedAt };
+  }
+
+  /** The unit of work of {@link #advance}: how many firings it is done with; none if what it is to rest on is not so any more. */
   async #decide(
     tx: OperationalTx,
     backfill: BackfillRecord,
-    with_: {
-      readonly plan: Plan;
-      readonly firings: readonly PlannedFiring[];
-      readonly times: readonly number[];
-      readonly known: KnownRuns;
-      readonly stored: StoredDefinition;
-      readonly packed: Packed | null;
-    },
-  ): Promise<{ done: number; made: number } | null> {
+    { firings, known }: Ahead,
+    of: { readonly plan: Plan; readonly stored: StoredDefinition; readonly packed: Packed | null },
+  ): Promise<number> {
     const { backfill_id: id, workflow_id } = backfill;
-    const { plan, firings, times, known, stored, packed } = with_;
+    const { plan, stored, packed } = of;
     const [present] = await tx.findBackfills(id, 1);
-    if (present?.state !== "ACTIVE" || present.cursor_ms !== backfill.cursor_ms) return null;
-    if (present.cursor_entry !== backfill.cursor_entry) return null;
-    const runs = await presentRuns(tx, known, workflow_id, times);
-    if (runs === null) return null;
+    if (present?.state !== "ACTIVE" || present.cursor_ms !== backfill.cursor_ms) return 0;
+    if (present.cursor_entry !== backfill.cursor_entry) return 0;
+    const runs = await presentRuns(tx, known, workflow_id, timesOf(firings));
+    if (runs === null) return 0;
     const active = await tx.countBackfillRuns(id);
     const room = Math.min(backfill.max_active - active, MOST_RUNS_AT_ONCE);
     const made: NewRun[] = [];
@@ -303,11 +327,11 @@ export class BackfillRunner extends BackgroundService<{ looked: undefined }> {
       }
       last = firing;
     }
-    if (last === undefined) return null;
+    if (last === undefined) return 0;
     await tx.addFirings(id, rows);
     for (const run of made) await this.#o.changes.create(tx, run);
     await tx.changeBackfill(present, { cursor_ms: last.atMs, cursor_entry: last.planned.key, note: null });
-    return { done: rows.length, made: made.length };
+    return rows.length;
   }
 
   #newRun(
@@ -391,6 +415,10 @@ export class BackfillRunner extends BackgroundService<{ looked: undefined }> {
       return "waits";
     });
   }
+}
+
+function timesOf(firings: readonly PlannedFiring[]): number[] {
+  return [...new Set(firings.map(({ atMs }) => atMs))];
 }
 
 /** Its workflow is paused: it goes on when that is resumed. */

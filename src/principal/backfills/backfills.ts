@@ -36,6 +36,8 @@ import {
   presentRun,
   type Reprocess,
   runsOfFiring,
+  take,
+  upTo,
 } from "./plan.ts";
 
 /** What {@link Backfills} needs. */
@@ -271,7 +273,7 @@ export class Backfills {
     );
     if (!isCounted) return { plan, total: null, stored };
     let total = 0;
-    await inTurns(limited(planBackfill(plan.entries, false), MAX_BACKFILL_FIRINGS + 1), () => total++);
+    await inTurns(upTo(planBackfill(plan.entries, false), MAX_BACKFILL_FIRINGS + 1), () => total++);
     if (total > MAX_BACKFILL_FIRINGS)
       throw new InvalidInputError(
         `Workflow ${workflow_id} has more than ${MAX_BACKFILL_FIRINGS.toLocaleString("en")} firings from ${plan.from} to ${plan.to}: a backfill has at most that many.`,
@@ -362,17 +364,4 @@ async function theBackfill(tx: OperationalTx, idOrPrefix: string): Promise<Backf
   throw new InvalidInputError(
     `More than one backfill begins with ${quote(idOrPrefix)}; give a longer prefix.`,
   );
-}
-
-function take<T>(items: Iterable<T>, count: number): T[] {
-  return [...limited(items, count)];
-}
-
-function* limited<T>(items: Iterable<T>, count: number): Generator<T> {
-  let left = count;
-  if (left === 0) return;
-  for (const item of items) {
-    yield item;
-    if (--left === 0) return;
-  }
 }

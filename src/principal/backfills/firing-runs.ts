@@ -11,8 +11,8 @@ export interface FiringHistory {
 
 /** The runs of a workflow with some times, as they were known before a unit of work. */
 export interface KnownRuns {
-  /** Those that the operational state had, by id, when the history was asked. */
-  readonly stored: ReadonlySet<string>;
+  /** The times of those that the operational state had when the history was asked, by id. */
+  readonly stored: ReadonlyMap<string, number | null>;
   readonly historic: readonly FiringRun[];
 }
 
@@ -29,11 +29,14 @@ export async function knownRuns(
 ): Promise<KnownRuns> {
   const stored = await store.read((tx) => tx.runsAt(workflowId, timesMs));
   const historic = history === null ? [] : await history.findFirings(workflowId, timesMs);
-  return { stored: new Set(stored.map((run) => run.workflow_instance_id)), historic };
+  return {
+    stored: new Map(stored.map((run) => [run.workflow_instance_id, run.scheduled_time_ms])),
+    historic,
+  };
 }
 
 /**
- * All runs with these times. Part of a unit of work.
+ * All runs with these times, which are among those that were asked for. Part of a unit of work.
  * @returns null if some have left the state since {@link knownRuns}: the history may know more of them now
  */
 export async function presentRuns(
@@ -45,7 +48,7 @@ export async function presentRuns(
   const runs = new Map(known.historic.map((run) => [run.workflow_instance_id, run]));
   const stored = (await tx.runsAt(workflowId, timesMs)).filter(isFiring);
   const ids = new Set(stored.map((run) => run.workflow_instance_id));
-  for (const id of known.stored) if (!ids.has(id)) return null;
+  for (const [id, at] of known.stored) if (at !== null && timesMs.includes(at) && !ids.has(id)) return null;
   for (const run of stored) runs.set(run.workflow_instance_id, run);
   return [...runs.values()];
 }

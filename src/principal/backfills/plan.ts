@@ -243,3 +243,18 @@ export function timeLeft(open: number, pace: Pace): number | null {
   if (interval !== null) return Math.round(open * interval);
   return pace.medianMs === null ? null : Math.ceil(open / Math.max(1, pace.atOnce)) * pace.medianMs;
 }
+
+/** The first of some items, at most so many, as they are wanted. */
+export function* upTo<T>(items: Iterable<T>, count: number): Generator<T> {
+  let left = count;
+  if (left === 0) return;
+  for (const item of items) {
+    yield item;
+    if (--left === 0) return;
+  }
+}
+
+/** The first of some items, at most so many. */
+export function take<T>(items: Iterable<T>, count: number): T[] {
+  return [...upTo(items, count)];
+}

@@ -159,6 +159,29 @@ describe("a backfill", () => {
     expect(await stateOf(world, id)).toMatchObject({ active: 0, present: 1 });
   });
 
+  test("takes a run that is made, ends and is forgotten after it has looked ahead", async () => {
+    await using given = await open();
+    const { world } = given;
+    const id = await world.create(2, "failed", 1, false);
+    await world.runner.pass();
+    await world.fire(2);
+    await world.end("COMPLETED", 1);
+    await world.forget(0, "forget keys");
+    await world.end("COMPLETED", 0);
+    await world.runner.pass();
+    expect(await stateOf(world, id)).toMatchObject({ active: 0, present: 1, by_status: { COMPLETED: 1 } });
+  });
+
+  test("asks the history once for many firings", async () => {
+    await using given = await open();
+    const { world } = given;
+    await world.create(20, "none", 1, false);
+    world.questions = 0;
+    await world.settle();
+    expect((await world.all()).length).toBe(20);
+    expect(world.questions).toBe(1);
+  });
+
   test("a firing whose run nobody knows any more has had one all the same", async () => {
     await using given = await open();
     const { world } = given;

@@ -55,6 +55,7 @@ export class BackfillWorld {
   #stored: StoredDefinition;
   #taken = 0;
   #store!: OperationalStore;
+  #events!: PrincipalEvents;
   #service!: RunService;
   #changes!: RunChanges;
   /** Whether the history answers. */
@@ -63,6 +64,8 @@ export class BackfillWorld {
   asked: { before?: () => Promise<void>; after?: () => Promise<void> } = {};
   /** What is said of the pause of the workflow. */
   pause: string | null = null;
+  /** How often it was asked. */
+  questions = 0;
   /** Whether the workflow is loaded. */
   isLoaded = true;
   backfills!: Backfills;
@@ -94,6 +97,7 @@ export class BackfillWorld {
     const store = this.#random() < 0.2 ? new RepeatingStore(plain) : plain;
     const definitions = new Definitions();
     const events: PrincipalEvents = new EventHub();
+    this.#events = events;
     const clock = this.#clock;
     const workflows = {
       load: async () => {},
@@ -117,6 +121,7 @@ export class BackfillWorld {
     });
     const history = {
       findFirings: async (workflow: string, times: readonly number[]) => {
+        this.questions++;
         const { before, after } = this.asked;
         this.asked = {};
         await before?.();
@@ -221,7 +226,11 @@ export class BackfillWorld {
     }
     await this.#store.ackStatuses(this.#taken);
     const step = { keepRuns, olderThanMs: keys === "keep keys" ? 0 : NOW + 1, followUpsOlderThanMs: 0 };
-    while ((await this.#store.transact((tx) => tx.forget(step))).more);
+    for (let more = true; more; ) {
+      const forgotten = await this.#store.transact((tx) => tx.forget(step));
+      if (forgotten.runs > 0) this.#events.emit("runs forgotten");
+      more = forgotten.more;
+    }
   }
 
   #learn(row: RunStatusRow): void {
