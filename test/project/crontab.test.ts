@@ -150,7 +150,17 @@ describe("times", () => {
     expect(notes("0,30 2 * * * x")).toEqual([
       [expect.stringMatching(/in Europe\/Berlin, 02:00, 02:30 are skipped/)],
     ]);
-    expect(notes("15 1-4 * * * x")).toEqual([[expect.stringMatching(/, 02:15 is skipped/)]]);
+    expect(notes("15 1-4,20-23,5-10 * * * x")).toEqual([[expect.stringMatching(/, 02:15 is skipped/)]]);
+    // One time that is skipped: each time is a schedule of its own, which fires once a day as with cron.
+    expect(notes("15 1-4 * * * x")).toEqual([[expect.stringMatching(/^Each time of day is a schedule/)]]);
+    // What was skipped is made up for at 3:00: both would be one run.
+    expect(notes("0 2,3 * * * x")).toEqual([[expect.stringMatching(/, 02:00 is skipped/)]]);
+    const [made] = imported("15 1-4 * * 1-6 x").workflows;
+    expect(made?.text).toContain(
+      'cron:\n  - "15 1 * * 1-6"\n  - "15 2 * * 1-6"\n  - "15 3 * * 1-6"\n  - "15 4 * * 1-6"\ncatchup: none\n',
+    );
+    const [off] = imported("# 15 1,2 * * * x").workflows;
+    expect(off?.text).toContain('# cron:\n#   - "15 1 * * *"\n#   - "15 2 * * *"\n# catchup: none\n');
     for (const same of [
       "30 2 * * * x",
       "*/10 2 * * * x",

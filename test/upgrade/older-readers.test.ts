@@ -67,7 +67,18 @@ const Workflow = z.looseObject({
   tasks: z.array(Task).min(1),
 });
 
-const EVERYTHING = `on:
+const EVERYTHING = `cron:
+  - 0 2 * * *
+  - cron: 0 6 * * MON
+    timezone: Europe/London
+    params: {region: us, tables: [a]}
+    start_time: 2026-01-01T00:00:00Z
+    end_time: 2027-01-01T00:00:00Z
+    catchup: all
+    catchup_window: 6h
+    calendar: workdays
+    jitter: 5m
+on:
   webhook: [{path: /a, secret: none}, {path: /b, secret: none}]
   file: [{glob: a}, {glob: b}]
   workflow: [{id: x}, {id: "etl.*"}]
@@ -119,6 +130,8 @@ tasks:
 test("an older cdktr can read the definition of a file that uses everything", () => {
   const definition = JSON.parse(JSON.stringify(definitionOf(EVERYTHING)));
   expect(definition.language).toBe(2);
+  // It fires none of the schedules, rather than some.
+  expect([definition.cron, definition.schedules.length]).toEqual([null, 2]);
   // What it must have is there, with the types that it had; the rest is kept.
   expect(Workflow.parse(definition)).toEqual(definition);
 });

@@ -5,7 +5,7 @@ import { isTimezone } from "../../host/timezones.ts";
 import { parseWorkflow } from "../../workflow/parse.ts";
 import { changedTimes } from "./clock-changes.ts";
 import { readCommand } from "./command-text.ts";
-import { CronFieldError, readTimes, shortForm } from "./cron-fields.ts";
+import { CronFieldError, type CronTimes, readTimes, shortForm } from "./cron-fields.ts";
 import {
   type CrontabFormat,
   type CrontabLine,
@@ -256,13 +256,19 @@ function translate(
     const times = readTimes(fields, randomOf(`${options.seed}\n${line.text}`));
     const command = readCommand(commandText);
     if (command.command.trim() === "") return { why: "it has no command" };
-    notes.push(...times.notes, ...clockNote(times.fixed, at.timezone ?? options.zone, options.nowMs));
+    const expressions = expressionsOf(times, at.timezone ?? options.zone, options.nowMs);
+    notes.push(
+      ...times.notes,
+      ...(expressions.length > 1
+        ? [ONE_EACH]
+        : clockNote(times.fixed, at.timezone ?? options.zone, options.nowMs)),
+    );
     const name = jobName(command.command);
     const text = workflowText(
       {
         name,
         comments: comments.map((comment) => comment.trim()).filter((comment) => comment !== ""),
-        expression: times.expression,
+        expressions,
         disabled: job.disabled,
         timezone: at.timezone,
         shell: at.env.get("SHELL") || "/bin/sh",
@@ -288,6 +294,25 @@ function translate(
     if (error instanceof CronFieldError) return { why: error.message };
     throw error;
   }
+}
+
+/** Number of fixed times of a day that become a schedule each. */
+const MOST_SCHEDULES = 12;
+const ONE_EACH =
+  "Each time of day is a schedule of its own: so it fires once a day, as with cron, also when the clock skips it or comes to it twice.";
+
+/**
+ * The schedules of a job. If the clock skips one of its fixed times in some nights, each is one by itself, which fires once a day. Those
+ * that would be made up for at the same moment as another one, and in the same run, stay one schedule.
+ */
+function expressionsOf({ expression, fixed }: CronTimes, zone: string, nowMs: number): string[] {
+  const isChanged = (time: number): boolean => changedTimes([time], zone, nowMs).length > 0;
+  const changed = fixed.filter(isChanged);
+  const meetsAnother = fixed.some((time) => !isChanged(time) && isChanged(time - 1));
+  if (fixed.length < 2 || fixed.length > MOST_SCHEDULES || changed.length !== 1 || meetsAnother)
+    return [expression];
+  const days = expression.split(" ").slice(2).join(" ");
+  return [...fixed].sort((a, b) => a - b).map((time) => `${time % 60} ${Math.floor(time / 60)} ${days}`);
 }
 
 /** A job with one fixed time a day runs once a day in both systems; jobs with several differ. */

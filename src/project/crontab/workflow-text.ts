@@ -7,8 +7,8 @@ export interface ImportedJob {
   readonly name: string;
   /** The comments above the job. */
   readonly comments: readonly string[];
-  /** Five fields, also for a job that was commented out and does not fire. */
-  readonly expression: string;
+  /** At least one, each of five fields; also for a job that was commented out and does not fire. */
+  readonly expressions: readonly string[];
   readonly disabled: boolean;
   readonly timezone: string | undefined;
   readonly shell: string;
@@ -40,7 +40,11 @@ export function workflowText(job: ImportedJob, schemaPath: string): string {
     head.push("# It was commented out. Remove the # to let it fire again:");
   }
   // As with cron: a missed firing is not caught up, and a job whose host died is not restarted.
-  const firing = [`cron: ${quoted(job.expression)}`];
+  const [only = "", ...others] = job.expressions;
+  const firing =
+    others.length === 0
+      ? [`cron: ${quoted(only)}`]
+      : ["cron:", ...job.expressions.map((expression) => `  - ${quoted(expression)}`)];
   if (job.timezone !== undefined) firing.push(`timezone: ${yamlScalar(job.timezone)}`);
   firing.push("catchup: none");
   head.push(...firing.map((line) => (job.disabled ? `# ${line}` : line)), "failover: never");
