@@ -47,6 +47,8 @@ export interface WatchOptions {
   readonly startMs?: number | undefined;
   /** Creates the run and returns its id. Called once the live log is on. */
   readonly trigger: () => Promise<string>;
+  /** Whether it was told with the trigger that the workflow is paused. */
+  readonly isPaused?: () => boolean;
 }
 
 /**
@@ -68,16 +70,14 @@ export async function watchRun(connection: Connection, watch: WatchOptions): Pro
   }
   if (!options.json) say(`Waiting for run ${runId} of ${workflowId} …`);
   return await detachable(runId, async (signal) => {
-    const run = await waitUntilOver(connection, runId, signal, newsOf(options));
+    const run = await waitUntilOver(connection, runId, signal, newsOf(watch));
     await printOutcome(run, options.json ?? false);
     return exitStatus(run);
   });
 }
 
-async function follow(
-  connection: Connection,
-  { workflowId, options, trigger }: WatchOptions,
-): Promise<number> {
+async function follow(connection: Connection, watch: WatchOptions): Promise<number> {
+  const { workflowId, options, trigger } = watch;
   const live = subscribe(connection, workflowId);
   try {
     const connected = await live.connect(connection.config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
@@ -91,7 +91,7 @@ async function follow(
       const printing = printer.print();
       // Its failure is rethrown below; until then it must not count as unhandled.
       printing.catch(() => {});
-      const over = waitUntilOver(connection, runId, signal, newsOf(options));
+      const over = waitUntilOver(connection, runId, signal, newsOf(watch));
       const run = await Promise.race([over, printing.then(() => over)]);
       await printer.finish();
       await printing;
@@ -247,8 +247,8 @@ function exitStatus(run: RunDetails): number {
  * Says which runs the tasks of a run have started, and how to look at them: their lines are not among those of the run. And says what waits
  * for a person.
  */
-function newsOf({ json, follow }: WatchOptions["options"]): (run: RunDetails) => void {
-  const told = new Set<string>();
+function newsOf({ options: { json, follow }, isPaused }: WatchOptions): (run: RunDetails) => void {
+  const told = new Set<string>(isPaused?.() === true ? ["pause"] : []);
   return (run) => {
     if (json) return;
     tellApprovals(run, told);

@@ -74,6 +74,7 @@ export default command({
     const start = startOption(args, principalNow());
     const priority = wholeNumber(args.priority, "--priority", { min: 0, max: HIGHEST_PRIORITY });
     let isReached = false;
+    let isPaused = false;
     return await withPrincipal(args, (connection) => {
       isReached = true;
       if (start !== undefined) requireLater(connection.info);
@@ -82,6 +83,7 @@ export default command({
         workflowId: args.id,
         options: args,
         startMs: start?.ms,
+        isPaused: () => isPaused,
         trigger: async () => {
           try {
             const created = await connection.client.runTask(
@@ -90,6 +92,7 @@ export default command({
               { attempts: TRIGGER_ATTEMPTS },
             );
             for (const note of created.notes ?? []) say(`note: ${note}`);
+            isPaused = created.notes !== undefined;
             return created.workflow_instance_id;
           } catch (error) {
             if (error instanceof RequestRefusedError) throw await withHint(connection.client, args.id, error);
