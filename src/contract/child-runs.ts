@@ -10,6 +10,17 @@ interface EndedChild {
   readonly error: string | null;
   /** What its workflow has published. */
   readonly outputs: object;
+  /** Its tasks, if it FAILED: the reason of one that did is passed on. */
+  readonly tasks?: readonly EndedTask[];
+}
+
+/** A task of such a run. */
+interface EndedTask {
+  readonly task_id: string;
+  readonly status: RunStatus;
+  readonly error: string | null;
+  /** Whether its failure does not count. */
+  readonly is_allowed?: boolean | undefined;
 }
 
 /** How a task ends. */
@@ -24,7 +35,7 @@ interface ChildEnd {
  * @param stop how it ends if the run was CANCELLED because the task was to be stopped
  */
 export function endOfCaller(
-  { workflow_instance_id, workflow_id, status, error, outputs }: EndedChild,
+  { workflow_instance_id, workflow_id, status, error, outputs, tasks = [] }: EndedChild,
   declared: readonly string[] = [],
   stop?: ChildEnd,
 ): ChildEnd {
@@ -39,8 +50,27 @@ export function endOfCaller(
     };
   }
   if (status === "CANCELLED") return stop ?? { status: "FAILED", error: `${name} was cancelled` };
-  return { status: "FAILED", error: `${name} ${status}${error === null ? "" : `: ${error}`}` };
+  return {
+    status: "FAILED",
+    error: `${name} ${status}${error === null ? "" : `: ${error}${causeOf(error, tasks)}`}`,
+  };
 }
+
+/** Why a task failed, if that is why its run did: of nested runs, what happened in the innermost one. */
+function causeOf(error: string, tasks: readonly EndedTask[]): string {
+  if (!error.startsWith("failed: ")) return "";
+  const isCause = ({ status, is_allowed }: EndedTask) =>
+    (status === "FAILED" || status === "CRASHED") && is_allowed !== true;
+  const cause = tasks.find((task) => isCause(task) && task.error !== null);
+  if (cause?.error == null) return "";
+  const [, run, failed, inner] = NESTED.exec(cause.error) ?? [];
+  if (inner !== undefined)
+    return inner.startsWith("run ") ? ` (${inner})` : ` (run ${run}, ${failed}: ${inner})`;
+  return error === `failed: ${cause.task_id}` ? ` (${cause.error})` : ` (${cause.task_id}: ${cause.error})`;
+}
+
+/** What {@link endOfCaller} says of a run that failed for a task of which something is known. */
+const NESTED = /^run (\S+ of \S+) FAILED: failed: (.+?) \((.*)\)$/s;
 
 /** The beginning of an id that is long enough for any command. */
 const shortId = (id: string): string => id.slice(0, 13);

@@ -116,13 +116,17 @@ test("the failure of a child is that of its task; a retry of the parent goes on 
   const id = await trigger(cluster);
   const first = required(await agent.fetch(20_000));
   await agent.send(agent.taskReport(first, "a", "RUNNING"), agent.taskReport(first, "a", "COMPLETED"));
-  await agent.send(agent.taskReport(first, "b", "RUNNING"), agent.taskReport(first, "b", "FAILED"));
+  const why = { ...agent.taskReport(first, "b", "FAILED"), exit_code: 3, error: "exit status 3" };
+  await agent.send(
+    { ...agent.taskReport(first, "b", "RUNNING"), seq: why.seq },
+    { ...why, seq: ++agent.seq },
+  );
   await agent.send(agent.runReport(first, "FAILED", "failed: b"));
   const failed = await cluster.client().waitRun(id, 20_000);
   expect(failed).toMatchObject({ status: "FAILED", error: "failed: child" });
   expect(statusesOf(failed)).toEqual({ child: "FAILED", after: "SKIPPED" });
   const childId = first.workflow_instance_id;
-  expect(taskOf(failed, "child").error).toBe(`run ${childId} of load FAILED: failed: b`);
+  expect(taskOf(failed, "child").error).toBe(`run ${childId} of load FAILED: failed: b (exit status 3)`);
 
   const again = await cluster.client().retryRun({ workflow_instance_id: id, dedupe_key: "1" });
   const second = required(await agent.fetch(20_000));
@@ -248,7 +252,8 @@ test("a child that cannot be created, or lacks an output, fails its task", async
     params:
       'workflow "load": parameter "days" must be a whole number, not "x"; parameter "region" must be one of eu, not "asia"; missing parameter "day"',
     declared: 'run … of quick COMPLETED, but its workflow has no output "rows", which the task declares',
-    circle: "run … of circle FAILED: failed: again",
+    circle:
+      "run … of circle FAILED: failed: again (run … of circle, again: 10 runs are nested already, the most that are allowed: do workflows run … other in a circle?)",
   });
   expect(child?.status).toBe("COMPLETED");
   const nested = await cluster.client().listRuns({ limit: 50, workflow_id: "circle" });

@@ -108,7 +108,7 @@ export class ChildRuns {
       return this.#o.end(tx, parent, wait.task, stop ?? lost);
     }
     if (isTerminal(RUN_TRANSITIONS, child.status))
-      return this.#o.end(tx, parent, wait.task, endOf(child, told));
+      return this.#o.end(tx, parent, wait.task, await endOf(tx, child, told));
     if (wait.due_ms === null || wait.due_ms > this.#o.clock.now()) return;
     const late = { status: "FAILED", error: `timed out after ${formatDuration(timeout_ms ?? 0)}` } as const;
     await this.#change(tx, wait, { ...told, stop: stop ?? late }, null);
@@ -125,7 +125,7 @@ export class ChildRuns {
     if (told.child !== child.workflow_instance_id) return;
     const parent = await tx.getRun(child.parent_run);
     if (parent === null || isTerminal(RUN_TRANSITIONS, parent.status)) return;
-    await this.#o.end(tx, parent, wait.task, endOf(child, told));
+    await this.#o.end(tx, parent, wait.task, await endOf(tx, child, told));
   }
 
   async #begin(tx: OperationalTx, parent: RunRecord, wait: WaitRecord, told: ChildWait): Promise<void> {
@@ -308,9 +308,19 @@ function keyOf({ workflow_instance_id, task }: WaitRecord): string {
 }
 
 /** How a task ends whose run is over. */
-function endOf(child: RunRecord, { stop, outputs: declared }: ChildWait): WaitEnd {
-  const published = child.outputs === null ? {} : (JSON.parse(child.outputs) as object);
-  const end = endOfCaller({ ...child, outputs: published }, declared, stop);
+async function endOf(
+  tx: OperationalTx,
+  child: RunRecord,
+  { stop, outputs: declared }: ChildWait,
+): Promise<WaitEnd> {
+  const outputs = child.outputs === null ? {} : (JSON.parse(child.outputs) as object);
+  const tasks = child.status === "FAILED" ? await tx.listTasks(child.workflow_instance_id) : [];
+  const ended = {
+    ...child,
+    outputs,
+    tasks: tasks.map((task) => ({ ...task, is_allowed: task.allowed === 1 })),
+  };
+  const end = endOfCaller(ended, declared, stop);
   return end.status === "COMPLETED" ? { ...end, outputs: child.outputs } : end;
 }
 
