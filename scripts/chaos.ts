@@ -1,6 +1,6 @@
 /**
- * `npm run chaos -- --minutes N --seed S [--rate R] [--hostile] [--no-language] [--only history]`: kills, stops and cuts off a principal with its history
- * and three agents under load, of workflows that use the whole language unless `--no-language` says otherwise, with `--hostile` under attack as well, with `--only` by no other faults than those whose names begin so, then counts what was lost or done twice. Exit status 1, the seed and a timeline when anything was.
+ * `npm run chaos -- --minutes N --seed S [--rate R] [--hostile] [--no-language] [--no-limits] [--only history]`: kills, stops and cuts off a principal with its history
+ * and three agents under load, of workflows that use the whole language unless `--no-language` says otherwise, with pools, concurrency groups, pauses and a backfill unless `--no-limits` does, with `--hostile` under attack as well, with `--only` by no other faults than those whose names begin so, then counts what was lost or done twice. Exit status 1, the seed and a timeline when anything was.
  */
 import { parseArgs } from "node:util";
 import { BINARY } from "./support/paths.ts";
@@ -13,6 +13,7 @@ const { values } = parseArgs({
     rate: { type: "string", default: "4" },
     hostile: { type: "boolean", default: false },
     "no-language": { type: "boolean", default: false },
+    "no-limits": { type: "boolean", default: false },
     only: { type: "string", default: "" },
   },
 });
@@ -25,6 +26,7 @@ const result = await chaos({
   runsPerSecond: Number(values.rate),
   hostile: values.hostile,
   language: !values["no-language"],
+  limits: !values["no-limits"],
   only: values.only,
   say: (line) => console.error(line),
 });

@@ -8,6 +8,7 @@ import type { PrincipalClient } from "../../src/protocol/client.ts";
 import { Attackers, ROUND } from "../hostile/attackers.ts";
 import { type CdktrProcess, Cluster, freePorts } from "../support/cdktr.ts";
 import { historyOf } from "../support/history-process.ts";
+import { Meddler } from "./limits.ts";
 import { TcpProxy } from "./proxy.ts";
 import { Random } from "./random.ts";
 import { type Account, account, type Outage } from "./verify.ts";
@@ -22,6 +23,8 @@ export interface ChaosOptions {
   readonly hostile?: boolean;
   /** Also workflows that use the whole language. */
   readonly language?: boolean;
+  /** Also pools, concurrency groups, a backfill, and a workflow that is paused now and then. */
+  readonly limits?: boolean;
   /** Only faults whose name begins like this. */
   readonly only?: string;
   /** Told of each event as it happens. */
@@ -45,6 +48,9 @@ const SETTINGS = {
   CDKTR_LOG_FLUSH_INTERVAL_MS: "1000",
 };
 const AGENTS = 3;
+/** How long the backfill is. */
+const FIRINGS_A_MINUTE = 60;
+const MOST_FIRINGS = 300;
 /** No run reached its end for so long, with everything in order: something is stuck. */
 const STUCK_MS = 90_000;
 /** TERM, the grace period and KILL, and a heartbeat or two. */
@@ -105,7 +111,7 @@ class Storm {
 
   async run(): Promise<ChaosResult> {
     const { minutes, seed, runsPerSecond = 4 } = this.options;
-    const workflows = await prepareWorkflows(this.cluster, this.options.language === true);
+    const workflows = await prepareWorkflows(this.cluster, this.options);
     const workflowIds = [...workflows.whole, ...workflows.split];
     await this.#startPrincipal();
     for (let n = 1; n <= AGENTS; n++) await this.#addAgent(`chaos-${n}`);
@@ -114,6 +120,13 @@ class Storm {
     );
     const load = new Load(this.#client, workflowIds, new Random(seed + 1), runsPerSecond);
     load.start();
+    const firings = Math.min(MOST_FIRINGS, Math.ceil(minutes * FIRINGS_A_MINUTE));
+    const acknowledged = () => load.acknowledged.map((run) => run.runId);
+    const meddler =
+      this.options.limits === true
+        ? new Meddler(this.cluster, new Random(seed + 2), firings, acknowledged)
+        : undefined;
+    await meddler?.start();
     const answers = workflows.language.length > 0 ? load.answer() : Promise.resolve();
     await this.#quiet(2000);
     const memoryBefore = residentMb(this.cluster.principal?.pid);
@@ -128,7 +141,9 @@ class Storm {
     const attacked = await attacks;
     this.#say("the storm is over");
     await load.stop();
-    const violations = await this.#settle(load.acknowledged.map((run) => run.runId));
+    await meddler?.stop();
+    const violations = await this.#settle(acknowledged());
+    if (meddler !== undefined) violations.push(...(await this.#filled(meddler)));
     load.leave();
     await answers;
     const memoryAfter = residentMb(this.cluster.principal?.pid);
@@ -142,6 +157,7 @@ class Storm {
       split: workflows.split,
       answered: load.answered,
       outages: this.#outages,
+      limits: meddler?.evidence(this.cluster.dataDirectory),
       fencingSeconds: FENCING_SECONDS,
     });
     violations.push(...result.violations);
@@ -153,6 +169,7 @@ class Storm {
     return {
       counts: {
         ...result.counts,
+        ...meddler?.counts,
         ...(attacked === 0 ? {} : { "hostile connections and messages": attacked }),
         "principal MB at the start": memoryBefore,
         "principal MB at the end": memoryAfter,
@@ -386,7 +403,7 @@ class Storm {
     while (open.size > 0) {
       for (const runId of [...open]) {
         const run = await this.#client.waitRun(runId, 2000, { attempts: 5, timeoutMs: 5000 });
-        if (!["COMPLETED", "FAILED", "CRASHED", "CANCELLED"].includes(run.status)) {
+        if (!["COMPLETED", "FAILED", "CRASHED", "CANCELLED", "SKIPPED"].includes(run.status)) {
           // A run that makes no progress has no event.
           if (performance.now() - progress > STUCK_MS) {
             return [
@@ -400,6 +417,23 @@ class Storm {
       }
     }
     this.#say(`all ${runIds.length} runs are over`);
+    return [];
+  }
+
+  /** Waits until the backfill is over; a violation when nothing moves any more. */
+  async #filled(meddler: Meddler): Promise<string[]> {
+    let [progress, done] = [performance.now(), -1];
+    for (;;) {
+      const present = await meddler.filled();
+      if (present?.state === "DONE") break;
+      if (present !== undefined && present.done !== done)
+        [progress, done] = [performance.now(), present.done];
+      // A backfill that makes no progress has no event.
+      if (performance.now() - progress > STUCK_MS)
+        return [`the backfill is stuck at ${done} firings: ${present?.state}`];
+      await this.#quiet(200);
+    }
+    this.#say("the backfill is over");
     return [];
   }
 

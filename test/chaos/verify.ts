@@ -1,6 +1,7 @@
 /** Verifies the results: compares what the principal acknowledged, what the tasks recorded, and what the history contains. */
 import { readFileSync } from "node:fs";
 import { DuckDBInstance } from "@duckdb/node-api";
+import { checkLimits, type LimitEvidence, type LimitedRun } from "./limits.ts";
 import { type Acknowledged, RUNS_AGAIN } from "./workload.ts";
 
 /** A record that a task wrote into the witness file. */
@@ -36,13 +37,15 @@ export interface Evidence {
   /** Task runs whose approval was acknowledged; none by default. */
   readonly answered?: ReadonlySet<string>;
   readonly outages: readonly Outage[];
+  /** What was done to limits; none by default. */
+  readonly limits?: LimitEvidence | undefined;
   /** Seconds that an agent with a good connection may take to end a superseded attempt. */
   readonly fencingSeconds: number;
 }
 
 /** The counts, and every violation of a guarantee in words. */
 export interface Account {
-  readonly counts: Readonly<Record<string, number>>;
+  readonly counts: Readonly<Record<string, number | string>>;
   readonly violations: readonly string[];
 }
 
@@ -55,11 +58,11 @@ export async function account(evidence: Evidence): Promise<Account> {
   try {
     // In the order in which the principal wrote them: the time of a reason why a run waits is the principal's, that of an end the agent's.
     const runs = await rows<RunRow>(
-      `SELECT workflow_instance_id AS run, attempt, any_value(workflow_id) AS workflow, any_value(parent_run) AS parent, list(status::VARCHAR ORDER BY rowid) AS statuses
+      `SELECT workflow_instance_id AS run, attempt, any_value(workflow_id) AS workflow, any_value(parent_run) AS parent, any_value(backfill_id) AS backfill, list(status::VARCHAR ORDER BY rowid) AS statuses
        FROM workflow_run_status GROUP BY ALL ORDER BY run, attempt`,
     );
     const tasks = await rows<TaskRow>(
-      `SELECT workflow_instance_id AS run, coalesce(slice, 0) AS slice, attempt, agent_id AS agent, task_id || coalesce('[' || item_key || ']', '') AS task, task_instance_id AS instance, status::VARCHAR AS status
+      `SELECT workflow_instance_id AS run, coalesce(slice, 0) AS slice, attempt, agent_id AS agent, task_id || coalesce('[' || item_key || ']', '') AS task, task_instance_id AS instance, status::VARCHAR AS status, timestamp_ms::DOUBLE AS timestamp
        FROM task_run_status ORDER BY timestamp_ms, rowid`,
     );
     const lines = await rows<{ instance: string; payload: string }>(
@@ -67,6 +70,13 @@ export async function account(evidence: Evidence): Promise<Account> {
        ORDER BY task_instance_id, timestamp_ms, rowid`,
     );
     const witnessed = readWitness(evidence.witness);
+    const limited = async (limits: LimitEvidence) => {
+      const ended = await rows<LimitedRun>(
+        `SELECT workflow_instance_id AS run, workflow_id AS workflow, backfill_id AS backfill, scheduled_time_ms::DOUBLE AS scheduled, status::VARCHAR AS status, error,
+           finished_at_ms::DOUBLE AS ended FROM workflow_runs ORDER BY created_at_ms`,
+      );
+      return checkLimits(limits, witnessed, ended, tasks, violations);
+    };
     const counts = {
       "acknowledged triggers": evidence.acknowledged.length,
       ...checkRuns(evidence, runs, violations),
@@ -76,6 +86,7 @@ export async function account(evidence: Evidence): Promise<Account> {
       ...checkSharing(tasks),
       ...checkFencing(witnessed, tasks, evidence, violations),
       ...checkLines(witnessed, tasks, lines, violations),
+      ...(evidence.limits === undefined ? {} : await limited(evidence.limits)),
     };
     return { counts, violations };
   } finally {
@@ -91,6 +102,8 @@ interface RunRow {
   readonly workflow: string;
   /** The run whose task has started it. */
   readonly parent: string | null;
+  /** The backfill that has made it. */
+  readonly backfill: string | null;
   readonly statuses: string[];
 }
 
@@ -103,13 +116,14 @@ interface TaskRow {
   readonly task: string;
   readonly instance: string;
   readonly status: string;
+  readonly timestamp: number;
 }
 
-const TERMINAL = new Set(["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]);
+const TERMINAL = new Set(["COMPLETED", "FAILED", "CRASHED", "CANCELLED", "SKIPPED"]);
 
 /** Every acknowledged trigger is one run with one terminal status; no run was made that nobody asked for. */
 function checkRuns(
-  { acknowledged, split }: Evidence,
+  { acknowledged, split, limits }: Evidence,
   rows: readonly RunRow[],
   violations: string[],
 ): Record<string, number> {
@@ -117,15 +131,17 @@ function checkRuns(
   const ends: Record<string, number> = {};
   let reruns = 0;
   const known = new Set(acknowledged.map(({ runId }) => runId));
-  const children = [...byRun.values()].flatMap(([first]) => {
+  const others = [...byRun.values()].flatMap(([first]) => {
     if (first === undefined || known.has(first.run)) return [];
-    if (first.parent === null || !known.has(first.parent)) {
+    const isBackfilled = limits !== undefined && first.backfill === limits.backfill;
+    if (!isBackfilled && (first.parent === null || !known.has(first.parent))) {
       violations.push(`run ${first.run} was never acknowledged`);
       return [];
     }
-    return [{ runId: first.run, workflowId: first.workflow }];
+    return [{ runId: first.run, workflowId: first.workflow, parent: first.parent }];
   });
-  for (const { runId, workflowId } of [...acknowledged, ...children]) {
+  const children = others.filter(({ parent }) => parent !== null);
+  for (const { runId, workflowId } of [...acknowledged, ...others]) {
     const attempts = byRun.get(runId);
     const last = attempts?.at(-1);
     if (attempts === undefined || last === undefined) {

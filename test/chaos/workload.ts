@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
 import type { Cluster } from "../support/cdktr.ts";
+import { prepareLimits } from "./limits.ts";
 import type { Random } from "./random.ts";
 
 /**
@@ -130,8 +131,11 @@ function languageWorkflows(script: string): Record<string, string> {
   };
 }
 
-/** Writes the task script and the workflows. @param hasLanguage also those that use the whole language */
-export async function prepareWorkflows(cluster: Cluster, hasLanguage = false): Promise<Workflows> {
+/** Writes the task script and the workflows; also those that use the whole language, or have limits, if they are to be there. */
+export async function prepareWorkflows(
+  cluster: Cluster,
+  { language: hasLanguage = false, limits: hasLimits = false } = {},
+): Promise<Workflows> {
   const script = join(cluster.directory, "task.sh");
   await Bun.write(script, TASK);
   const whole = {
@@ -195,9 +199,12 @@ export async function prepareWorkflows(cluster: Cluster, hasLanguage = false): P
   const language = hasLanguage ? languageWorkflows(script) : {};
   for (const [id, text] of Object.entries({ ...whole, ...split, ...language }))
     cluster.writeWorkflow(`${id.replace(".", "/")}.yml`, text);
+  const { triggered, split: pooled } = hasLimits
+    ? prepareLimits(cluster, script)
+    : { triggered: [], split: [] };
   return {
-    whole: Object.keys(whole),
-    split: [...Object.keys(split), ...Object.keys(language)],
+    whole: [...Object.keys(whole), ...triggered.filter((id) => !pooled.includes(id))],
+    split: [...Object.keys(split), ...Object.keys(language), ...pooled],
     language: Object.keys(language),
   };
 }
