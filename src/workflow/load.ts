@@ -100,13 +100,15 @@ export function parseSettingsFile(path: string, file: RegularFile, shown = path)
 /** The days of a calendar file that has been read, or what is wrong with it. @param shown its name in messages */
 export type CalendarFileResult =
   | { readonly ok: true; readonly days: readonly Day[] }
-  | { readonly ok: false; readonly diagnostic: Diagnostic };
+  /** `again`: it could not be read, which may be otherwise the next time although it has not changed. */
+  | { readonly ok: false; readonly diagnostic: Diagnostic; readonly again: boolean };
 
 /** Reads the days of a calendar file. @param shown its name in messages @param nowMs decides how far back and ahead its rules are followed */
 export function readCalendarFile(shown: string, file: RegularFile, nowMs: number): CalendarFileResult {
   const fail = (diagnostic: Diagnostic): CalendarFileResult => ({
     ok: false,
     diagnostic: { ...diagnostic, code: "E045", kind: DIAGNOSTIC_CODES.E045 },
+    again: file.kind === "failed",
   });
   const text = textOfFile(shown, file);
   if (typeof text !== "string") return fail(text);

@@ -1,6 +1,6 @@
 /** Pools and calendars of the workflow directory in a principal: the last valid ones count, also after a restart. */
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/clock.ts";
 import { FileHelper } from "../../src/host/file-helper/file-helper.ts";
@@ -226,5 +226,27 @@ describe("calendars", () => {
     here.write("gone.ics", ics(on("04")));
     await here.scan();
     expect(here.december("c")).toHaveLength(30);
+
+    // A file that could not be read is read again, although it has not changed since.
+    const elsewhere = join(directory.path, "elsewhere");
+    mkdirSync(elsewhere);
+    writeFileSync(join(elsewhere, "new.ics"), ics(on("05"), on("06")));
+    symlinkSync(elsewhere, join(here.root, "link"));
+    here.write("_cdktr.yml", "calendars: {c: {ics: link/new.ics}}\n");
+    await here.scan();
+    expect([here.december("c"), here.invalid()]).toEqual([
+      null,
+      [
+        [
+          "link/new.ics",
+          "link/new.ics: error[E045]: cannot be read: a link leads out of the workflow directory",
+        ],
+      ],
+    ]);
+    renameSync(elsewhere, join(here.root, "place"));
+    rmSync(join(here.root, "link"));
+    symlinkSync("place", join(here.root, "link"));
+    await here.scan();
+    expect([here.december("c")?.length, here.invalid()]).toEqual([29, []]);
   });
 });

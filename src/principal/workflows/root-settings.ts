@@ -172,12 +172,14 @@ export class RootSettings {
     for (const path of changed) {
       const result: CalendarFileResult | undefined = listing.calendars.has(path)
         ? read.get(path)
-        : { ok: false, diagnostic: missing(path) };
+        : { ok: false, diagnostic: missing(path), again: false };
       if (result === undefined) continue;
       if (result.ok) days.set(path, result.days);
       const error = result.ok ? null : renderDiagnostics([result.diagnostic]);
-      const signature = `${month} ${listing.calendars.get(path) ?? ""}`;
-      this.#files.set(path, { signature, error, since: now });
+      const signature = !result.ok && result.again ? "" : `${month} ${listing.calendars.get(path) ?? ""}`;
+      const before = this.#files.get(path);
+      const since = before !== undefined && before.error === error ? before.since : now;
+      this.#files.set(path, { signature, error, since });
     }
     const invalid = new Map<string, string>();
     for (const [path, { error, since }] of this.#files) {

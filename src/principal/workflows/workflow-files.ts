@@ -200,6 +200,7 @@ export class WorkflowFiles {
         (path, error) => ({
           ok: false,
           diagnostic: fileDiagnostic(path, "E045", `cannot be read: ${error.message}`),
+          again: true,
         }),
       );
     } finally {
