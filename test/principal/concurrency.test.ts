@@ -346,3 +346,28 @@ test("the runs of a backfill count, and wait for their place whatever on_conflic
   const ends = (await listed()).map(({ status }) => status);
   expect(ends).toEqual(["SKIPPED", "COMPLETED", "COMPLETED", "COMPLETED"]);
 });
+
+test("a firing that still waits for its group when the next one is due follows catchup", async () => {
+  const nightly = (catchup: string) => limited("1", `cron: "0 0 29 2 *"\ncatchup: ${catchup}\n`);
+  await using world = await start({ "latest.yml": nightly("latest"), "all.yml": nightly("all") });
+  const { cluster, agent } = world;
+  const now = Date.now();
+  const fire = async (id: string, scheduled_time_ms: number) => {
+    const options = { trigger: "cron", scheduled_time_ms, dedupe_key: crypto.randomUUID() };
+    return (await cluster.client().runTask(id, options)).workflow_instance_id;
+  };
+  for (const id of ["latest", "all"]) {
+    await fire(id, now - 1000);
+    // An agent has it: it is not dropped any more.
+    await agent.send(agent.runReport(required(await agent.fetch(20_000)), "RUNNING"));
+    const waiting = await fire(id, now);
+    expect((await get(cluster, waiting)).hold).toBe("group");
+    const due = now + 3_600_000;
+    const next = await fire(id, due);
+    const error = `it still waited for workflow ${id} when the next firing was due, at ${new Date(due).toISOString()} (catchup: latest)`;
+    expect(await get(cluster, waiting)).toMatchObject(
+      id === "latest" ? { status: "SKIPPED", error } : { status: "PENDING", hold: "group" },
+    );
+    expect(await get(cluster, next)).toMatchObject({ status: "PENDING", hold: "group" });
+  }
+});
