@@ -9,6 +9,7 @@ import canaryRelease from "./examples/canary-release.yml" with { type: "text" };
 import certificateRenewal from "./examples/certificate-renewal.yml" with { type: "text" };
 import dataQuality from "./examples/data-quality.yml" with { type: "text" };
 import databaseMigration from "./examples/database-migration.yml" with { type: "text" };
+import dayByDay from "./examples/day-by-day.yml" with { type: "text" };
 import deploy from "./examples/deploy.yml" with { type: "text" };
 import diskCleanup from "./examples/disk-cleanup.yml" with { type: "text" };
 import dnsUpdate from "./examples/dns-update.yml" with { type: "text" };
@@ -57,6 +58,7 @@ const FILES: Readonly<Record<string, string>> = {
   "certificate-renewal": certificateRenewal,
   "data-quality": dataQuality,
   "database-migration": databaseMigration,
+  "day-by-day": dayByDay,
   deploy,
   "disk-cleanup": diskCleanup,
   "dns-update": dnsUpdate,

@@ -67,6 +67,7 @@ const ENDS: Readonly<Record<string, Expected>> = {
   },
   "data-quality": { tasks: { "plausible-total": "FAILED", on_failure: "SKIPPED" } },
   "database-migration": { status: "FAILED", tasks: { migrate: "FAILED" } },
+  "day-by-day": { scheduled: "2026-01-20T01:30:00Z" },
   deploy: { params: { version: "v1.4.0" }, tasks: { rollback: "SKIPPED" } },
   "file-arrives": { params: { path: "/srv/incoming/a b.csv" } },
   "http-check": { params: { url: String(service.url) } },
