@@ -72,6 +72,7 @@ test("a hook has exactly the keys that make sense for it", () => {
     "grace",
     "limits",
     "name",
+    "pool",
     "retry",
     "run",
     "runs_on",
