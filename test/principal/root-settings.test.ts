@@ -46,7 +46,11 @@ async function world(path: string) {
     book,
     time,
     poolChanges,
-    write: (name: string, text: string) => writeFileSync(join(root, name), text),
+    /** At once: a scan that a file event causes never sees half of it. */
+    write: (name: string, text: string) => {
+      writeFileSync(join(path, "written"), text);
+      renameSync(join(path, "written"), join(root, name));
+    },
     scan: () => workflows.scan(),
     restart: async () => {
       await stop();
