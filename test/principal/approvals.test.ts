@@ -249,7 +249,12 @@ test("an approval ends with its run, and outlives a restart and a retry", async 
 });
 
 test("keys decide who may answer: roles, and four eyes", async () => {
-  const workflows = { "w.yml": workflow(", four_eyes: true"), "a.yml": workflow(", roles: [admin]") };
+  const workflows = {
+    "w.yml": workflow(", four_eyes: true"),
+    "a.yml": workflow(", roles: [admin]"),
+    "first.yml": workflow(""),
+    "follows.yml": `on: {workflow: {id: first, status: [CANCELLED]}}\n${workflow(", four_eyes: true")}`,
+  };
   await using secured = new Secured(new TestPrincipal({ workflows }));
   secured.store.init(Date.now());
   await secured.test.start();
@@ -278,11 +283,27 @@ test("keys decide who may answer: roles, and four eyes", async () => {
     '"go" is answered with a key that has the role admin; the key bob has the role client.',
   );
   await answer(admin, limited);
-  // Whoever retries a run triggers the new one.
+  // Whoever retries a run triggers the new one, and so did whoever triggered the first.
   await admin.cancelRun(id);
   const again = await bob.retryRun({ workflow_instance_id: id, from_start: true, dedupe_key: "b" });
   expect((await ada.getRun(again.workflow_instance_id)).actor).toBe("bob");
-  await answer(ada, again.workflow_instance_id);
+  expect(await refusal(answer(bob, again.workflow_instance_id))).toContain("bob triggered this run, and");
+  expect(await refusal(answer(ada, again.workflow_instance_id))).toContain(
+    "ada triggered a run that this one goes back to, and",
+  );
+  await answer(admin, again.workflow_instance_id);
+  // A run that follows another, too.
+  const first = await trigger(ada, "first");
+  await admin.cancelRun(first);
+  for (;;) {
+    const [follower] = await admin.listRuns({ workflow_id: "follows" });
+    if (follower === undefined) continue;
+    const { workflow_instance_id: after } = follower;
+    expect((await admin.getRun(after)).actor).toBe("ada");
+    expect(await refusal(answer(ada, after))).toContain("ada triggered this run, and");
+    await answer(bob, after);
+    break;
+  }
   const agent = secured.client(await secured.add("worker", "agent"));
   expect(await refusal(agent.listApprovals({}))).toContain("LSAPPROVALS needs a key with the role client");
 });

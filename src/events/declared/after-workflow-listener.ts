@@ -2,6 +2,7 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
+import { followUpKey } from "../../contract/follow-ups.ts";
 import type { FollowUpPage } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
@@ -84,7 +85,7 @@ export class AfterWorkflowListener extends DeclaredListener {
         workflow_instance_id: followUp.after_workflow_instance_id,
         status: followUp.after_status,
       },
-      `after:${workflow.id}:${followUp.after_workflow_instance_id}`,
+      followUpKey(workflow.id, followUp.after_workflow_instance_id),
       followUp.trigger_depth === undefined ? {} : { triggerDepth: followUp.trigger_depth },
     );
   }

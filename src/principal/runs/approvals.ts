@@ -71,7 +71,7 @@ export class Approvals {
         if (run === null || (workflow_id !== undefined && run.workflow_id !== workflow_id)) continue;
         const question = readable(wait);
         if (question === null) continue;
-        const refusal = refusalOf(run, wait.task, question, asker);
+        const refusal = refusalOf(await behind(tx, run, question), wait.task, question, asker);
         summaries.push({
           ...(await summaryOf(tx, run, wait, question)),
           ...(refusal === null ? {} : { refusal }),
@@ -103,7 +103,7 @@ export class Approvals {
       }
       if (wait === undefined) throw await this.#notOne(tx, run, request, waits);
       const question: Question = JSON.parse(wait.data);
-      const refusal = refusalOf(run, wait.task, question, asker);
+      const refusal = refusalOf(await behind(tx, run, question), wait.task, question, asker);
       if (refusal !== null) throw new InvalidInputError(refusal);
       const { answer, params, note } = request;
       const end = answered(wait.task, question, {
@@ -192,9 +192,28 @@ function how({
   return typeof by === "string" ? `approved by ${by}` : null;
 }
 
+/** Maximum number of runs that a run is followed back to. */
+const MOST_BEFORE = 100;
+
+/** Who has triggered a run, and those that it retries or that have started it: the run's own actor first. Only looked up for four eyes. */
+async function behind(tx: OperationalTx, run: RunRecord, { four_eyes }: Question): Promise<string[]> {
+  const actors = new Set<string>();
+  const ahead = [run];
+  const seen = new Set<string>();
+  for (let each = ahead.pop(); each !== undefined && four_eyes === true; each = ahead.pop()) {
+    if (each.actor !== null) actors.add(each.actor);
+    seen.add(each.workflow_instance_id);
+    for (const id of [each.parent_run, each.retry_of]) {
+      const before = id === null || seen.has(id) || seen.size > MOST_BEFORE ? null : await tx.getRun(id);
+      if (before !== null) ahead.push(before);
+    }
+  }
+  return [...actors];
+}
+
 /** Why somebody may not answer; null if they may. Without keys there is one user only, whose roles nobody has limited. */
 function refusalOf(
-  { actor }: RunRecord,
+  actors: readonly string[],
   task: string,
   { roles, four_eyes }: Question,
   { name, role }: Asker,
@@ -202,12 +221,13 @@ function refusalOf(
   const allowed: readonly string[] | undefined = roles;
   if (allowed !== undefined && role !== null && !allowed.includes(role))
     return `"${task}" is answered with a key that has the role ${allowed.join(" or ")}; the key ${name} has the role ${role}.`;
-  if (four_eyes !== true || actor === null || (name !== null && name !== actor)) return null;
+  if (four_eyes !== true || actors.length === 0 || (name !== null && !actors.includes(name))) return null;
   const more =
     role === null
       ? " Without keys everybody here is the same user: cdktr docs security says how to set them up."
       : "";
-  return `${name ?? "You"} triggered this run, and "${task}" asks for four eyes: somebody else has to answer.${more}`;
+  const what = name === null || name === actors[0] ? "this run" : "a run that this one goes back to";
+  return `${name ?? "You"} triggered ${what}, and "${task}" asks for four eyes: somebody else has to answer.${more}`;
 }
 
 const NAMED = 8;

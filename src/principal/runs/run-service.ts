@@ -1,6 +1,7 @@
 /** The operations of clients on runs: trigger, cancel, retry, get, wait. */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
+import { followedRun } from "../../contract/follow-ups.ts";
 import type {
   ItemSummary,
   ListItems,
@@ -216,7 +217,7 @@ export class RunService {
       trigger: options.trigger,
       scheduled_time_ms: start_at_ms ?? options.scheduled_time_ms,
       retry_of: null,
-      actor,
+      actor: actor ?? (await actorBefore(tx, definition.id, options)),
       trigger_depth: options.trigger_depth,
       priority: options.priority ?? definition.priority,
       start_at_ms,
@@ -462,6 +463,16 @@ export class RunService {
 /** Whether a run is triggered by an event, not by a user who reads the reply. */
 export function isFiring(trigger: string): boolean {
   return trigger === "cron" || trigger === "workflow" || trigger.startsWith("listener:");
+}
+
+/** Who has triggered the run that this one follows, if the principal itself triggers it for that; null for nobody. */
+async function actorBefore(
+  tx: OperationalTx,
+  workflowId: string,
+  { trigger, dedupe_key }: RunTaskOptions,
+): Promise<string | null> {
+  const followed = trigger === "workflow" ? followedRun(workflowId, dedupe_key) : null;
+  return followed === null ? null : ((await tx.getRun(followed))?.actor ?? null);
 }
 
 function topicOf(runId: string): string {
