@@ -6,13 +6,21 @@ import {
   AgentSummary,
   ApprovalSummary,
   ArtifactsSummary,
+  BackfillPlan,
+  BackfillSummary,
+  Forecast,
   ItemSummary,
+  Pause,
+  PoolSummary,
+  Queue,
   RunAttempt,
   RunDetails,
   RunSummary,
   SliceWait,
   Survivor,
   TaskRunSummary,
+  WorkflowPaused,
+  WorkflowResumed,
   WorkflowSummary,
 } from "../src/contract/messages.ts";
 import { ParamDefinitions, TriggerDefinitions, WorkflowDefinition } from "../src/workflow/model.ts";
@@ -33,6 +41,14 @@ const INTERFACES: ReadonlyMap<z.ZodObject, string> = new Map<z.ZodObject, string
   [ArtifactsSummary, "Artifacts"],
   [AgentSummary, "Agent"],
   [Survivor, "Survivor"],
+  [Pause, "Pause"],
+  [WorkflowPaused, "WorkflowPaused"],
+  [WorkflowResumed, "WorkflowResumed"],
+  [PoolSummary, "Pool"],
+  [Queue, "Queue"],
+  [BackfillPlan, "BackfillPlan"],
+  [BackfillSummary, "Backfill"],
+  [Forecast, "Forecast"],
 ]);
 
 /** Parts of the language of workflow files, which grows: they are declared as records of anything. */
@@ -93,7 +109,7 @@ function typeOf(schema: z.ZodType): string {
   if (schema instanceof z.ZodRecord)
     return `Readonly<Record<string, ${typeOf(schema.valueType as z.ZodType)}>>`;
   if (schema instanceof z.ZodEnum) {
-    if (schema.options.length === RUN_STATUSES.length) return STATUS;
+    if (RUN_STATUSES.every((status) => schema.options.includes(status))) return STATUS;
     return schema.options.map((option) => JSON.stringify(option)).join(" | ");
   }
   if (schema instanceof z.ZodString) return "string";

@@ -4,6 +4,8 @@ import buffer from "./python/cdktr/_buffer.py" with { type: "text" };
 import connection from "./python/cdktr/_connection.py" with { type: "text" };
 import delivery from "./python/cdktr/_delivery.py" with { type: "text" };
 import fork from "./python/cdktr/_fork.py" with { type: "text" };
+import limits from "./python/cdktr/_limits.py" with { type: "text" };
+import values from "./python/cdktr/_values.py" with { type: "text" };
 import listener from "./python/cdktr/listener.py" with { type: "text" };
 import logTail from "./python/cdktr/log_tail.py" with { type: "text" };
 import principal from "./python/cdktr/principal.py" with { type: "text" };
@@ -20,6 +22,8 @@ export const PYTHON_PACKAGE: Readonly<Record<string, string>> = {
   "cdktr/_connection.py": connection,
   "cdktr/_delivery.py": delivery,
   "cdktr/_fork.py": fork,
+  "cdktr/_limits.py": limits,
+  "cdktr/_values.py": values,
   "cdktr/listener.py": listener,
   "cdktr/log_tail.py": logTail,
   "cdktr/principal.py": principal,

@@ -3,6 +3,7 @@ import { nameOfApproval } from "../contract/run-approvals.ts";
 import { isInHooks } from "../contract/run-hooks.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
+import { count } from "./format.ts";
 import { openRun } from "./navigation.ts";
 import type { Action } from "./overlays/overlay.ts";
 import type { Store } from "./store.ts";
@@ -71,6 +72,35 @@ async function request(client: PrincipalClient, store: Store, action: Action): P
         options,
       );
       return `${answer === "approve" ? "Approved" : "Rejected"} ${nameOfApproval(approval)} of ${approval.workflow_id}`;
+    }
+    case "pause": {
+      const { workflowId: workflow_id, reason, forMs } = action;
+      const { held_runs, begun_runs } = await client.call(
+        "PAUSEWORKFLOW",
+        { workflow_id, ...(reason === "" ? {} : { reason }), ...(forMs === null ? {} : { for_ms: forMs }) },
+        options,
+      );
+      return `${workflow_id} is paused: ${count(held_runs, "run")} held, ${begun_runs} go on`;
+    }
+    case "resume": {
+      const { workflowId: workflow_id } = action;
+      const { held_runs, event_runs, firings } = await client.call(
+        "RESUMEWORKFLOW",
+        { workflow_id },
+        options,
+      );
+      const missed = event_runs + (firings?.run ?? 0);
+      return `${workflow_id} goes on: ${count(missed, "missed firing")} and ${count(held_runs, "held run")}`;
+    }
+    case "priority": {
+      const { runId: workflow_instance_id, priority } = action;
+      await client.call("SETPRIORITY", { workflow_instance_id, priority }, options);
+      return `Priority ${priority}`;
+    }
+    case "backfill": {
+      const { backfillId: backfill_id, to } = action;
+      await client.call("CHANGEBACKFILL", { backfill_id, to }, options);
+      return `The backfill ${{ ACTIVE: "goes on", PAUSED: "is paused", CANCELLED: "is cancelled" }[to]}`;
     }
     case "drain":
       await client.drainAgent(action.agentId, options);

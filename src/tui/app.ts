@@ -258,7 +258,12 @@ export class App implements Store {
   #followPage(): void {
     const { state } = this;
     const page = currentPage(state);
-    const shown = JSON.stringify([page, state.lists.workflows?.selected, itemsInSight(state)]);
+    const shown = JSON.stringify([
+      page,
+      state.lists.workflows?.selected,
+      itemsInSight(state),
+      state.calendarShiftMs,
+    ]);
     if (shown !== this.#shown) {
       this.#shown = shown;
       this.#feed.refresh();

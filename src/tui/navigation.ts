@@ -59,6 +59,8 @@ export function activeList(state: State): string | null {
     case "agents":
     case "activity":
     case "approvals":
+    case "queue":
+    case "calendar":
       return page.kind;
     case "workflow":
       return page.pane === "runs" ? `runs:${page.id}` : page.pane === "graph" ? `graph:${page.id}` : null;

@@ -8,8 +8,12 @@ import type {
   AgentSummary,
   ApprovalSummary,
   ArtifactsSummary,
+  BackfillSummary,
+  Forecast,
   ItemSummary,
+  PoolSummary,
   PrincipalInfo,
+  Queue,
   RunDetails,
   RunSummary,
   WorkflowDetails,
@@ -39,7 +43,16 @@ export interface Connection {
   readonly error: string | null;
 }
 
-export const TABS = ["workflows", "runs", "logs", "agents", "activity", "approvals"] as const;
+export const TABS = [
+  "workflows",
+  "runs",
+  "logs",
+  "agents",
+  "activity",
+  "approvals",
+  "queue",
+  "calendar",
+] as const;
 export type Tab = (typeof TABS)[number];
 
 export const WORKFLOW_PANES = ["overview", "graph", "source", "runs"] as const;
@@ -58,7 +71,9 @@ export type Page =
   | { readonly kind: "logs"; readonly source: LogSource }
   | { readonly kind: "agents" }
   | { readonly kind: "activity" }
-  | { readonly kind: "approvals" };
+  | { readonly kind: "approvals" }
+  | { readonly kind: "queue" }
+  | { readonly kind: "calendar" };
 
 /** Position in a list. */
 export interface ListState {
@@ -119,6 +134,14 @@ export interface RunFiles {
   readonly error: string | null;
 }
 
+/** The queue with what runs wait for. */
+export interface QueueData {
+  readonly queue: Queue;
+  readonly pools: readonly PoolSummary[];
+  /** Those that are not over, the newest first. */
+  readonly backfills: readonly BackfillSummary[];
+}
+
 /** What is known about the current principal. Cleared when another is chosen. */
 export interface Data {
   info: PrincipalInfo | null;
@@ -136,6 +159,13 @@ export interface Data {
   approvals: readonly ApprovalSummary[] | null;
   /** Why that is not known, on a principal that does not know approvals. */
   approvalsMissing: string | null;
+  /** What waits for agents, and for what. */
+  queue: QueueData | null;
+  /** Why that is not known, on a principal that does not know queues. */
+  queueMissing: string | null;
+  /** What the schedules will do in the time that the calendar shows. */
+  forecast: Forecast | null;
+  forecastMissing: string | null;
   /** Runs that have been opened, by id. */
   runDetails: ReadonlyMap<string, RunDetails>;
   /** The items of fan-outs, by {@link fanOutName}. */
@@ -174,6 +204,8 @@ export interface State {
   heights: Record<string, number>;
   /** Scroll offsets of content longer than the screen, by name. */
   scroll: Record<string, number>;
+  /** How much later than now the calendar begins, ms. */
+  calendarShiftMs: number;
   log: LogView;
   overlay: Overlay | null;
   toasts: readonly Toast[];

@@ -16,6 +16,7 @@ import { initialState } from "../../src/tui/initial-state.ts";
 import type { FanOutItems, Page, RunFiles, RunOutputs, State } from "../../src/tui/state.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../src/workflow/model.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
+import { FORECAST, QUEUE } from "./limits-fixtures.ts";
 
 /** Wednesday, 4 March 2026, 10:00:00 UTC. */
 export const NOW = Date.UTC(2026, 2, 4, 10, 0, 0);
@@ -451,6 +452,10 @@ export function state(width: number, height: number, page?: Page): State {
     eventsMissing: null,
     approvals: [APPROVAL, REFUSED],
     approvalsMissing: null,
+    queue: QUEUE,
+    queueMissing: null,
+    forecast: FORECAST,
+    forecastMissing: null,
     files: new Map([[FANS.workflow_instance_id, FILES]]),
     outputs: new Map([[FANS.workflow_instance_id, OUTPUTS]]),
     items: new Map([[`${FANS.workflow_instance_id} load`, ITEMS]]),

@@ -1,45 +1,15 @@
 import { describe, expect, test } from "bun:test";
-import type { Effects } from "../../src/tui/effects.ts";
 import { itemsInSight } from "../../src/tui/feeds/item-feed.ts";
 import { bindingsFor } from "../../src/tui/keys/bindings.ts";
-import { pasteText, pressKey, useMouse } from "../../src/tui/keys/dispatch.ts";
+import { pasteText, useMouse } from "../../src/tui/keys/dispatch.ts";
 import { selectFailedTask } from "../../src/tui/lists/list-ids.ts";
 import { workflowRows } from "../../src/tui/lists/workflow-rows.ts";
 import { currentPage, listState } from "../../src/tui/navigation.ts";
 import { completions } from "../../src/tui/overlays/command.ts";
-import type { Action } from "../../src/tui/overlays/overlay.ts";
 import { RUN_PANES, type State, WORKFLOW_PANES } from "../../src/tui/state.ts";
 import { drawScreen } from "../../src/tui/views/screen.ts";
 import { APPROVAL, FANS, FANS_DEFINITION, RUN, run, state } from "./fixtures.ts";
-
-function ui(page?: Parameters<typeof state>[2]) {
-  const s = state(80, 24, page);
-  const done: string[] = [];
-  const actions: Action[] = [];
-  const note =
-    (name: string) =>
-    (...args: unknown[]) =>
-      void done.push([name, ...args].join(" "));
-  const effects: Effects = {
-    perform: (action) => void actions.push(action),
-    switchPrincipal: note("switch"),
-    showItemOutputs: note("outputs of"),
-    showFile: ({ file }) => void done.push(`show ${file.path}`),
-    saveFile: ({ file }, path) => void done.push(`save ${file.path} as ${path}`),
-    refresh: note("refresh"),
-    loadOlderLines: note("older"),
-    searchOlderLines: note("search older"),
-    copy: note("copy"),
-    saveLog: note("save"),
-    suspend: note("suspend"),
-    redraw: note("redraw"),
-  };
-  const keys = (...names: string[]) => {
-    for (const name of names) pressKey(s, name, effects);
-  };
-  const type = (text: string) => keys(...text);
-  return { s, done, actions, keys, type, effects };
-}
+import { ui } from "./ui.ts";
 
 const runId = RUN.workflow_instance_id;
 
@@ -53,6 +23,8 @@ describe("tables of keys", () => {
     { kind: "agents" },
     { kind: "activity" },
     { kind: "approvals" },
+    { kind: "queue" },
+    { kind: "calendar" },
   ];
 
   test("every key on every page can be pressed, and nothing breaks", () => {

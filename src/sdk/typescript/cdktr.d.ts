@@ -126,13 +126,7 @@ declare module "cdktr" {
       readonly params?: Readonly<Record<string, string>> | undefined;
     }[];
     readonly tasks: number;
-    readonly paused?: {
-      readonly at_ms: number;
-      readonly by: string | null;
-      readonly reason: string | null;
-      readonly until_ms: number | null;
-      readonly auto: boolean;
-    };
+    readonly paused?: Pause;
     readonly dag?: Readonly<Record<string, unknown>>;
     readonly error: string | null;
     readonly trigger_problems?: readonly string[];
@@ -312,6 +306,206 @@ declare module "cdktr" {
     readonly user: string;
     readonly reason: string;
   }
+
+  export interface Pause {
+    readonly at_ms: number;
+    readonly by: string | null;
+    readonly reason: string | null;
+    readonly until_ms: number | null;
+    readonly auto: boolean;
+  }
+
+  export interface WorkflowPaused {
+    readonly workflow_id: string;
+    readonly paused: Pause;
+    readonly was_paused: boolean;
+    readonly held_runs: number;
+    readonly begun_runs: number;
+  }
+
+  export interface WorkflowResumed {
+    readonly workflow_id: string;
+    readonly was_paused: boolean;
+    readonly held_runs: number;
+    readonly event_runs: number;
+    readonly firings?: {
+      readonly missed: number;
+      readonly run: number;
+      readonly catchup?: "none" | "latest" | "all" | undefined;
+    };
+  }
+
+  export interface Pool {
+    readonly name: string;
+    readonly size: number | null;
+    readonly source: "command" | "file" | null;
+    readonly file_size: number | null;
+    readonly used: number;
+    readonly waiting: number;
+    readonly holders: readonly {
+      readonly workflow_id: string;
+      readonly workflow_instance_id: string;
+      readonly task_id: string;
+      readonly slots: number;
+      readonly agent_id: string;
+      readonly since_ms: number;
+    }[];
+    readonly changed_by: string | null;
+  }
+
+  export interface Queue {
+    readonly entries: readonly {
+      readonly workflow_id: string;
+      readonly workflow_instance_id: string;
+      readonly slice: number;
+      readonly tasks: readonly string[];
+      readonly priority: number;
+      readonly since_ms: number;
+      readonly kind: string;
+      readonly reason: string;
+      readonly hint: string | null;
+    }[];
+    readonly queued: number;
+    readonly held: readonly {
+      readonly workflow_id: string;
+      readonly workflow_instance_id: string;
+      readonly kind: "pause" | "group";
+      readonly group?: string | undefined;
+      readonly priority: number;
+      readonly since_ms: number;
+      readonly reason: string;
+      readonly hint: string | null;
+    }[];
+  }
+
+  export interface BackfillPlan {
+    readonly workflow_id: string;
+    readonly total?: number;
+    readonly firings: readonly {
+      readonly scheduled_time_ms: number;
+      readonly entry: string;
+      readonly timezone: string;
+      readonly params?: Readonly<Record<string, string>> | undefined;
+      readonly present?:
+        | {
+            readonly workflow_instance_id: string;
+            readonly status?: RunStatus | undefined;
+          }
+        | undefined;
+    }[];
+    readonly next: {
+      readonly scheduled_time_ms: number;
+      readonly entry: string;
+    } | null;
+  }
+
+  export interface Backfill {
+    readonly backfill_id: string;
+    readonly workflow_id: string;
+    readonly state: "ACTIVE" | "PAUSED" | "CANCELLED" | "DONE";
+    readonly from: string;
+    readonly to: string;
+    readonly reverse: boolean;
+    readonly reprocess: "none" | "failed" | "all";
+    readonly max_active: number;
+    readonly priority: number | null;
+    readonly params: Readonly<Record<string, string>>;
+    readonly actor: string | null;
+    readonly created_at_ms: number;
+    readonly finished_at_ms: number | null;
+    readonly total: number;
+    readonly present: number;
+    readonly active: number;
+    readonly by_status: Readonly<Record<string, number>>;
+    readonly note: string | null;
+    readonly median_ms: number | null;
+    readonly at_once: number;
+    readonly interval_ms: number | null;
+    readonly left_ms: number | null;
+  }
+
+  export interface Forecast {
+    readonly now_ms: number;
+    readonly from_ms: number;
+    readonly to_ms: number;
+    readonly firings: readonly {
+      readonly at_ms: number;
+      readonly workflow_id: string;
+      readonly cron: string;
+      readonly timezone: string;
+      readonly outcome:
+        | "runs"
+        | "cancels"
+        | "cancelled"
+        | "skipped"
+        | "paused"
+        | "dropped"
+        | "waits"
+        | "refused";
+      readonly starts_ms: number | null;
+      readonly ends_ms: number | null;
+      readonly expected_ms: number | null;
+      readonly p90_ms: number | null;
+      readonly known_runs: number;
+      readonly waits: readonly {
+        readonly kind: "group" | "pool" | "agents" | "pause" | "jitter";
+        readonly name: string | null;
+        readonly for_ms: number;
+      }[];
+      readonly overlaps: readonly {
+        readonly workflow_instance_id: string | null;
+        readonly at_ms: number;
+        readonly until_ms: number | null;
+      }[];
+      readonly dst: "skipped hour" | "repeated hour" | null;
+      readonly note: string | null;
+    }[];
+    readonly left_out: number;
+    readonly workflows: readonly {
+      readonly workflow_id: string;
+      readonly firings: number;
+      readonly expected_ms: number | null;
+      readonly is_paused: boolean;
+      readonly starts: readonly number[];
+      readonly running: readonly number[];
+    }[];
+    readonly load: {
+      readonly bucket_ms: number;
+      readonly runs: readonly number[];
+      readonly places: readonly number[];
+      readonly room: number;
+      readonly pools: Readonly<
+        Record<
+          string,
+          {
+            readonly size: number;
+            readonly used: readonly number[];
+          }
+        >
+      >;
+    };
+    readonly peaks: {
+      readonly runs: {
+        readonly most: number;
+        readonly at_ms: number;
+      } | null;
+      readonly places: {
+        readonly most: number;
+        readonly at_ms: number;
+      } | null;
+      readonly pools: Readonly<
+        Record<
+          string,
+          {
+            readonly most: number;
+            readonly at_ms: number;
+          }
+        >
+      >;
+    };
+    readonly truncated_at_ms: number | null;
+    readonly warning: string | null;
+  }
   // End of the replies of the principal.
 
   /** A line that a task printed; the columns of `logstore`. */
@@ -373,6 +567,49 @@ declare module "cdktr" {
     readonly startAt?: Date | number;
     /** The same as a time from now, ms. */
     readonly startInMs?: number;
+    /** From 0 to 9, which goes first; by default that of the workflow. */
+    readonly priority?: number;
+  }
+
+  /** Options of a pause. */
+  export interface PauseOptions extends RequestOptions {
+    readonly reason?: string;
+    /** When the workflow goes on by itself, ms since the epoch if it is a number; never by default. */
+    readonly until?: Date | number;
+    /** The same as a time from now, ms. */
+    readonly forMs?: number;
+  }
+
+  /** Which firings a backfill is about. */
+  export interface BackfillScope {
+    /** A day, `2026-01-31`, which is all of it in the zone of the schedule, or a time; both ends are inclusive. */
+    readonly from: string | Date;
+    /** Now by default. */
+    readonly to?: string | Date;
+    /** The newest firing first. */
+    readonly reverse?: boolean;
+    /** Firings that have had a run already: none of them, those that failed, or all. */
+    readonly reprocess?: "none" | "failed" | "all";
+    /** Text is passed as it is, anything else as JSON. */
+    readonly params?: Readonly<Record<string, unknown>>;
+  }
+
+  /** Options of a backfill. */
+  export interface BackfillOptions extends BackfillScope {
+    /** How many of its runs are under way at once; 3 by default. */
+    readonly maxActive?: number;
+    readonly priority?: number;
+    readonly dedupeKey?: string;
+  }
+
+  /** The span of a forecast: by default the next 24 hours. */
+  export interface ForecastOptions extends RequestOptions {
+    readonly from?: Date | number;
+    readonly to?: Date | number;
+    /** Only firings of these. */
+    readonly workflowIds?: readonly string[];
+    /** At most this many firings. */
+    readonly limit?: number;
   }
 
   /** Options of a retry: by default the failed tasks run again, and what depends on them. */
@@ -467,6 +704,45 @@ declare module "cdktr" {
     ): Promise<string[]>;
     /** A new run from the failed tasks of one that is over, from chosen ones, or from the beginning. */
     retry(runId: string, options?: RetryOptions): Promise<Retried>;
+    /** Pauses a workflow: its schedules and events make no runs, and runs that are asked for are held. */
+    pause(workflowId: string, options?: PauseOptions): Promise<WorkflowPaused>;
+    /** Lets a workflow go on; what it has missed follows its `catchup`. */
+    resume(workflowId: string, request?: RequestOptions): Promise<WorkflowResumed>;
+    /** The pools: their sizes, how many slots are taken and by whom, and how much waits for them. */
+    pools(request?: RequestOptions): Promise<Pool[]>;
+    /** Sets the size of a pool; null: what `_cdktr.yml` says counts again. */
+    setPool(
+      name: string,
+      size: number | null,
+      request?: RequestOptions,
+    ): Promise<{ readonly size: number | null; readonly used: number }>;
+    /** What waits for agents, in order, and the runs that are held, each with the reason. */
+    queue(limit: number, request?: RequestOptions): Promise<Queue>;
+    /** Gives a run that is not over another priority, from 0 to 9, which goes first. */
+    setPriority(runId: string, priority: number, request?: RequestOptions): Promise<RunDetails>;
+    /** What `backfill` would do now, firing by firing, read page by page while it is iterated over. */
+    planBackfill(
+      workflowId: string,
+      scope: BackfillScope,
+      request?: RequestOptions,
+    ): AsyncGenerator<BackfillPlan["firings"][number]>;
+    /** Runs the firings of a workflow's schedules in a stretch of time. */
+    backfill(workflowId: string, options: BackfillOptions, request?: RequestOptions): Promise<Backfill>;
+    /** Backfills, newest first, with their progress. */
+    backfills(
+      filter?: { readonly workflowId?: string; readonly open?: boolean },
+      request?: RequestOptions,
+    ): Promise<Backfill[]>;
+    /** A backfill with its progress. */
+    getBackfill(backfillId: string, request?: RequestOptions): Promise<Backfill>;
+    /** Pauses a backfill, lets it go on, or ends it and cancels its runs that are not over. */
+    changeBackfill(
+      backfillId: string,
+      to: "ACTIVE" | "PAUSED" | "CANCELLED",
+      request?: RequestOptions,
+    ): Promise<Backfill>;
+    /** What the schedules will do. */
+    forecast(options?: ForecastOptions): Promise<Forecast>;
     /** Resolves with the run when it is over. */
     wait(runId: string, request?: RequestOptions): Promise<RunDetails>;
     /** Live lines of one workflow or of all, as an async iterable. When this resolves, the subscription is active: no later line is missed. */

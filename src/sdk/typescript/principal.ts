@@ -6,9 +6,14 @@ import type {
   ApprovalAnswered,
   ApprovalSummary,
   ArtifactsSummary,
+  BackfillPlan,
+  BackfillSummary,
+  Forecast,
   ItemSummary,
   RunDetails,
   RunRetried,
+  WorkflowPaused,
+  WorkflowResumed,
 } from "../../contract/messages.ts";
 import { CdktrError } from "../../errors.ts";
 import { readArtifactFile } from "../../protocol/artifact-files.ts";
@@ -46,6 +51,47 @@ export interface RunWorkflowOptions {
   readonly startAt?: Date | number;
   /** The same as a time from now, ms. */
   readonly startInMs?: number;
+  /** From 0 to 9, which goes first; by default that of the workflow. */
+  readonly priority?: number;
+}
+
+/** A time: `Date`, or ms since the epoch. */
+type Time = Date | number;
+
+/** Options of a pause. */
+export interface PauseOptions extends RequestOptions {
+  readonly reason?: string;
+  /** When the workflow goes on by itself; never by default. */
+  readonly until?: Time;
+  /** The same as a time from now, ms. */
+  readonly forMs?: number;
+}
+
+/** Which firings a backfill is about. */
+export interface BackfillScope {
+  /** A day, `2026-01-31`, which is all of it in the zone of the schedule, or a time; both ends are inclusive. */
+  readonly from: string | Date;
+  /** Now by default. */
+  readonly to?: string | Date;
+  readonly reverse?: boolean;
+  readonly reprocess?: "none" | "failed" | "all";
+  /** Text is passed as it is, anything else as JSON. */
+  readonly params?: Readonly<Record<string, unknown>>;
+}
+
+/** Options of a backfill. */
+export interface BackfillOptions extends BackfillScope {
+  readonly maxActive?: number;
+  readonly priority?: number;
+  readonly dedupeKey?: string;
+}
+
+/** The span of a forecast. */
+export interface ForecastOptions extends RequestOptions {
+  readonly from?: Time;
+  readonly to?: Time;
+  readonly workflowIds?: readonly string[];
+  readonly limit?: number;
 }
 
 /** Options of a retry. */
@@ -114,7 +160,14 @@ export class Principal extends PrincipalClient {
     options: RunWorkflowOptions = {},
     request?: RequestOptions,
   ): Promise<{ workflow_instance_id: string }> {
-    const { params, trigger = "api", dedupeKey = crypto.randomUUID(), startAt, startInMs } = options;
+    const {
+      params,
+      trigger = "api",
+      dedupeKey = crypto.randomUUID(),
+      startAt,
+      startInMs,
+      priority,
+    } = options;
     return this.runTask(
       workflowId,
       {
@@ -123,6 +176,7 @@ export class Principal extends PrincipalClient {
         dedupe_key: dedupeKey,
         ...(startAt === undefined ? {} : { start_at_ms: Math.round(Number(startAt)) }),
         ...(startInMs === undefined ? {} : { start_in_ms: Math.round(startInMs) }),
+        ...(priority === undefined ? {} : { priority }),
       },
       request,
     );
@@ -253,6 +307,106 @@ export class Principal extends PrincipalClient {
     );
   }
 
+  /** Pauses a workflow: its schedules and events make no runs, and runs that are asked for are held. */
+  pause(workflowId: string, options: PauseOptions = {}): Promise<WorkflowPaused> {
+    const { reason, until, forMs, ...request } = options;
+    return this.call(
+      "PAUSEWORKFLOW",
+      {
+        workflow_id: workflowId,
+        ...(reason === undefined ? {} : { reason }),
+        ...(until === undefined ? {} : { until_ms: Math.round(Number(until)) }),
+        ...(forMs === undefined ? {} : { for_ms: Math.round(forMs) }),
+      },
+      request,
+    );
+  }
+
+  /** Lets a workflow go on; what it has missed follows its `catchup`. */
+  resume(workflowId: string, request?: RequestOptions): Promise<WorkflowResumed> {
+    return this.call("RESUMEWORKFLOW", { workflow_id: workflowId }, request);
+  }
+
+  /** What {@link backfill} would do now, firing by firing, read page by page. */
+  async *planBackfill(
+    workflowId: string,
+    scope: BackfillScope,
+    request?: RequestOptions,
+  ): AsyncGenerator<BackfillPlan["firings"][number]> {
+    for (let after: NonNullable<BackfillPlan["next"]> | undefined; ; ) {
+      const page = await this.call(
+        "PLANBACKFILL",
+        { ...scopeOf(workflowId, scope), ...(after === undefined ? {} : { after }) },
+        request,
+      );
+      yield* page.firings;
+      if (page.next === null) return;
+      after = page.next;
+    }
+  }
+
+  /** Runs the firings of a workflow's schedules in a stretch of time. */
+  async backfill(
+    workflowId: string,
+    options: BackfillOptions,
+    request?: RequestOptions,
+  ): Promise<BackfillSummary> {
+    const { maxActive, priority, dedupeKey = crypto.randomUUID(), ...scope } = options;
+    const { backfill } = await this.call(
+      "CREATEBACKFILL",
+      {
+        ...scopeOf(workflowId, scope),
+        ...(maxActive === undefined ? {} : { max_active: maxActive }),
+        ...(priority === undefined ? {} : { priority }),
+        dedupe_key: dedupeKey,
+      },
+      request,
+    );
+    return backfill;
+  }
+
+  /** Backfills, newest first, with their progress. */
+  backfills(
+    filter: { readonly workflowId?: string; readonly open?: boolean } = {},
+    request?: RequestOptions,
+  ): Promise<BackfillSummary[]> {
+    const { workflowId, open = false } = filter;
+    return this.call(
+      "LSBACKFILLS",
+      { open, ...(workflowId === undefined ? {} : { workflow_id: workflowId }) },
+      request,
+    );
+  }
+
+  /** A backfill with its progress. */
+  async getBackfill(backfillId: string, request?: RequestOptions): Promise<BackfillSummary> {
+    return (await this.call("GETBACKFILL", { backfill_id: backfillId, limit: 0 }, request)).backfill;
+  }
+
+  /** Pauses a backfill, lets it go on, or ends it and cancels its runs that are not over. */
+  async changeBackfill(
+    backfillId: string,
+    to: "ACTIVE" | "PAUSED" | "CANCELLED",
+    request?: RequestOptions,
+  ): Promise<BackfillSummary> {
+    return (await this.call("CHANGEBACKFILL", { backfill_id: backfillId, to }, request)).backfill;
+  }
+
+  /** What the schedules will do, by default in the next 24 hours. */
+  override forecast(options: ForecastOptions = {}): Promise<Forecast> {
+    const { from, to, workflowIds, limit, ...request } = options;
+    return this.call(
+      "FORECAST",
+      {
+        ...(from === undefined ? {} : { from_ms: Math.round(Number(from)) }),
+        ...(to === undefined ? {} : { to_ms: Math.round(Number(to)) }),
+        ...(workflowIds === undefined ? {} : { workflow_ids: [...workflowIds] }),
+        ...(limit === undefined ? {} : { limit }),
+      },
+      request,
+    );
+  }
+
   /** Resolves with the run when it is over. */
   async wait(runId: string, request?: RequestOptions): Promise<RunDetails> {
     for (;;) {
@@ -273,4 +427,15 @@ export class Principal extends PrincipalClient {
     await subscription.connect(this.#timeoutMs);
     return new LogTail(this, subscription, workflowId);
   }
+}
+
+function scopeOf(
+  workflow_id: string,
+  { from, to, reverse = false, reprocess = "none", params }: BackfillScope,
+) {
+  const bound = (time: string | Date) => (typeof time === "string" ? time : time.toISOString());
+  return {
+    ...{ workflow_id, from: bound(from), reverse, reprocess, params: paramTexts(params) },
+    ...(to === undefined ? {} : { to: bound(to) }),
+  };
 }

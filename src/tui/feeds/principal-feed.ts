@@ -13,6 +13,7 @@ import type { Store } from "../store.ts";
 import { readItems } from "./item-feed.ts";
 import { isOpen, MOST_RUNS, mergeRuns } from "./merge-runs.ts";
 import { readFiles, readOutputs } from "./output-feed.ts";
+import { ForecastFeed, readQueue } from "./queue-feed.ts";
 
 /** Number of newest runs read in each round. */
 const NEWEST = 100;
@@ -44,6 +45,8 @@ export class PrincipalFeed extends BackgroundService {
   /** When the workflows may be listed again for their firings, by the monotonic clock. */
   #listAgainAt = 0;
   #eventsAfter = 0;
+  readonly #forecasts = new ForecastFeed();
+  #forecastNow = false;
   #again = false;
 
   constructor(options: PrincipalFeedOptions) {
@@ -64,6 +67,7 @@ export class PrincipalFeed extends BackgroundService {
   refresh(everything = false): void {
     if (everything) {
       this.#allRead = false;
+      this.#forecastNow = true;
       this.#workflowsRevision = undefined;
       void this.#readWorkflows().catch(() => {});
     }
@@ -213,6 +217,10 @@ export class PrincipalFeed extends BackgroundService {
       await readOutputs(this.#options.client, store, request);
       await readFiles(this.#options.client, store, request);
     }
+    const request = { timeoutMs: this.#options.timeoutMs, signal: this.stopSignal };
+    await readQueue(this.#options.client, store, request);
+    await this.#forecasts.read(this.#options.client, store, request, this.#forecastNow);
+    this.#forecastNow = false;
     const workflowId = shownWorkflow(store.state);
     if (workflowId !== null && !store.state.data.workflowDetails.has(workflowId)) {
       await this.readWorkflow(workflowId);
@@ -412,5 +420,9 @@ function summaryOf(run: RunDetails): RunSummary {
     tasks_done: run.tasks_done ?? over.length,
     ...(run.allowed_failures === undefined ? {} : { allowed_failures: run.allowed_failures }),
     ...(run.parent === undefined ? {} : { parent: run.parent }),
+    ...(run.priority === undefined ? {} : { priority: run.priority }),
+    ...(run.hold === undefined ? {} : { hold: run.hold }),
+    ...(run.group === undefined ? {} : { group: run.group }),
+    ...(run.backfill_id === undefined ? {} : { backfill_id: run.backfill_id }),
   };
 }

@@ -4,9 +4,11 @@ import type { State } from "../state.ts";
 import { agentKeys } from "./agent-keys.ts";
 import { approvalKeys } from "./approval-keys.ts";
 import type { Binding } from "./binding.ts";
+import { calendarKeys } from "./calendar-keys.ts";
 import { globalKeys } from "./global-keys.ts";
 import { logKeys } from "./log-keys.ts";
 import { listKeys, scrollKeys } from "./move-keys.ts";
+import { queueKeys } from "./queue-keys.ts";
 import { fileKeys, outputKeys, runKeys, runListKeys } from "./run-keys.ts";
 import { workflowKeys, workflowListKeys } from "./workflow-keys.ts";
 
@@ -64,6 +66,10 @@ export function groupsFor(state: State): BindingGroup[] {
       return [lists, global];
     case "approvals":
       return [{ title: "Approvals", bindings: approvalKeys }, lists, global];
+    case "queue":
+      return [{ title: "Queue", bindings: queueKeys }, lists, global];
+    case "calendar":
+      return [{ title: "Calendar", bindings: calendarKeys }, lists, global];
   }
 }
 

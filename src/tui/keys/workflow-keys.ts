@@ -1,7 +1,7 @@
 /** Keys in the list of workflows and in a workflow. */
 import { workflowInFocus } from "../lists/list-ids.ts";
 import { openPage, showPane } from "../navigation.ts";
-import { askTrigger } from "../overlays/ask.ts";
+import { askPause, askTrigger } from "../overlays/ask.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
 import type { Binding } from "./binding.ts";
@@ -19,6 +19,13 @@ const common: readonly Binding[] = [
     help: "trigger the workflow",
     footer: "trigger",
     run: (state) => withWorkflow(state, (id) => askTrigger(state, id)),
+  },
+  {
+    keys: ["Z"],
+    label: "Z",
+    help: "pause it, or resume it",
+    footer: "pause",
+    run: (state) => withWorkflow(state, (id) => askPause(state, id)),
   },
   {
     keys: ["L"],

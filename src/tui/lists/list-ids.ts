@@ -3,9 +3,11 @@
 import { currentPage, listState, selectedIndex, selectRow } from "../navigation.ts";
 import type { State } from "../state.ts";
 import { approvalId, approvalRows } from "./approval-rows.ts";
+import { calendarRows } from "./calendar-rows.ts";
 import { fileRows } from "./file-rows.ts";
 import { agentRows, eventRows } from "./other-rows.ts";
 import { outputRows } from "./output-rows.ts";
+import { queueRows } from "./queue-rows.ts";
 import { runRows } from "./run-rows.ts";
 import { tasksOf } from "./run-tasks.ts";
 import { taskOrder } from "./task-order.ts";
@@ -19,6 +21,8 @@ export function listIds(state: State, name: string): readonly string[] {
   if (name === "agents") return agentRows(state, list).map((agent) => agent.agent_id);
   if (name === "activity") return eventRows(state, list).map((event) => String(event.seq));
   if (name === "approvals") return approvalRows(state, list).map(approvalId);
+  if (name === "queue") return queueRows(state, list).map((row) => row.id);
+  if (name === "calendar") return calendarRows(state, list).map((row) => row.workflow_id);
   const [kind, id] = split(name);
   if (kind === "runs") return runRows(state, list, id).map((run) => run.workflow_instance_id);
   if (kind === "graph") {

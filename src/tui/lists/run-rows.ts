@@ -40,7 +40,7 @@ function compute(
     (run) =>
       (workflowId === null || run.workflow_id === workflowId) &&
       matches(
-        `${run.workflow_id} ${run.workflow_instance_id} ${run.status} ${run.trigger} ${run.agent_id ?? ""} ${run.parent?.workflow_instance_id ?? ""}`,
+        `${run.workflow_id} ${run.workflow_instance_id} ${run.status} ${run.trigger} ${run.agent_id ?? ""} ${run.parent?.workflow_instance_id ?? ""} ${run.backfill_id ?? ""} ${run.group ?? ""} ${run.hold === undefined ? "" : "held"}`,
       ),
   );
   const order = ORDERS[sort];

@@ -42,7 +42,10 @@ const computeRows = memo(
     const rows: WorkflowRow[] = [];
     for (const workflow of workflows) {
       const lastRuns = byWorkflow.get(workflow.id) ?? [];
-      if (matches(`${workflow.id} ${workflow.name} ${lastRuns[0]?.status ?? ""} ${cronsOf(workflow)}`)) {
+      const paused = workflow.paused === undefined ? "" : "paused";
+      if (
+        matches(`${workflow.id} ${workflow.name} ${lastRuns[0]?.status ?? ""} ${cronsOf(workflow)} ${paused}`)
+      ) {
         rows.push({ workflow, lastRuns, next: workflow.next_firing_ms ?? null });
       }
     }

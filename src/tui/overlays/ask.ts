@@ -1,11 +1,11 @@
 /** Opens the confirmation or form for an action. */
 
-import type { ApprovalSummary, RunSummary } from "../../contract/messages.ts";
+import type { ApprovalSummary, BackfillSummary, Pause, RunSummary } from "../../contract/messages.ts";
 import { LANGUAGE_SINCE } from "../../contract/version.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
-import { age, count } from "../format.ts";
+import { age, count, moment } from "../format.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
 import { newField } from "./form-field.ts";
@@ -167,6 +167,61 @@ export function askRetryOptions(state: State, runId: string, task: string | null
 function unknownOptions({ data: { info } }: State): string | null {
   if (info === null || info.protocol.version >= LANGUAGE_SINCE) return null;
   return `The principal (cdktr ${info.version}) is too old for options of retries.`;
+}
+
+/** Pause a workflow, with a reason, or let it go on. */
+export function askPause(state: State, workflowId: string): void {
+  const paused = state.data.workflows?.find((one) => one.id === workflowId)?.paused;
+  if (paused === undefined) {
+    state.overlay = {
+      kind: "form",
+      purpose: { kind: "pause", workflowId },
+      fields: [
+        newField("reason", { description: "shown to everybody who wonders", default: "" }),
+        newField("for", {
+          description: "such as 2h or 3d; empty: until it is resumed",
+          default: "",
+        }),
+      ],
+      index: 0,
+      error: null,
+    };
+    return;
+  }
+  state.overlay = {
+    kind: "confirm",
+    title: `Resume ${workflowId}?`,
+    lines: [
+      pauseText(paused, state.now),
+      "Runs that are held go on; missed firings and events follow its catchup.",
+    ],
+    action: { kind: "resume", workflowId },
+  };
+}
+
+/** `paused since 18:02:11 by ops: migration, until Mon 30 Nov 06:00`. */
+export function pauseText({ at_ms, by, reason, until_ms }: Pause, now: number): string {
+  const whom = by === null ? "" : ` by ${by}`;
+  const why = reason === null ? "" : `: ${reason}`;
+  return `paused since ${moment(at_ms, now)}${whom}${why}${until_ms === null ? "" : `, until ${moment(until_ms, now)}`}`;
+}
+
+/** Cancel a backfill with its runs. */
+export function askCancelBackfill(state: State, backfill: BackfillSummary): void {
+  const { backfill_id: backfillId, workflow_id, state: now, active } = backfill;
+  if (now === "CANCELLED" || now === "DONE") {
+    addToast(state, `The backfill is ${now}; there is nothing to cancel.`);
+    return;
+  }
+  state.overlay = {
+    kind: "confirm",
+    title: "Cancel this backfill?",
+    lines: [
+      `${workflow_id}, ${backfill.from} to ${backfill.to}`,
+      `It makes no more runs${active === 0 ? "" : `, and ${count(active, "run")} not over ${active === 1 ? "is" : "are"} cancelled`}.`,
+    ],
+    action: { kind: "backfill", backfillId, to: "CANCELLED" },
+  };
 }
 
 /** Drain an agent. */

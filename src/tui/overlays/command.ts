@@ -175,6 +175,8 @@ export const COMMANDS: readonly Command[] = [
   tab("agents", "agents"),
   tab("activity", "activity"),
   tab("approvals", "approvals"),
+  tab("queue", "queue", "pools", "backfills"),
+  tab("calendar", "calendar", "forecast"),
   {
     names: ["help", "h"],
     help: "the keys available here",

@@ -1,4 +1,5 @@
 /** Keys while an overlay is open. */
+import { parseDuration } from "../../workflow/duration.ts";
 import type { Effects } from "../effects.ts";
 import { jumpToTime, nextMatch, parseMoment } from "../logs/log-view.ts";
 import { listState } from "../navigation.ts";
@@ -105,6 +106,17 @@ function submit(state: State, overlay: Of<"form">, effects: Effects): void {
     case "trigger":
       effects.perform({ kind: "trigger", workflowId: purpose.workflowId, params: changed(fields) });
       break;
+    case "pause": {
+      const [reason = "", lasts = ""] = fields.map(({ editor }) => editor.text.trim());
+      const read = parseDuration(lasts);
+      if (lasts !== "" && !read.ok) {
+        state.overlay = Object.assign(overlay, { index: 1, error: `for: ${read.message}` });
+        return;
+      }
+      const forMs = read.ok ? read.ms : null;
+      effects.perform({ kind: "pause", workflowId: purpose.workflowId, reason, forMs });
+      break;
+    }
     case "retry": {
       const [from, definition, ...params] = fields;
       const { runId, task } = purpose;

@@ -29,6 +29,15 @@ export type Action =
       readonly params: Readonly<Record<string, string>>;
       readonly note: string;
     }
+  | {
+      readonly kind: "pause";
+      readonly workflowId: string;
+      readonly reason: string;
+      readonly forMs: number | null;
+    }
+  | { readonly kind: "resume"; readonly workflowId: string }
+  | { readonly kind: "priority"; readonly runId: string; readonly priority: number }
+  | { readonly kind: "backfill"; readonly backfillId: string; readonly to: "ACTIVE" | "PAUSED" | "CANCELLED" }
   | { readonly kind: "drain"; readonly agentId: string }
   | { readonly kind: "quit" };
 
@@ -45,8 +54,12 @@ export interface FormField {
   readonly editor: LineEditor;
 }
 
-/** What a form is filled in for. The last field of an answer is the note; the first two of a retry say from where, and with which definition. */
+/**
+ * What a form is filled in for. The last field of an answer is the note; the first two of a retry say from where, and with which definition;
+ * those of a pause are its reason and how long it lasts.
+ */
 export type FormPurpose =
+  | { readonly kind: "pause"; readonly workflowId: string }
   | { readonly kind: "retry"; readonly runId: string; readonly task: string | null }
   | { readonly kind: "trigger"; readonly workflowId: string }
   | { readonly kind: "approve" | "reject"; readonly approval: ApprovalSummary };

@@ -29,6 +29,7 @@ export function drawApprovals(region: Region, state: State): void {
     columns: [
       { title: "WORKFLOW", width: 12, grow: 1, cell: (one) => [[one.workflow_id, PLAIN]] },
       { title: "TASK", width: 10, grow: 1, cell: (one) => [[printable(nameOfApproval(one)), PLAIN]] },
+      { title: "RUN", width: 8, cell: (one) => [[one.workflow_instance_id.slice(0, 8), DIM]] },
       {
         title: "WAITS",
         width: 5,

@@ -21,31 +21,61 @@ const TITLES: Readonly<Record<Tab, string>> = {
   agents: "Agents",
   activity: "Activity",
   approvals: "Approvals",
+  queue: "Queue",
+  calendar: "Calendar",
 };
-/** Columns from which all tabs have names, and all but the last; on narrower screens only the current one has. */
-const WITH_NAMES = 70;
-const WITH_MOST_NAMES = 56;
 /** Columns from which approvals have a tab although nothing waits for a person. */
 const WITH_EMPTY = 96;
 
 /** One line: the principal and its connection, runs, agents, the time. */
 export function drawHeader(region: Region, state: State): void {
-  const { data } = state;
+  const columns = (spans: readonly Span[]) => spans.reduce((sum, [text]) => sum + width(text), 0);
+  // The address is never cut: what says less gives way.
+  const lengths = region.width >= 100 ? LENGTHS : LENGTHS.slice(1);
+  const sides = lengths.map((length) => ({
+    left: headerLeft(state, length),
+    right: headerRight(state, length),
+  }));
+  const fitting =
+    sides.find(({ left, right }) => columns(left) + columns(right) < region.width) ?? sides.at(-1);
+  if (fitting === undefined) return;
+  const { left, right } = fitting;
+  const space = columns(right);
+  region.spans(0, 0, left, Math.max(20, region.width - space - 1));
+  region.spans(Math.max(21, region.width - space), 0, right);
+}
+
+/** How long the words of the header are: from whole ones to symbols alone. */
+const LENGTHS = ["long", "short", "none"] as const;
+type Length = (typeof LENGTHS)[number];
+
+/** The principal and its connection. */
+function headerLeft(state: State, length: Length): Span[] {
+  const { info } = state.data;
   const address = state.principals[state.principal];
   const named = address === undefined ? "" : hostAndPort(address.host, address.port);
   const several = state.principals.length > 1 ? `[${state.principal + 1}/${state.principals.length}] ` : "";
   const hasName = address !== undefined && address.name !== named;
-  const left: Span[] = [
+  return [
     [" cdktr ", BOLD | INVERSE],
     [" ", PLAIN],
-    ...connectionSpans(state),
+    ...connectionSpans(state, length),
     [hasName ? ` ${address.name} ` : " ", BOLD],
     [several, CYAN],
     [named, hasName ? DIM : BOLD],
     // Shown only when it differs from the version of this UI.
-    [data.info === null || data.info.version === VERSION ? "" : ` cdktr ${data.info.version}`, YELLOW],
+    [info === null || info.version === VERSION ? "" : ` cdktr ${info.version}`, YELLOW],
   ];
+}
+
+/** Runs, agents, the time. */
+function headerRight(state: State, length: Length): Span[] {
+  const { data } = state;
   const right: Span[] = [];
+  const word = (long: string, short: string): Span => [
+    length === "long" ? ` ${long}  ` : length === "short" ? ` ${short} ` : " ",
+    DIM,
+  ];
   if (data.info !== null && data.agents !== null) {
     const counts = runCounts(data.runs, Math.floor(state.now / 60_000));
     // To the principal, a run that rests is running.
@@ -54,34 +84,35 @@ export function drawHeader(region: Region, state: State): void {
     const counted = (status: AgentSummary["status"]) =>
       data.agents?.filter((agent) => agent.status === status).length ?? 0;
     const [up, draining, lost] = [counted("UP"), counted("DRAINING"), counted("LOST")];
-    const wide = region.width >= 100;
+    const waiting: Span[] =
+      counts.waiting === 0 ? [] : [[`◷ ${counts.waiting}`, YELLOW], word("waiting", "wait")];
     right.push(
       [`▶ ${running}`, running > 0 ? CYAN : DIM],
-      [wide ? " running  " : " run ", DIM],
-      ...waitingSpans(counts.waiting, wide),
+      word("running", "run"),
+      ...waiting,
       [`○ ${queued}`, queued > 0 ? YELLOW : DIM],
-      [wide ? " queued  " : " que ", DIM],
+      word("queued", "que"),
       [`✗ ${counts.failed}`, counts.failed > 0 ? RED | BOLD : DIM],
-      [wide ? " failed/1h │ " : " fail │ ", DIM],
-      [wide ? "agents " : "", DIM],
+      [length === "long" ? " failed/1h │ " : length === "short" ? " fail │ " : " │ ", DIM],
+      [length === "long" ? "agents " : "", DIM],
       [`${up} up`, up > 0 ? GREEN : YELLOW],
-      [draining > 0 ? ` ${draining} ${wide ? "draining" : "drain"}` : "", YELLOW],
+      [draining > 0 ? ` ${draining} ${length === "long" ? "draining" : "drain"}` : "", YELLOW],
       [lost > 0 ? ` ${lost} lost` : "", RED | BOLD],
       [" │ ", DIM],
     );
   }
   right.push([clock(state.now), PLAIN], [" ", PLAIN]);
-  const space = right.reduce((sum, [text]) => sum + width(text), 0);
-  region.spans(0, 0, left, Math.max(20, region.width - space - 1));
-  region.spans(Math.max(21, region.width - space), 0, right);
+  return right;
 }
 
-function connectionSpans(state: State): Span[] {
+function connectionSpans(state: State, length: Length): Span[] {
   const { status, since, latencyMs } = state.connection;
   switch (status) {
     case "connected": {
       const latency =
-        latencyMs === null ? "" : ` ${latencyMs < 10 ? latencyMs.toFixed(1) : Math.round(latencyMs)}ms`;
+        latencyMs === null || length === "none"
+          ? ""
+          : ` ${latencyMs < 10 ? latencyMs.toFixed(1) : Math.round(latencyMs)}ms`;
       return [
         ["●", GREEN],
         [latency, DIM],
@@ -94,60 +125,73 @@ function connectionSpans(state: State): Span[] {
   }
 }
 
-/** Runs in which nothing runs and something waits; nothing is said of none. */
-function waitingSpans(waiting: number, wide: boolean): Span[] {
-  if (waiting === 0) return [];
-  return [
-    [`◷ ${waiting}`, YELLOW],
-    [wide ? " waiting  " : " wait ", DIM],
-  ];
-}
+/** The first tabs keep their names as long as they fit. */
+const ALWAYS_NAMED = 5;
+/** Columns of the tabs line that are kept for what is wrong, and for the name of what is shown. */
+const FOR_TROUBLE = 30;
+const FOR_NAME = 20;
 
 /** The tabs, and the name of the current page on the right. */
 export function drawTabs(region: Region, state: State): void {
-  let x = 0;
-  TABS.forEach((tab, i) => {
-    const from = tab === "approvals" ? WITH_NAMES : WITH_MOST_NAMES;
-    const asked = tab === "approvals" ? (state.data.approvals?.length ?? 0) : 0;
-    if (tab === "approvals" && asked === 0 && state.tab !== tab && region.width < WITH_EMPTY) return;
-    const isNamed = region.width >= from || state.tab === tab;
-    const label = isNamed ? ` ${i + 1} ${TITLES[tab]} ` : ` ${i + 1} `;
-    const style = state.tab === tab ? BOLD | INVERSE : PLAIN;
-    const badge = asked === 0 ? "" : `${asked} `;
-    region.text(x, 0, label, style);
-    // What waits for a person is seen on every page.
-    region.text(x + label.length, 0, badge, style | YELLOW | BOLD);
-    const columns = label.length + badge.length;
-    region.hit(x, 0, columns, 1, { kind: "tab", index: i });
-    x += columns;
-  });
   const { info } = state.data;
   const away = info !== null && !info.history.available;
   const trouble =
     info?.state_error ?? (away ? `history unavailable: ${info.history.error ?? "not available"}` : undefined);
-  const note = trouble === undefined ? pageNote(state) : `✗ ${trouble}`;
+  const { text, kept } =
+    trouble === undefined ? pageNote(state) : { text: `✗ ${trouble}`, kept: FOR_TROUBLE };
+  const asked = state.data.approvals?.length ?? 0;
+  const shortened = new Set<Tab>();
+  const badge = (tab: Tab) =>
+    tab !== "approvals" || asked === 0 ? "" : shortened.has(tab) ? ` ${asked}` : `${asked} `;
+  const tabs = [...TABS.entries()].filter(
+    ([, tab]) => tab !== "approvals" || asked > 0 || state.tab === tab || region.width >= WITH_EMPTY,
+  );
+  const named = (tab: Tab, number: number) => ` ${number + 1} ${TITLES[tab]} `;
+  const columns = () =>
+    tabs.reduce(
+      (sum, [i, tab]) => sum + (shortened.has(tab) ? 2 : named(tab, i).length) + badge(tab).length,
+      0,
+    );
+  // The last ones lose their names first, the current one never.
+  for (const [i, tab] of tabs.toReversed()) {
+    // What is said of the page takes the place of the last names only.
+    const space = region.width - (i < ALWAYS_NAMED ? 0 : Math.min(width(text), kept) + 2);
+    if (columns() <= space) break;
+    if (tab !== state.tab) shortened.add(tab);
+  }
+  let x = 0;
+  for (const [i, tab] of tabs) {
+    const label = shortened.has(tab) ? ` ${i + 1}` : named(tab, i);
+    const style = state.tab === tab ? BOLD | INVERSE : PLAIN;
+    region.text(x, 0, label, style);
+    // What waits for a person is seen on every page.
+    region.text(x + label.length, 0, badge(tab), style | YELLOW | BOLD);
+    const taken = label.length + badge(tab).length;
+    region.hit(x, 0, taken, 1, { kind: "tab", index: i });
+    x += taken;
+  }
   const space = region.width - x - 2;
-  if (space > 4) region.textRight(0, fit(note, space), trouble === undefined ? DIM : RED | BOLD, 1);
+  if (space >= width(text) || (kept > 0 && space > 4))
+    region.textRight(0, fit(text, space), trouble === undefined ? DIM : RED | BOLD, 1);
 }
 
-function pageNote(state: State): string {
+/** What is said of the page, and how many columns are kept for it: a mere number gives way to the names of tabs. */
+function pageNote(state: State): { text: string; kept: number } {
   const page = currentPage(state);
+  const { data } = state;
   switch (page.kind) {
     case "workflows": {
-      const broken = state.data.info?.invalid_workflow_files.length ?? 0;
-      const known = count(state.data.workflows?.length ?? 0, "workflow");
-      return broken === 0 ? known : `${known}, ${count(broken, "invalid file")}`;
+      const broken = data.info?.invalid_workflow_files.length ?? 0;
+      const known = count(data.workflows?.length ?? 0, "workflow");
+      return { text: broken === 0 ? known : `${known}, ${count(broken, "invalid file")}`, kept: 0 };
     }
     case "runs":
-      return count(state.data.runs?.length ?? 0, "run");
-    case "approvals":
-      return "";
+      return { text: count(data.runs?.length ?? 0, "run"), kept: 0 };
     case "workflow":
-      return page.id;
     case "run":
-      return page.id;
+      return { text: page.id, kept: FOR_NAME };
     default:
-      return "";
+      return { text: "", kept: 0 };
   }
 }
 

@@ -183,6 +183,12 @@ function formWords(
 ): { title: string; intro: readonly string[]; verb: string } {
   if (purpose.kind === "trigger")
     return { title: `Trigger ${purpose.workflowId}`, intro: [], verb: "trigger" };
+  if (purpose.kind === "pause")
+    return {
+      title: `Pause ${purpose.workflowId}`,
+      intro: wrapWords("Schedules and events make no runs; runs that people ask for are held.", columns),
+      verb: "pause",
+    };
   if (purpose.kind === "retry")
     return {
       title: `Retry ${purpose.runId.slice(0, 13)}`,

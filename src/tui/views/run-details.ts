@@ -17,6 +17,11 @@ export function drawRunDetails(region: Region, run: RunDetails, state: State): v
   drawLines(region, lines(run, state.now, region.width - 2), state.scroll[name] ?? 0, name);
 }
 
+function heldBy({ hold, group, workflow_id }: RunDetails): string | null {
+  if (hold === undefined) return null;
+  return hold === "pause" ? `the pause of ${workflow_id}` : `its group ${group ?? ""}`;
+}
+
 function lines(run: RunDetails, now: number, columns: number): Span[][] {
   const fact = (title: string, value: string | null): Span[][] =>
     value === null
@@ -38,6 +43,10 @@ function lines(run: RunDetails, now: number, columns: number): Span[][] {
       run.parent === undefined ? null : `${run.parent.task_id} of ${run.parent.workflow_instance_id}`,
     ),
     ...fact("Retry of", run.retry_of),
+    ...fact("Backfill", run.backfill_id ?? null),
+    ...fact("Group", run.group ?? null),
+    ...fact("Held by", heldBy(run)),
+    ...fact("Priority", run.priority === undefined ? null : String(run.priority)),
     ...fact(agents.length > 1 ? "Agents" : "Agent", agents.length === 0 ? null : agents.join(", ")),
     ...fact("Scheduled", time(run.scheduled_time_ms)),
     ...fact("Created", time(run.created_at_ms)),

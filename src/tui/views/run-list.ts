@@ -76,6 +76,8 @@ function columns(now: number, withWorkflow: boolean): Column<RunSummary>[] {
 function progress(run: RunSummary, now: number): Span[] {
   if (run.start_at_ms !== undefined)
     return [[`starts ${until(run.start_at_ms - now)}`, STATUS_LOOK.WAITING.style]];
+  if (run.hold !== undefined)
+    return [[run.hold === "pause" ? "‖ paused" : "◷ held", STATUS_LOOK.WAITING.style]];
   const { tasks_total: total, tasks_done: done } = run;
   if (total === undefined || done === undefined || total === 0) return [["–", DIM]];
   const text = `${done}/${total}`;

@@ -6,9 +6,11 @@ import type { State } from "../state.ts";
 import { drawActivity } from "./activity.ts";
 import { drawAgents } from "./agents.ts";
 import { drawApprovals } from "./approvals.ts";
+import { drawCalendar } from "./calendar.ts";
 import { drawFooter, drawHeader, drawLost, drawTabs, drawToasts, drawTooSmall } from "./chrome.ts";
 import { drawLog } from "./log.ts";
 import { drawOverlay } from "./overlay.ts";
+import { drawQueue } from "./queue.ts";
 import { drawRun } from "./run.ts";
 import { drawRunTable } from "./run-list.ts";
 import { drawWorkflow } from "./workflow.ts";
@@ -69,6 +71,12 @@ function drawPage(region: Region, state: State): void {
       break;
     case "approvals":
       drawApprovals(region, state);
+      break;
+    case "queue":
+      drawQueue(region, state);
+      break;
+    case "calendar":
+      drawCalendar(region, state);
       break;
   }
 }

@@ -17,12 +17,13 @@ export function sparkline(newestFirst: readonly RunSummary[], columns: number, n
   for (const run of runs) {
     const { symbol, style } = STATUS_LOOK[run.status];
     if (run.status !== "COMPLETED" && run.status !== "RUNNING") spans.push([symbol, style]);
-    else spans.push([barFor((tookMs(run, now) ?? 0) / longest), style]);
+    else spans.push([bar((tookMs(run, now) ?? 0) / longest), style]);
   }
   return spans;
 }
 
-function barFor(part: number): string {
+/** A bar of one character. @param part 0 to 1 */
+export function bar(part: number): string {
   return BARS.charAt(Math.min(BARS.length - 1, Math.floor(part * BARS.length)));
 }
 

@@ -1,5 +1,6 @@
 /** The list of workflows; on wide screens with details of the selected one. */
 import { invalidFileText } from "../../contract/invalid-file.ts";
+import type { WorkflowSummary } from "../../contract/messages.ts";
 import { moment, until } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import { HISTORY, WORKFLOW_SORTS, type WorkflowRow, workflowRows } from "../lists/workflow-rows.ts";
@@ -50,24 +51,22 @@ function emptyText(state: State, filter: string): string {
   return "No workflows yet.\n\nPut a YAML file into the principal's workflow directory;\nit appears here at once. See cdktr docs workflows.";
 }
 
+function troubleOf({ error, trigger_problems = [], refused }: WorkflowSummary): string {
+  if (error !== null) return " ✗ file invalid";
+  return trigger_problems.length > 0 || refused != null ? " ✗ trigger" : "";
+}
+
 function columns(now: number): Column<WorkflowRow>[] {
   return [
     {
       title: "WORKFLOW",
       width: 16,
       grow: 3,
-      cell: ({ workflow }) =>
-        workflow.error !== null
-          ? [
-              [workflow.id, PLAIN],
-              [" ✗ file invalid", RED],
-            ]
-          : (workflow.trigger_problems ?? []).length > 0 || workflow.refused != null
-            ? [
-                [workflow.id, PLAIN],
-                [" ✗ trigger", RED],
-              ]
-            : [[workflow.id, PLAIN]],
+      cell: ({ workflow }) => [
+        [workflow.paused === undefined ? "" : "‖ ", YELLOW | BOLD],
+        [workflow.id, PLAIN],
+        [troubleOf(workflow), RED],
+      ],
     },
     { title: "NAME", width: 10, grow: 2, from: 100, cell: ({ workflow }) => [[workflow.name, DIM]] },
     {
@@ -85,8 +84,12 @@ function columns(now: number): Column<WorkflowRow>[] {
       title: "NEXT",
       width: 8,
       align: "right",
-      cell: ({ next }) =>
-        next === null ? [["–", DIM]] : [[until(next - now), next - now < 60_000 ? YELLOW : PLAIN]],
+      cell: ({ next, workflow }) =>
+        workflow.paused !== undefined
+          ? [["paused", YELLOW]]
+          : next === null
+            ? [["–", DIM]]
+            : [[until(next - now), next - now < 60_000 ? YELLOW : PLAIN]],
     },
     { title: "HISTORY", width: HISTORY, cell: ({ lastRuns }) => sparkline(lastRuns, HISTORY, now) },
   ];

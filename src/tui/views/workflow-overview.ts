@@ -12,8 +12,9 @@ import { schedulesOf } from "../../workflow/schedules.ts";
 import { itemsText, whenText } from "../../workflow/task-words.ts";
 import { dateTime, duration, moment, until } from "../format.ts";
 import { HISTORY, runsByWorkflow } from "../lists/workflow-rows.ts";
+import { pauseText } from "../overlays/ask.ts";
 import type { Region, Span } from "../screen/canvas.ts";
-import { BOLD, CYAN, DIM, PLAIN, RED } from "../screen/style.ts";
+import { BOLD, CYAN, DIM, PLAIN, RED, YELLOW } from "../screen/style.ts";
 import type { State } from "../state.ts";
 import { statusSpans } from "../status-look.ts";
 import { drawLines } from "./lines.ts";
@@ -58,6 +59,11 @@ function overviewLines(state: State, id: string, width: number): Span[][] {
   if (workflow.description !== null) {
     lines.push([]);
     for (const line of wrapWords(workflow.description.trim(), width)) lines.push([[line, PLAIN]]);
+  }
+  if (workflow.paused !== undefined) {
+    lines.push([]);
+    for (const line of wrapWords(`‖ ${pauseText(workflow.paused, state.now)}`, width))
+      lines.push([[line, YELLOW]]);
   }
   lines.push([], [["Schedule", BOLD]]);
   lines.push(...scheduleLines(state, workflow));

@@ -13,6 +13,8 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, TypeV
 
 from ._buffer import Trigger
 from ._connection import Connection, CurveKeys, Reply, Unprocessable, Unreachable
+from ._limits import Limits
+from ._values import seconds_of, text_of
 from .log_tail import LogTail
 from .result import CdktrError, Result
 
@@ -31,7 +33,7 @@ Run = Union[str, Result[Dict[str, Any]]]
 _OVER = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "SKIPPED")
 
 
-class Principal:
+class Principal(Limits):
     """A client of a principal.
 
     It connects on the first request and reconnects by itself. It is thread-safe.
@@ -89,6 +91,7 @@ class Principal:
         *,
         start_at: Union[datetime, float, None] = None,
         start_in: Union[timedelta, float, None] = None,
+        priority: Optional[int] = None,
     ) -> Result[Dict[str, Any]]:
         """Triggers a workflow; returns when the run is on the principal's disk.
 
@@ -97,9 +100,10 @@ class Principal:
             Without it, a request that is repeated because there was no reply still starts only one run.
         :param start_at: when the run starts, as a time or as seconds since the epoch; it is stored now, and can be cancelled until then
         :param start_in: the same as a time from now, seconds if it is a number
+        :param priority: from 0 to 9, which goes first; that of the workflow by default
         :returns: payload ``{"workflow_instance_id": …}``
         """
-        return self._run(trigger_of(workflow_id, params, dedupe_key, trigger, start_at, start_in))
+        return self._run(trigger_of(workflow_id, params, dedupe_key, trigger, start_at, start_in, priority))
 
     def get_run(
         self, run: Run, outputs: bool = False
@@ -217,7 +221,7 @@ class Principal:
         if current_definition:
             question["current_definition"] = True
         if params:
-            question["params"] = {name: _text(value) for name, value in params.items()}
+            question["params"] = {name: text_of(value) for name, value in params.items()}
         return self._ask(["RETRYRUN", json.dumps(question)], json.loads)
 
     def approvals(
@@ -275,7 +279,7 @@ class Principal:
         question: Dict[str, Any] = {
             "workflow_instance_id": run_id,
             "answer": answer,
-            "params": {name: _text(value) for name, value in (params or {}).items()},
+            "params": {name: text_of(value) for name, value in (params or {}).items()},
             "note": note,
             "dedupe_key": str(uuid.uuid4()),
         }
@@ -454,15 +458,6 @@ class Principal:
             return Result(False, f"the principal's reply cannot be parsed: {error}")
 
 
-def _text(value: object) -> str:
-    """Converts a parameter to text; JSON for values without a natural text form."""
-    if isinstance(value, str):
-        return value
-    if value is None or isinstance(value, (bool, dict, list)):
-        return json.dumps(value)
-    return str(value)
-
-
 def _file_name(key: str) -> str:
     """The name of the directory of an item, by its key."""
     name = "".join(
@@ -483,19 +478,20 @@ def trigger_of(
     trigger: str,
     start_at: Union[datetime, float, None] = None,
     start_in: Union[timedelta, float, None] = None,
+    priority: Optional[int] = None,
 ) -> Trigger:
     """The arguments of ``RUNTASK``."""
     options: Dict[str, Any] = {
-        "params": {name: _text(value) for name, value in (params or {}).items()},
+        "params": {name: text_of(value) for name, value in (params or {}).items()},
         "trigger": trigger,
         "dedupe_key": dedupe_key or str(uuid.uuid4()),
     }
     if start_at is not None:
-        seconds = start_at.timestamp() if isinstance(start_at, datetime) else start_at
-        options["start_at_ms"] = round(seconds * 1000)
+        options["start_at_ms"] = round(seconds_of(start_at) * 1000)
     if start_in is not None:
-        wait = start_in.total_seconds() if isinstance(start_in, timedelta) else start_in
-        options["start_in_ms"] = round(wait * 1000)
+        options["start_in_ms"] = round(seconds_of(start_in) * 1000)
+    if priority is not None:
+        options["priority"] = priority
     return Trigger(workflow_id, options)
 
 
