@@ -123,6 +123,7 @@ test("each firing runs once, whatever happens to the principal", async () => {
 }, 180_000);
 
 test("it waits while its workflow is paused", async () => {
+  writeFileSync(gate, "");
   expect((await cluster.cdktr(["workflow", "pause", "etl", "--reason", "migration"])).code).toBe(0);
   const args = ["backfill", "etl", "--from", "2024-01-01", "--to", "2024-01-02"];
   const id = (await cluster.cdktr(args)).stdout.trim();
