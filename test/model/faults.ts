@@ -78,6 +78,19 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   },
 };
 
+/** Those of backfills. */
+export const FAULTS_OF_BACKFILLS: Readonly<Record<string, Fault>> = {
+  "a backfill does not see the runs of its firings": {
+    tx: () => ({ runsAt: async () => [] }),
+  },
+  "a backfill counts one run less than it has": {
+    tx: (tx) => ({ countBackfillRuns: async (id) => Math.max(0, (await tx.countBackfillRuns(id)) - 1) }),
+  },
+  "a backfill does not keep what it is done with": {
+    tx: () => ({ addFirings: async () => {} }),
+  },
+};
+
 function shifted(use: ReadonlyMap<string, number>, by: number): ReadonlyMap<string, number> {
   return new Map([...use].map(([pool, slots]) => [pool, Math.max(0, slots + by)]));
 }

@@ -1,6 +1,8 @@
 /** The parts of a principal that limit runs, wired as in a real one, with the faults that the model test must find. */
 import { EventHub } from "../../src/event-hub.ts";
 import { StandingOrders } from "../../src/principal/agents/standing-orders.ts";
+import { BackfillRunner } from "../../src/principal/backfills/backfill-runner.ts";
+import { Backfills } from "../../src/principal/backfills/backfills.ts";
 import { Installation } from "../../src/principal/installation.ts";
 import { withPriority } from "../../src/principal/limits/needs.ts";
 import { Pauses } from "../../src/principal/limits/pauses.ts";
@@ -38,6 +40,9 @@ interface LimitedPrincipalOptions {
 export class LimitedPrincipal {
   readonly parts: PrincipalParts;
   readonly runs: RunService;
+  readonly backfills: Backfills;
+  /** It makes runs when it is told to. */
+  readonly backfillRunner: BackfillRunner;
   readonly #clock: ManualClock;
   readonly #queue = new RunQueue();
   readonly #pausing: Pausing;
@@ -56,6 +61,7 @@ export class LimitedPrincipal {
       get: flow,
       ids: () => [],
       isAwaited: () => false,
+      calendars: new Map(),
       invalidFiles: [],
       directoryOf: () => undefined,
       refused: () => {},
@@ -92,6 +98,15 @@ export class LimitedPrincipal {
       queue,
       waits: new Waits(definitions, clock),
       old,
+      bundles: { pack: async () => null },
+      pauses,
+    });
+    const history = { findFirings: async () => [], findRun: async () => null };
+    this.backfills = new Backfills({ ...base, history, zone: "UTC" });
+    this.backfillRunner = new BackfillRunner({
+      ...base,
+      changes,
+      history,
       bundles: { pack: async () => null },
       pauses,
     });

@@ -15,6 +15,7 @@ import { AgentPosts, type Post } from "../principal/agent-posts.ts";
 import type { SimulatedAgent } from "../principal/simulated-agent.ts";
 import type { TestStores } from "../storage/operational-support.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { BackfillRows, BEGINS_MS } from "./backfill-rows.ts";
 import type { Fault } from "./faults.ts";
 import { LimitedPrincipal } from "./limited-principal.ts";
 import {
@@ -32,6 +33,7 @@ export interface Parts {
   readonly pools: boolean;
   readonly pauses: boolean;
   readonly priorities: boolean;
+  readonly backfills: boolean;
 }
 
 const POLICIES: readonly OnConflict[] = ["queue", "queue_latest", "skip", "cancel_running"];
@@ -62,6 +64,7 @@ export class LimitsWorld {
   readonly #paused = new Set<string>();
   readonly #reference: Reference;
   readonly #agents: AgentPosts;
+  readonly #backfills: BackfillRows;
   readonly #fault: Fault | null;
   #principal: LimitedPrincipal;
   #before = NOTHING;
@@ -84,12 +87,20 @@ export class LimitsWorld {
     this.#stores = stores;
     this.#random = random;
     this.#parts = options.parts;
+    if (options.parts.backfills) this.#clock.advance(BEGINS_MS);
     this.#fault = options.fault;
     this.#flows = new Map(["one", "two", "three", "child"].map((id) => [id, this.#flow(id)]));
     for (const { text } of this.#flows.values()) this.trace.push(text);
     this.#principal = options.principal({
       clock: this.#clock,
       flow: (id) => this.#flows.get(id)?.stored,
+    });
+    this.#backfills = new BackfillRows({
+      random,
+      clock: this.#clock,
+      workflows: [...this.#flows.keys()],
+      principal: () => this.#principal,
+      attempt: (what, deed) => this.#do(what, deed),
     });
     const limits = new Map([...this.#flows].map(([id, flow]) => [id, flow.limits]));
     this.#reference = new Reference(limits, (pool) => this.#sizes.get(pool) ?? null);
@@ -141,7 +152,8 @@ export class LimitsWorld {
     await this.#resize("api", 2);
     // Also those whose pause was written, and which nobody was told of.
     for (const id of this.#flows.keys()) await this.#resume(id);
-    for (let rounds = 0; this.#unfinished().length > 0; rounds++) {
+    if (this.#parts.backfills) await this.#backfills.resumeAll();
+    for (let rounds = 0; this.#unfinished().length > 0 || (await this.#backfills.isOpen()); rounds++) {
       if (rounds > 600) this.#reference.calm(this.#before);
       await this.#calmRound(rounds % 4 === 0);
     }
@@ -151,11 +163,13 @@ export class LimitsWorld {
     }
     await this.#look();
     this.#reference.calm(this.#before);
+    await this.#backfills.calm(this.#before);
   }
 
   async #calmRound(looks: boolean): Promise<void> {
     this.#clock.advance(60_000);
     await this.#due();
+    if (this.#parts.backfills) await this.#backfills.pass();
     if (looks) await this.#agents.expire();
     for (const post of this.#agents.posts) {
       await this.#agents.appear(post);
@@ -189,6 +203,9 @@ export class LimitsWorld {
       [this.#parts.pauses ? 3 : 0, () => this.#pauseOrResume()],
       [this.#parts.pools ? 3 : 0, () => this.#resizeSome()],
       [this.#parts.priorities ? 3 : 0, () => this.#prioritize()],
+      [this.#parts.backfills ? 3 : 0, () => this.#backfills.create()],
+      [this.#parts.backfills ? 6 : 0, () => this.#backfills.pass()],
+      [this.#parts.backfills ? 2 : 0, () => this.#backfills.change()],
       [60, () => this.#live(this.#post())],
     ];
     const all = deeds.flatMap(([weight, deed]) => Array<typeof deed>(weight).fill(deed));
@@ -222,6 +239,7 @@ export class LimitsWorld {
     const before = this.#before;
     this.#before = await this.#principal.parts.plain.read((tx) => snapshot(tx, before));
     this.#reference.step(before, this.#before);
+    await this.#backfills.step(before, this.#before);
     await this.#lookForReasons();
   }
 
@@ -456,6 +474,7 @@ export class LimitsWorld {
     }
     const text = [
       `params: {region: {enum: [eu, us], default: eu}}`,
+      ...(this.#parts.backfills ? ['cron: "0 * * * *"', "timezone: UTC"] : []),
       ...(isIn ? [`concurrency: {${group}max_runs: ${maxRuns}, on_conflict: ${onConflict}}`] : []),
       ...(priority === 5 ? [] : [`priority: ${priority}`]),
       "tasks:",
