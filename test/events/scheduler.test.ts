@@ -185,6 +185,47 @@ describe("the scheduler", () => {
   });
 });
 
+test("entries drop their own earlier firings only, and what fires twice at once is one run", async () => {
+  const list =
+    'timezone: UTC\nparams: {full: {type: bool, default: false}}\ncron:\n  - "0 * * * *"\n  - {cron: "30 12 * * *", params: {full: true}}\n  - "0 14 * * *"\n';
+  const clock = new HandClock();
+  await using cluster = await new TestPrincipal({
+    workflows: { "a.yml": workflowText({ top: list }) },
+    scheduler: true,
+    clock,
+    config: { CDKTR_SCHEDULER_START_POLL_FREQUENCY_MS: 10 },
+  }).start();
+  await cluster.book.waitFor(/1 workflow has a schedule/);
+  const client = cluster.client();
+  const count = async (status?: "SKIPPED") => (await client.listRuns({ status })).length;
+  for (const [time, runs] of [
+    ["12:31:00", 1],
+    ["13:01:00", 2],
+    // Two entries fire at 14:00.
+    ["14:01:00", 3],
+  ] as const) {
+    clock.time = Date.parse(`2025-03-03T${time}Z`);
+    await until(`${runs} runs`, async () => (await count()) === runs);
+  }
+  await until("the earlier one is dropped", async () => (await count("SKIPPED")) === 1);
+  const runs = await Promise.all(
+    (await client.listRuns({})).map((run) => client.getRun(run.workflow_instance_id)),
+  );
+  expect(
+    runs
+      .reverse()
+      .map(({ status, params, scheduled_time_ms }) => [
+        new Date(scheduled_time_ms ?? 0).toISOString().slice(11, 16),
+        status,
+        params?.full,
+      ]),
+  ).toEqual([
+    ["12:30", "PENDING", "true"],
+    ["13:00", "SKIPPED", "false"],
+    ["14:00", "PENDING", "false"],
+  ]);
+});
+
 describe("firings that were missed while no scheduler ran", () => {
   for (const [catchup, times] of [
     ["none", []],

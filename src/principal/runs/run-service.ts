@@ -146,14 +146,19 @@ export class RunService {
       await this.#make(tx, stored, runId, options, actor, packed);
     };
     // Another entry may have fired at the same time, with the same parameters: this one has come as far.
-    const move = (tx: OperationalTx) => this.#move(tx, workflowId, options);
+    const again = async (tx: OperationalTx) => {
+      const stored = this.#o.workflows.get(workflowId);
+      if (stored !== undefined && firedMs !== null)
+        await this.#dropWaiting(tx, stored.definition, firedMs, options.schedule);
+      await this.#move(tx, workflowId, options);
+    };
     return once(
       this.#o,
       "RUNTASK",
       workflowId,
       options.dedupe_key,
       make,
-      firedMs === null ? undefined : move,
+      firedMs === null ? undefined : again,
     );
   }
 
