@@ -16,6 +16,7 @@ import {
 } from "../../src/storage/operational/store.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 import { describeGroups, groupChanges } from "./conformance-groups.ts";
+import { describePools, poolChanges } from "./conformance-pools.ts";
 import { agentRecord, pendingRun } from "./operational-support.ts";
 import { RepeatingStore } from "./repeating-store.ts";
 
@@ -269,6 +270,7 @@ const LIFE: readonly UnitOfWork<unknown>[] = [
     await tx.forget({ keepRuns: 100, olderThanMs: 0, followUpsOlderThanMs: 6000 });
   },
   ...groupChanges,
+  ...poolChanges,
 ];
 
 /** Defines the tests of a store. */
@@ -280,6 +282,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
     });
 
   describeGroups(name, given);
+  describePools(name, given);
 
   describe(`${name}: units of work`, () => {
     given("one that fails takes nothing else with it", async ({ store }) => {

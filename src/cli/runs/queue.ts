@@ -50,11 +50,33 @@ export default command({
 /** Tasks that are named. */
 const NAMED = 3;
 
+/** Entries of a run that follow each other and wait for the same. */
+type Row = Queue["entries"][number] & { readonly first: number; readonly last: number };
+
+/** Items of a fan-out would fill the screen. */
+function folded(entries: Queue["entries"]): Row[] {
+  const rows: Row[] = [];
+  for (const [index, entry] of entries.entries()) {
+    const before = rows.at(-1);
+    const isAlike =
+      before !== undefined &&
+      before.workflow_instance_id === entry.workflow_instance_id &&
+      before.reason === entry.reason;
+    if (isAlike)
+      rows[rows.length - 1] = { ...before, tasks: [...before.tasks, ...entry.tasks], last: index + 1 };
+    else rows.push({ ...entry, first: index + 1, last: index + 1 });
+  }
+  return rows;
+}
+
 function entryTable(entries: Queue["entries"], now: number): string[] {
-  const places = new Map(entries.map((entry, index) => [entry, index + 1]));
-  return renderTable<Queue["entries"][number]>(
+  return renderTable<Row>(
     [
-      { title: "#", value: (entry) => String(places.get(entry) ?? ""), align: "right" },
+      {
+        title: "#",
+        value: ({ first, last }) => (first === last ? String(first) : `${first}-${last}`),
+        align: "right",
+      },
       ...columns(now),
       {
         title: "TASKS",
@@ -67,7 +89,7 @@ function entryTable(entries: Queue["entries"], now: number): string[] {
       },
       { title: "WAITS", value: ({ reason }) => reason, below: true },
     ],
-    entries,
+    folded(entries),
   );
 }
 
