@@ -31,6 +31,7 @@ import oldScript from "./examples/old-script.yml" with { type: "text" };
 import pythonAnalysis from "./examples/python-analysis.yml" with { type: "text" };
 import reportMail from "./examples/report-mail.yml" with { type: "text" };
 import restartService from "./examples/restart-service.yml" with { type: "text" };
+import sharedDatabase from "./examples/shared-database.yml" with { type: "text" };
 import sqlReport from "./examples/sql-report.yml" with { type: "text" };
 import typescriptStep from "./examples/typescript-step.yml" with { type: "text" };
 import userCleanup from "./examples/user-cleanup.yml" with { type: "text" };
@@ -80,6 +81,7 @@ const FILES: Readonly<Record<string, string>> = {
   "python-analysis": pythonAnalysis,
   "report-mail": reportMail,
   "restart-service": restartService,
+  "shared-database": sharedDatabase,
   "sql-report": sqlReport,
   "typescript-step": typescriptStep,
   "user-cleanup": userCleanup,
