@@ -505,6 +505,33 @@ describe("the workflow directory", () => {
     await stopServices([store, second.workflows]);
   });
 
+  test("a workflow whose file comes back is awaited until it is in use, also while it is being written to the state", async () => {
+    using directory = temporaryDirectory();
+    const { root, store, start } = directoryWorld(directory.path);
+    const file = join(root, "late.yml");
+    writeFileSync(file, workflowText());
+    writeFileSync(join(root, "other.yml"), workflowText());
+    await store.start();
+    const first = await start("this build");
+    await first.workflows.stop();
+    rmSync(file);
+    const { workflows } = await start("this build");
+    const isKnown = () => workflows.get("late") !== undefined || workflows.isAwaited("late");
+    expect(workflows.isAwaited("late")).toBe(true);
+    const known: boolean[] = [];
+    const transact = store.transact.bind(store);
+    using _ = spyOn(store, "transact").mockImplementation((work) => {
+      known.push(isKnown());
+      return transact(work);
+    });
+    writeFileSync(file, workflowText({ name: "Changed" }));
+    while (workflows.get("late") === undefined) await workflows.scan();
+    expect(known).toContain(true);
+    expect(known).not.toContain(false);
+    expect(workflows.isAwaited("late")).toBe(false);
+    await stopServices([store, workflows]);
+  });
+
   test("keeps the version of an invalid file that an older cdktr has stored", async () => {
     using directory = temporaryDirectory();
     const { root, store, start } = directoryWorld(directory.path);

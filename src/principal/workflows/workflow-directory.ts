@@ -465,7 +465,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   /** Puts `wanted` into use, on disk first. @returns whether it is on disk */
   async #putInForce(wanted: ReadonlyMap<string, LoadedWorkflow>): Promise<boolean> {
     const now = this.#o.clock.monotonic();
-    for (const [id, until] of this.#awaited) if (wanted.has(id) || now >= until) this.#awaited.delete(id);
+    for (const [id, until] of this.#awaited) if (now >= until) this.#awaited.delete(id);
     let isSaved = false;
     try {
       await this.#stored.note(
@@ -480,6 +480,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       );
     }
     this.#replace(wanted);
+    // Not before: as long as one is neither awaited nor in use, a trigger of it is refused for good.
+    for (const id of this.#awaited.keys()) if (wanted.has(id)) this.#awaited.delete(id);
     return isSaved;
   }
 
