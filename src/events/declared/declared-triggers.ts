@@ -133,7 +133,7 @@ export class DeclaredTriggers extends BackgroundService {
   #serve(workflows: readonly DeclaredWorkflow[]): void {
     this.#feed.publish(workflows);
     const declares = (kind: TriggerKind, workflow: DeclaredWorkflow) =>
-      kind === "cron" ? hasSchedule(workflow) : workflow.on?.[kind] !== undefined;
+      kind === "cron" ? hasSchedule(workflow) : workflow.on?.[kind] != null;
     this.#declared = new Map(
       this.#o.kinds.map((kind) => [kind, workflows.filter((workflow) => declares(kind, workflow)).length]),
     );
