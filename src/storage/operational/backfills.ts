@@ -87,7 +87,7 @@ export interface BackfillIntentions {
   ): Promise<(BackfillFiring & { readonly status: RunStatus | null })[]>;
   /** Number of its runs that are not over. */
   countBackfillRuns(backfillId: string): Promise<number>;
-  /** Its runs that are not over, and not to be cancelled already, oldest first. */
+  /** Its runs that are not over, and that nothing stops already, oldest first. */
   backfillRuns(backfillId: string, limit: number): Promise<RunRecord[]>;
   /** The runs of a workflow that have one of these times in its schedule. */
   runsAt(workflowId: string, timesMs: readonly number[]): Promise<RunRecord[]>;

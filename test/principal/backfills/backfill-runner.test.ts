@@ -325,6 +325,24 @@ describe("a backfill", () => {
     await world.backfills.change({ backfill_id: id, to: "CANCELLED" });
   });
 
+  for (const [what, change] of [
+    ["are being stopped because they take too long", (tx, run) => tx.recordTimeout(run, 1)],
+    ["are in hooks that are being stopped", (tx, run) => tx.stopHooks(run)],
+  ] satisfies [string, Parameters<BackfillWorld["toOpen"]>[0]][])
+    test(`a cancelled one waits for runs that ${what}`, async () => {
+      await using given = await open();
+      const { world } = given;
+      // Agents get its runs in parts.
+      world.change('only: {run: "true"}', 'a: {run: "true", pool: few}\n  b: {run: "true", pool: few}');
+      const id = await world.create(5, "none", 2, false);
+      await world.runner.pass();
+      await world.toOpen(change);
+      await world.backfills.change({ backfill_id: id, to: "CANCELLED" });
+      await world.runner.pass();
+      expect(world.cancels).toBe(0);
+      expect(await stateOf(world, id)).toMatchObject({ state: "CANCELLED", active: 2, finished_at_ms: null });
+    });
+
   test("ends firings whose runs an older cdktr has ended", async () => {
     await using given = await open();
     const { world } = given;

@@ -18,7 +18,12 @@ import { RunQueue } from "../../../src/principal/runs/run-queue.ts";
 import { RunService } from "../../../src/principal/runs/run-service.ts";
 import { Waits } from "../../../src/principal/runs/waits.ts";
 import type { StoredDefinition } from "../../../src/principal/runs/workflow-source.ts";
-import { type OperationalStore, StoreUnavailableError } from "../../../src/storage/operational/store.ts";
+import {
+  type OperationalStore,
+  type OperationalTx,
+  type RunRecord,
+  StoreUnavailableError,
+} from "../../../src/storage/operational/store.ts";
 import { calendarOf } from "../../../src/workflow/calendar.ts";
 import { parseWorkflow } from "../../../src/workflow/parse.ts";
 import { RUN_TRANSITIONS } from "../../../src/workflow/run-state.ts";
@@ -41,6 +46,9 @@ params:
 tasks:
   only: {run: "true"}
 `;
+
+/** More than any test has. */
+const MOST_CANCELS = 1000;
 
 /** A run as it was seen last. */
 type Seen = HistoricFiring;
@@ -68,6 +76,8 @@ export class BackfillWorld {
   questions = 0;
   /** Whether the workflow is loaded. */
   isLoaded = true;
+  /** How often the runner has cancelled a run. */
+  cancels = 0;
   backfills!: Backfills;
   runner!: BackfillRunner;
 
@@ -152,7 +162,14 @@ export class BackfillWorld {
     this.backfills = new Backfills({ ...base, history, zone: "UTC" });
     this.runner = new BackfillRunner({
       ...base,
-      changes,
+      changes: {
+        create: (tx, run) => changes.create(tx, run),
+        cancel: (tx, run, hooks) => {
+          // It would do nothing else for ever.
+          if (++this.cancels > MOST_CANCELS) throw new Error("too many runs are cancelled");
+          return changes.cancel(tx, run, hooks);
+        },
+      },
       history,
       pauses: { reasonAt: async () => this.pause },
     });
@@ -194,6 +211,17 @@ export class BackfillWorld {
       const over = { status, status_at_ms: at, finished_at_ms: at, error: null } as const;
       await tx.endFiring(await tx.transitionRun(await tx.transitionRun(run, running), over));
     });
+  }
+
+  /** Does something to all runs that are not over. */
+  async toOpen(change: (tx: OperationalTx, run: RunRecord) => Promise<unknown>): Promise<void> {
+    for (const { workflow_instance_id, status } of await this.#runs()) {
+      if (isTerminal(RUN_TRANSITIONS, status)) continue;
+      await this.#store.transact(async (tx) => {
+        const run = await tx.getRun(workflow_instance_id);
+        if (run !== null) await change(tx, run);
+      });
+    }
   }
 
   /** Somebody retries a run that failed. */

@@ -111,7 +111,8 @@ export function backfillIntentions(db: Statements): BackfillIntentions {
     },
 
     async backfillRuns(id, limit) {
-      const sql = `SELECT workflow_instance_id AS id FROM ${OF_BACKFILL} AND cancel_requested_at_ms IS NULL ORDER BY seq LIMIT ?`;
+      const sql = `SELECT workflow_instance_id AS id FROM ${OF_BACKFILL}
+        AND cancel_requested_at_ms IS NULL AND timed_out_at_ms IS NULL AND hooks_stopped = 0 ORDER BY seq LIMIT ?`;
       return runsOf(db.all<{ id: string }>(sql, id, limit));
     },
 
