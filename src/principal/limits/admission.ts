@@ -58,7 +58,7 @@ export interface AdmissionOptions {
   readonly isInHooks: (tx: OperationalTx, run: RunRecord) => Promise<boolean>;
 }
 
-/** The most runs that one commit admits to a group when another run ends: other units of work wait. */
+/** The most runs of a group that one commit admits, or finds paused, when another run ends: other units of work wait. */
 const BATCH = 100;
 /** Maximum number of groups that the sweep looks at in one commit. */
 const GROUPS = 100;
@@ -240,32 +240,33 @@ export class Admission {
     return step;
   }
 
-  /** Admits those that wait for a group, in their order, as far as it has room. Returns how many. */
+  /** Admits those that wait for a group, in their order, as far as it has room; of many, the first. Returns how many. */
   async #admitNext(tx: OperationalTx, key: string): Promise<number> {
-    const { running, isAwaited } = await tx.groupState(key);
-    if (!isAwaited) return 0;
-    const held = await tx.groupHeld(key, BATCH);
-    const next = held.slice(
-      0,
-      nextAdmissions(
-        running,
-        held.map(({ group_max }) => ({ max: group_max })),
-      ),
-    );
     let admitted = 0;
-    const ids = next.map((each) => each.workflow_instance_id);
-    for await (const run of unfinished(tx, ids)) {
-      const paused = await this.#pausedReason(tx, run);
-      if (paused !== null) await this.#hold(tx, run, "pause", paused);
-      else {
-        await this.#admit(tx, run);
-        admitted++;
+    for (let left = BATCH; left > 0; ) {
+      const { running, isAwaited } = await tx.groupState(key);
+      if (!isAwaited) return admitted;
+      const held = await tx.groupHeld(key, left);
+      const maxes = held.map(({ group_max }) => ({ max: group_max }));
+      const next = held.slice(0, nextAdmissions(running, maxes));
+      if (next.length === 0) return admitted;
+      let free = next.length;
+      const ids = next.map((each) => each.workflow_instance_id);
+      for await (const run of unfinished(tx, ids)) {
+        const paused = await this.#pausedReason(tx, run);
+        if (paused !== null) await this.#hold(tx, run, "pause", paused);
+        else {
+          await this.#admit(tx, run);
+          admitted++;
+          free--;
+        }
       }
+      left -= next.length;
+      // Others get the places of those whose workflow is paused.
+      if (free === 0 && left > 0) return admitted;
     }
     // There may be more: later, because others wait for this commit.
-    if (next.length === BATCH) tx.afterCommit(() => this.#o.events.emit("admission due", null));
-    // Others get the places of those whose workflow is paused.
-    else if (admitted < next.length) return admitted + (await this.#admitNext(tx, key));
+    tx.afterCommit(() => this.#o.events.emit("admission due", null));
     return admitted;
   }
 
