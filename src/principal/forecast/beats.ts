@@ -63,12 +63,13 @@ export class Beats {
   /** @param zone IANA name of the zone in which the entry is evaluated @param offsetMs its jitter, ms */
   cursor(entry: Entry, zone: string, offsetMs: number): Cursor {
     const { cron, start_time_ms, end_time_ms, calendar } = entry;
-    const key = `${cron}\n${zone}\n${start_time_ms}\n${end_time_ms}\n${calendar}\n${offsetMs > 0}`;
+    // With jitter it begins earlier, but not by much: a schedule may have a time each second.
+    const from = this.#afterMs - Math.ceil(offsetMs / STEP_MS) * STEP_MS;
+    const key = `${cron}\n${zone}\n${start_time_ms}\n${end_time_ms}\n${calendar}\n${from}`;
     let beat = this.#beats.get(key);
     if (beat === undefined) {
       const days = calendar === undefined ? null : (this.#calendars.get(calendar) ?? null);
       const context = { zone, calendar: days, offsetMs: 0 };
-      const from = offsetMs > 0 ? this.#afterMs - MOST_JITTER_MS : this.#afterMs;
       beat = new Beat((after) => nextFiring(entry, context, after), from);
       this.#beats.set(key, beat);
     }
@@ -76,4 +77,5 @@ export class Beats {
   }
 }
 
-const MOST_JITTER_MS = 86_400_000;
+/** Schedules whose jitter differs by less than this may share their times, ms. */
+const STEP_MS = 300_000;
