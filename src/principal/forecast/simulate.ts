@@ -250,7 +250,7 @@ class Simulation {
       if (until !== null) missed.push(draft);
       return;
     }
-    this.#dropWaiting(workflow, number, schedule, nowMs);
+    this.#dropWaiting(workflow, number, nowMs);
     this.#make(draft, number, nowMs);
   }
 
@@ -277,21 +277,21 @@ class Simulation {
       entry: number,
     });
     draft.run = run;
-    const waiting = workflow.waiting.get(number);
-    if (waiting === undefined) workflow.waiting.set(number, [run]);
-    else waiting.push(run);
+    // Those are never dropped.
+    if (schedule.entry.catchup !== "all") {
+      const waiting = workflow.waiting.get(number);
+      if (waiting === undefined) workflow.waiting.set(number, [run]);
+      else waiting.push(run);
+    }
     this.#enter(run, nowMs);
   }
 
   /** The next firing of a schedule is due: those that nobody has taken are dropped, as `catchup` says. */
-  #dropWaiting(workflow: SimulatedWorkflow, number: number, { entry }: ExpectedEntry, nowMs: number): void {
+  #dropWaiting(workflow: SimulatedWorkflow, number: number, nowMs: number): void {
     const waiting = workflow.waiting.get(number) ?? [];
-    workflow.waiting.set(number, []);
-    for (const run of waiting) {
-      if (run.isOver || run.startedMs !== null) continue;
-      if (entry.catchup === "all") workflow.waiting.get(number)?.push(run);
-      else this.#skip(run, "dropped", this.#whyStuck(run), nowMs);
-    }
+    workflow.waiting.delete(number);
+    for (const run of waiting)
+      if (!run.isOver && run.startedMs === null) this.#skip(run, "dropped", this.#whyStuck(run), nowMs);
   }
 
   /** The pause of a workflow ends: what it has missed is caught up. */
@@ -324,11 +324,14 @@ class Simulation {
 
   /** There is no place for a run in its group. */
   #conflict(run: SimulatedRun, own: GroupOfRun, group: Group, nowMs: number): void {
-    const byId = new Map([...group.holders, ...group.held].map((other) => [String(other.seq), other]));
+    // To others it does not matter who is there, and that may be tens of thousands.
+    const isChanging = own.on_conflict === "queue_latest" || own.on_conflict === "cancel_running";
+    const [holders, waiting] = isChanging ? [[...group.holders], group.held] : [[], []];
+    const byId = new Map([...holders, ...waiting].map((other) => [String(other.seq), other]));
     const decided = decideConflict(
       {
-        holders: [...group.holders].map(({ seq }) => ({ id: String(seq), isEnding: false })),
-        held: group.held.map(({ seq, group: theirs }) => ({ id: String(seq), ...limitsOf(theirs) })),
+        holders: holders.map(({ seq }) => ({ id: String(seq), isEnding: false })),
+        held: waiting.map(({ seq, group: theirs }) => ({ id: String(seq), ...limitsOf(theirs) })),
       },
       own,
     );
@@ -354,8 +357,9 @@ class Simulation {
   /** Puts a run among those of its group that wait, in their order. */
   #hold(run: SimulatedRun, { held }: Group): void {
     const rank = rankOf(run);
-    const at = held.findIndex((other) => rankOf(other) > rank);
-    held.splice(at === -1 ? held.length : at, 0, run);
+    // Mostly it is the last one.
+    const before = held.findLastIndex((other) => rankOf(other) <= rank);
+    held.splice(before + 1, 0, run);
   }
 
   /** Gives the places that have become free, as in the commit in which they do: whoever comes in it has come before. */
@@ -369,11 +373,9 @@ class Simulation {
   /** Gives places to those of a group that wait. */
   #admit(key: string, nowMs: number): void {
     const group = this.#groupOf(key);
-    const count = nextAdmissions(
-      group.holders.size,
-      group.held.map(({ group: own }) => limitsOf(own)),
-    );
-    for (const run of group.held.splice(0, count)) {
+    for (let [run] = group.held; run !== undefined; [run] = group.held) {
+      if (nextAdmissions(group.holders.size, [limitsOf(run.group)]) === 0) return;
+      group.held.shift();
       group.holders.add(run);
       run.waited("group", nameOf(key), nowMs - run.since_ms);
       this.#enqueue(run, nowMs);

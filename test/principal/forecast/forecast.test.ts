@@ -486,3 +486,24 @@ describe("limits", () => {
     expect(truncated_at_ms).toBe(Date.parse("2026-01-05T06:00Z"));
   });
 });
+
+test("a firing that waits for its group does not look at all who wait before it", () => {
+  const waiting = Array.from({ length: 200 }, (_, n) => `run r${n} etl group max=1 group=eu`).join("\n");
+  const input = inputOf(`now 2026-01-05T00:00Z next 2h
+    workflow etl "* * * * *" 1h max=1 group=eu catchup=all
+    run first etl running 2026-01-04T22:00Z ends=2026-01-05T12:00Z max=1 group=eu
+    ${waiting}`);
+  let reads = 0;
+  const counted = input.runs.map(({ group, ...run }) => ({
+    ...run,
+    group: group && {
+      ...group,
+      get max() {
+        reads++;
+        return group.max;
+      },
+    },
+  }));
+  expect(forecast({ ...input, runs: counted }).firings).toHaveLength(119);
+  expect(reads).toBeLessThan(1000);
+});
