@@ -112,6 +112,25 @@ export function describePools(name: string, given: Given): void {
       },
     );
 
+    given(
+      "a priority of a run that an agent has counts if it goes back into the queue",
+      async ({ store }) => {
+        await store.transact((tx) => tx.registerAgent(agentRecord("agent"), null, 60_000));
+        await store.transact((tx) => tx.createRun(pendingRun("whole"), "{}", []));
+        const to = { agent_id: "agent", session_id: "s", fetch_id: "f", isHeld: true, needs: "" };
+        await store.transact((tx) => tx.claim({ ...to, assigned_at_ms: 2000, offer_ms: 60_000 }));
+        await store.transact(async (tx) => tx.setPriority(await runOf(tx, "whole"), 8, () => "p8 1 {}"));
+        await store.transact(async (tx) => {
+          const run = await runOf(tx, "whole");
+          await tx.requeueRun(
+            await tx.transitionRun(run, { status: "CRASHED", status_at_ms: 3000, error: "lost" }),
+          );
+        });
+        const [entry] = await store.read((tx) => tx.queueEntries(10));
+        expect(entry).toMatchObject({ workflow_instance_id: "whole", priority: 8, needs: "p8 1 {}" });
+      },
+    );
+
     given("a slice that goes back into the queue has waited since it first came", async ({ store }) => {
       await store.transact((tx) => tx.registerAgent(agentRecord("agent", { protocol: 2 }), null, 60_000));
       await store.transact(create("a"));

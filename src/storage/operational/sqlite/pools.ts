@@ -102,8 +102,9 @@ export function poolIntentions(db: Statements): PoolIntentions {
 
     async setPriority(run, priority, at) {
       const { workflow_instance_id: id } = run;
-      // Needs that are empty while it is not queued are those of nobody yet.
-      const needs = run.queued ? at(run.needs) : run.needs;
+      // One that an agent has goes back into the queue with them if that is lost. Those of others are written when they are queued.
+      const hasNeeds = run.queued || (run.revision === 0 && run.agent_id !== null);
+      const needs = hasNeeds ? at(run.needs) : run.needs;
       const { changes } = db.run(
         "UPDATE runs SET priority = ?, needs = ? WHERE workflow_instance_id = ? AND queued = ? AND needs = ? AND finished_at_ms IS NULL",
         priority,
