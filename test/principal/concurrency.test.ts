@@ -285,6 +285,17 @@ test("a run that starts later has waited since then; one with room goes before t
   expect(required(await agent.fetch(20_000)).workflow_instance_id).toBe(blocked);
 });
 
+test("a run that a higher priority puts before one that has no room begins at once", async () => {
+  const group = (max: number) => limited(`{group: eu, max_runs: ${max}}`);
+  await using world = await start({ "a.yml": group(1), "b.yml": group(2) });
+  const { cluster } = world;
+  const ids = [await trigger(cluster, "a"), await trigger(cluster, "a"), await trigger(cluster, "b")];
+  expect((await get(cluster, required(ids[2]))).hold).toBe("group");
+  await cluster.client().setPriority(required(ids[2]), 9);
+  expect((await get(cluster, required(ids[2]))).hold).toBeUndefined();
+  expect((await get(cluster, required(ids[1]))).hold).toBe("group");
+});
+
 test("another max_runs in the file counts for those that wait, unless the group is another one", async () => {
   await using world = await start({ "w.yml": limited("1"), "g.yml": limited("{group: eu}") });
   const { cluster, agent } = world;

@@ -297,6 +297,8 @@ export class RunService {
         throw new UnprocessableError(`Run ${id} is over already: ${run.status}.`);
       if (run.priority === priority) return detailsOf(tx, run, this.#o);
       const changed = await tx.setPriority(run, priority, (needs) => withPriority(needs, priority));
+      // Another one may be the first now that waits for the group.
+      if (run.hold === "group") this.#o.changes.admission.freed(tx, run);
       this.#o.queue.queued(tx);
       return detailsOf(tx, changed, this.#o);
     });
