@@ -128,14 +128,14 @@ export function slotsOf(own: Pool | undefined): Slots | undefined {
  * @throws Error that begins with the key, such as `pool.warehouse: …`
  */
 export function computeSlots(own: Pool, text: (template: string) => string): Slots {
-  const all: Record<string, number> = {};
+  const all = new Map<string, number>();
   for (const [written, count] of Object.entries(own)) {
     const name = hasExpressions(written) ? text(written).trim() : written;
     const problem = problemOfPoolName(name);
     if (problem !== null) throw new Error(`pool: ${problem.message}`);
     const slots = typeof count === "number" ? count : readSlots(text(count));
     if (typeof slots === "object") throw new Error(`pool.${name}: the value ${slots.message}`);
-    all[name] = (all[name] ?? 0) + slots;
+    all.set(name, (all.get(name) ?? 0) + slots);
   }
-  return all;
+  return Object.fromEntries(all);
 }

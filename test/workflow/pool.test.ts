@@ -23,6 +23,8 @@ describe("pool", () => {
     ['pool: {"${{ params.db }}": "${{ params.n }}"}', { eu: 3 }],
     ['pool: {"db-${{ params.db }}": 2, eu: "${{ params.n + 1 }}"}', { "db-eu": 2, eu: 4 }],
     ['pool: {"${{ params.db }}": 1, eu: 2}', { eu: 3 }],
+    [`pool: {"\${{ 'constructor' }}": 2}`, { constructor: 2 }],
+    [`pool: "\${{ '__proto__' }}"`, JSON.parse('{"__proto__": 1}')],
     ["pool: {}", undefined],
   ])("%s takes %p", (pool, slots) => {
     const definition = read(`params: {db: eu, n: {type: int, default: 3}}\ntasks: {a: {run: ls, ${pool}}}\n`);
