@@ -317,16 +317,17 @@ export class Scheduler extends DeclaredListener {
     this.#arm();
   }
 
-  /** Restarts counting firings from `now`; those that already became runs are not repeated, because their keys are known. */
+  /**
+   * Restarts counting firings from `now`; those that already became runs are not repeated, because their keys are known. What could not be
+   * made safe, and what a pause made a workflow miss, is still due.
+   */
   #restart(now: number): void {
     this.#beats.restart(now);
-    this.#behind.clear();
-    this.#retryMs = undefined;
+    this.#retryMs = this.#behind.size > 0 ? now + RETRY_MS : undefined;
     this.#preparedMs = 0;
     for (const { followers } of this.#scheduled.values()) {
       for (const follower of followers) {
-        follower.handledMs = now;
-        follower.isBehind = false;
+        follower.handledMs = Math.min(follower.handledMs, now);
         if (follower.beat !== null) this.#tellNext(follower, follower.beat);
       }
     }

@@ -356,3 +356,50 @@ describe("beats", () => {
     expect(beats.nextMs).toBe(HOUR + 1000);
   });
 });
+
+describe("a clock that is set back", () => {
+  test("does not make a pause forget what it has missed", async () => {
+    const world = new World();
+    const schedules = [entry("0 * * * *", { catchup: "all" })];
+    await world.take(declared("a", schedules, { paused: {} }));
+    await world.advance(3 * HOUR + MINUTE);
+    await world.take(declared("a", schedules, { paused: {} }));
+    await world.advance(-2000);
+    await world.take(declared("a", schedules));
+    expect(world.book.count(/The clock was set back by 2 s/)).toBe(1);
+    expect(world.news).toEqual(["01:00:00 a", "02:00:00 a", "03:00:00 a"]);
+  });
+
+  test("keeps firings that could not become runs", async () => {
+    const world = new World();
+    const schedules = [entry("0 * * * *")];
+    world.fails = () => new Error("the disk is full");
+    await world.take(declared("a", schedules));
+    await world.advance(HOUR + 30_000);
+    await world.advance(-2000);
+    await world.take(declared("a", schedules), declared("b", schedules));
+    expect(world.book.count(/The clock was set back by 2 s/)).toBe(1);
+    world.fails = () => undefined;
+    await world.advance(HOUR / 2);
+    expect(world.news).toEqual(["01:00:00 a"]);
+    await world.advance(HOUR / 2);
+    expect(world.news).toEqual(["02:00:00 a", "02:00:00 b"]);
+  });
+
+  test("makes what comes a second time a second time, under the same key, and skips nothing after that", async () => {
+    const world = new World();
+    const schedules = [entry("0 * * * *")];
+    await world.take(declared("a", schedules));
+    await world.advance(2 * HOUR);
+    expect(world.news).toEqual(["01:00:00 a", "02:00:00 a"]);
+    await world.advance(-HOUR - MINUTE);
+    await world.take(declared("a", schedules), declared("b", schedules));
+    await world.advance(2 * MINUTE);
+    expect(world.news).toEqual(["01:00:00 a", "01:00:00 b"]);
+    expect(
+      new Set(world.requests.filter(({ workflowId }) => workflowId === "a").map((one) => one.dedupeKey)).size,
+    ).toBe(2);
+    await world.advance(HOUR);
+    expect(world.news).toEqual(["02:00:00 a", "02:00:00 b"]);
+  });
+});
