@@ -6,13 +6,13 @@ import { isTimezone } from "../host/timezones.ts";
 import { type Day, readDay } from "./calendar.ts";
 import { aheadMs } from "./expressions/dates.ts";
 import { type IcsEvent, IcsProblem, type IcsProperty, readIcsEvents } from "./ics-lines.ts";
-import { type Budget, readRecurrence, recurrenceDays } from "./recurrence.ts";
+import { type Budget, readRecurrence, recurrenceDays, spend } from "./recurrence.ts";
 
 /** Maximum size of a calendar file, bytes. */
 export const MAX_ICS_BYTES = 1024 * 1024;
 const MAX_EVENTS = 5000;
 const MAX_DAYS = 20_000;
-/** How many days rules may look at, all together. */
+/** How many days rules may look at, and events may touch, all together. */
 const MAX_STEPS = 3_000_000;
 const DAY_MS = 86_400_000;
 
@@ -49,7 +49,10 @@ function daysOf(events: readonly IcsEvent[], from: Day, to: Day): Day[] {
     const without = event.replaces === null ? replaced.get(event.uid) : undefined;
     for (const start of startsOf(event, from - event.length, to, budget)) {
       if (without?.has(start) === true) continue;
-      for (let day = Math.max(start, from); day < start + event.length && day <= to; day++) days.add(day);
+      const [first, last] = [Math.max(start, from), Math.min(start + event.length - 1, to)];
+      // Many long events may touch the same days.
+      spend(budget, Math.max(0, last - first), event.line, "events");
+      for (let day = first; day <= last; day++) days.add(day);
       if (days.size > MAX_DAYS) throw new IcsProblem(event.line, `the file has more than ${MAX_DAYS} days`);
     }
   }

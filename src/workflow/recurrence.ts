@@ -59,7 +59,7 @@ export function readRecurrence(parts: ReadonlyMap<string, string>, line: number)
     return isValid ? value : fail(`${name}=${text} is not a whole number from 1 to ${max}`);
   };
   const numbers = (name: string, max: number, isSigned: boolean): number[] =>
-    (parts.get(name)?.split(",") ?? []).map((text) => {
+    listed(parts, name).map((text) => {
       const value = /^[+-]?\d+$/.test(text) ? Number(text) : 0;
       const isValid = value !== 0 && Math.abs(value) <= max && (isSigned || value > 0);
       return isValid
@@ -72,7 +72,7 @@ export function readRecurrence(parts: ReadonlyMap<string, string>, line: number)
       ? day
       : fail(`${name}=${text} is not a weekday`, "weekdays are MO, TU, WE, TH, FR, SA and SU");
   };
-  const weekdays = (parts.get("BYDAY")?.split(",") ?? []).map((text) => {
+  const weekdays = listed(parts, "BYDAY").map((text) => {
     const [, nth = "", day = text] = /^([+-]?\d{1,2})?([A-Z]{2})$/.exec(text) ?? [];
     return { day: weekday(day, "BYDAY"), nth: Number(nth) };
   });
@@ -90,9 +90,25 @@ export function readRecurrence(parts: ReadonlyMap<string, string>, line: number)
   };
 }
 
+/** What a part lists, each once: it is looked at for each day. */
+function listed(parts: ReadonlyMap<string, string>, name: string): string[] {
+  return [...new Set(parts.get(name)?.split(","))];
+}
+
 /** How many days may still be looked at: rules are read in a process of which others wait. */
 export interface Budget {
   left: number;
+}
+
+/** Looks at days. @throws IcsProblem if the budget is used up */
+export function spend(budget: Budget, days: number, line: number, what = "rules"): void {
+  budget.left -= days;
+  if (budget.left < 0)
+    throw new IcsProblem(
+      line,
+      `the ${what} of the file have too many days`,
+      "give them an end, or a later start",
+    );
 }
 
 /**
@@ -112,13 +128,7 @@ export function* recurrenceDays(
     const period = periodOf(rule, start, n);
     if (period.from > to) return;
     // A period without days costs as well.
-    budget.left -= 1 + (period.to - period.from);
-    if (budget.left < 0)
-      throw new IcsProblem(
-        line,
-        "the rules of the file have too many days",
-        "give them an end, or a later start",
-      );
+    spend(budget, 1 + (period.to - period.from), line);
     for (const day of daysIn(rule, start, period)) {
       if (day < start) continue;
       if (day > to || count <= 0) return;

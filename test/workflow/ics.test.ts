@@ -185,6 +185,13 @@ describe("what is wrong with a file", () => {
       "the rules of the file have too many days",
       "give them an end, or a later start",
     ],
+    [
+      "long events that touch the same days again and again",
+      `BEGIN:VCALENDAR\n${"BEGIN:VEVENT\nDTSTART:20200101\nDURATION:P9000W\nEND:VEVENT\n".repeat(5000)}END:VCALENDAR\n`,
+      2526,
+      "the events of the file have too many days",
+      "give them an end, or a later start",
+    ],
   ] as const) {
     test(what, () => {
       const to = what === "too many days" ? day("2299-12-31") : TO;
@@ -192,6 +199,19 @@ describe("what is wrong with a file", () => {
       expect(daysOfIcs(text, from, to)).toEqual({ ok: false, line, message, help });
     });
   }
+
+  test("what a rule lists again and again counts once", () => {
+    const rule = readRecurrence(
+      new Map([
+        ["FREQ", "MONTHLY"],
+        ["BYMONTHDAY", "1,1,-1,1"],
+        ["BYDAY", "MO,MO,1MO"],
+      ]),
+      1,
+    );
+    expect(rule.monthDays).toEqual([1, -1]);
+    expect(rule.weekdays).toHaveLength(2);
+  });
 
   test("rules that began long ago are cheap", () => {
     const many = `BEGIN:VCALENDAR\n${"BEGIN:VEVENT\nDTSTART;VALUE=DATE:16010101\nRRULE:FREQ=YEARLY\nEND:VEVENT\n".repeat(300)}END:VCALENDAR\n`;
