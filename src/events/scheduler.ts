@@ -139,6 +139,7 @@ export class Scheduler extends DeclaredListener {
     const { id } = workflow;
     const now = this.#now();
     const former = new Set(known?.followers);
+    const wasPaused = known?.workflow.paused !== undefined;
     const followers = schedulesOf(workflow).map((entry): Follower => {
       const context = firingContext(
         id,
@@ -162,12 +163,14 @@ export class Scheduler extends DeclaredListener {
     for (const follower of former) this.#leave(follower);
     if (known === undefined) this.#scheduled.set(id, { workflow, followers, seen: take });
     else Object.assign(known, { workflow, followers });
+    // While many others are looked at, the time of one may come.
+    const graceMs = known !== undefined && !wasPaused ? GRACE_MS : 0;
     for (const follower of followers) {
       // A pause moves no position: what it makes a workflow miss is judged when it goes on.
       if (workflow.paused !== undefined) this.#leave(follower);
       else if (follower.beat === null) {
         this.#beats.follow(follower, now);
-        this.#catchUp(follower, now, 0);
+        this.#catchUp(follower, now, graceMs);
       }
     }
   }

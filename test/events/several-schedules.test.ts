@@ -403,3 +403,28 @@ describe("a clock that is set back", () => {
     expect(world.news).toEqual(["02:00:00 a", "02:00:00 b"]);
   });
 });
+
+test("a calendar that changes while thousands of schedules fire makes none of them miss its time", async () => {
+  const world = new World();
+  const schedules = [entry("0 * * * *", { calendar: "days", catchup: "none" })];
+  const calendars = () => new Map([["days", calendarOf({})]]);
+  const positions = new Map([[entryKey(schedules[0] ?? entry("")), 0]]);
+  const all = (more: object) =>
+    ["a", "b"].map((id) => declared(id, schedules, { ...more, schedule_positions: positions }));
+  await world.take(...all({ calendars: calendars() }));
+  await world.advance(HOUR - 1000);
+  const [a, b] = all({ calendars: calendars() });
+  if (a === undefined || b === undefined) throw new Error("there are two");
+  // The time comes when only the first of them has been looked at.
+  const late = Object.defineProperty({ ...b }, "schedules", {
+    enumerable: true,
+    get: () => {
+      if (world.clock.now() < HOUR) world.clock.advance(2000);
+      return schedules;
+    },
+  });
+  await world.take(a, late);
+  expect(world.news.sort()).toEqual(["01:00:00 a", "01:00:00 b"]);
+  await world.advance(HOUR);
+  expect(world.news.sort()).toEqual(["02:00:00 a", "02:00:00 b"]);
+});
