@@ -1,5 +1,10 @@
 import { remarksOf } from "../contract/forecast-remarks.ts";
-import { type Forecast, type ForecastFiring, MOST_TOLD_FIRINGS } from "../contract/messages.ts";
+import {
+  type Forecast,
+  type ForecastFiring,
+  MOST_FORECAST_MS,
+  MOST_TOLD_FIRINGS,
+} from "../contract/messages.ts";
 import { UsageError } from "../errors.ts";
 import { command, wholeNumber } from "./support/command.ts";
 import { principalNow, withPrincipal } from "./support/connect.ts";
@@ -82,7 +87,7 @@ function spanOf(
   if (args.next !== undefined && args.to !== undefined)
     throw new UsageError("--next and --to say the same thing: give one of them.");
   const from_ms = coming(args.from, "--from", now);
-  const next = spanOption(args.next, "--next");
+  const next = spanOption(args.next, "--next", MOST_FORECAST_MS);
   const to_ms = coming(args.to, "--to", now) ?? (from_ms ?? now) + (next ?? DAY_MS);
   if (to_ms <= (from_ms ?? now))
     throw new UsageError(

@@ -197,6 +197,11 @@ describe("the help of every command", () => {
         // As a page of man has it; nothing is without a word about it.
         for (const section of ["OPTIONS", "EXAMPLES", "EXIT STATUS", "SEE ALSO"])
           expect(`${name}: ${usage.includes(`\n${section}\n`)} ${section}`).toBe(`${name}: true ${section}`);
+        const also = usage
+          .slice(usage.indexOf("\nSEE ALSO\n") + 10)
+          .replace(/\s+/g, " ")
+          .split(", ");
+        expect(`${name}: ${also.join(", ")}`).toBe(`${name}: ${[...new Set(also)].join(", ")}`);
         for (const [key, arg] of Object.entries((await resolve(command.args)) ?? {}) as [string, ArgDef][]) {
           const about =
             "negativeDescription" in arg && arg.default === true ? arg.negativeDescription : arg.description;

@@ -28,6 +28,12 @@ test.each(["", "h", "1", "1x", "1h x", "-1h", "constructor"])("%p is no span", (
   expect(() => spanOption(text, "--last")).toThrow(UsageError);
 });
 
+test("a span that is too long is refused in the words of the option", () => {
+  expect(spanOption("366d", "--next", 366 * 86_400_000)).toBe(366 * 86_400_000);
+  for (const text of ["367d", `${"9".repeat(30)}d`])
+    expect(() => spanOption(text, "--next", 366 * 86_400_000)).toThrow(`--next ${text} is too long.`);
+});
+
 test.each([
   ["now", NOW],
   ["2h ago", NOW - 7_200_000],

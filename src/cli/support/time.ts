@@ -40,15 +40,24 @@ export function parseSpan(text: string): number | undefined {
 }
 
 /**
- * Reads a duration given with an option, ms.
+ * Reads a duration given with an option, ms, not longer than `longestMs`.
  * @throws UsageError
  */
-export function spanOption(text: string | undefined, flag: string): number | undefined {
+export function spanOption(
+  text: string | undefined,
+  flag: string,
+  longestMs = Number.POSITIVE_INFINITY,
+): number | undefined {
   if (text === undefined) return undefined;
   const span = parseSpan(text);
   if (span === undefined) {
     throw new UsageError(`${flag} ${text}: expected a duration.`, {
       hint: "For example 30s, 15m, 1h30m, 2d or 1w.",
+    });
+  }
+  if (span > longestMs) {
+    throw new UsageError(`${flag} ${text} is too long.`, {
+      hint: `At most ${Math.floor(longestMs / 86_400_000)}d are possible.`,
     });
   }
   return span;

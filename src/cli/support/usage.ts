@@ -134,7 +134,7 @@ async function seeAlso(
     ...(topic === undefined ? [] : [`cdktr docs ${topic}`]),
   ];
   // Keep a command on one line.
-  return commands.map((words) => words.replaceAll(" ", NO_BREAK));
+  return [...new Set(commands)].map((words) => words.replaceAll(" ", NO_BREAK));
 }
 
 async function describe(subCommands: Record<string, Command | LazyCommand>): Promise<[string, string][]> {

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import type { PrincipalInfo } from "../../contract/messages.ts";
+import { LONGEST_WAIT_MS, type PrincipalInfo } from "../../contract/messages.ts";
 import { LANGUAGE_SINCE, LIMITS_SINCE } from "../../contract/version.ts";
 import {
   type CdktrError,
@@ -133,7 +133,7 @@ function startOption(
 ): Start | undefined {
   if (args.at !== undefined && args.in !== undefined)
     throw new UsageError("--at and --in exclude each other.", { hint: "Give the one that is meant." });
-  const span = spanOption(args.in, "--in");
+  const span = spanOption(args.in, "--in", LONGEST_WAIT_MS);
   if (span !== undefined) return { ms: now + span, options: { start_in_ms: Math.round(span) } };
   const start = comingOption(args.at, "--at", now, "Without --at and --in, a run starts at once.");
   return start === undefined ? undefined : { ms: start, options: { start_at_ms: start } };

@@ -1,4 +1,4 @@
-import type { WorkflowPaused } from "../../contract/messages.ts";
+import { LONGEST_PAUSE_MS, type WorkflowPaused } from "../../contract/messages.ts";
 import { pausedText } from "../../contract/pauses.ts";
 import { UsageError } from "../../errors.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
@@ -47,7 +47,7 @@ export default command({
   async run({ args }) {
     if (args.until !== undefined && args.for !== undefined)
       throw new UsageError("--until and --for exclude each other.", { hint: "Give the one that is meant." });
-    const span = spanOption(args.for, "--for");
+    const span = spanOption(args.for, "--for", LONGEST_PAUSE_MS);
     const until_ms = comingOption(args.until, "--until", principalNow(), resumeHint);
     const end =
       span !== undefined ? { for_ms: Math.round(span) } : until_ms === undefined ? {} : { until_ms };

@@ -5,7 +5,7 @@ import { Instant, Name } from "./common.ts";
 /** The longest reason of a pause, in characters. */
 const LONGEST_REASON = 1024;
 /** The longest pause that ends by itself, ms. */
-const LONGEST_PAUSE_MS = 10 * 366 * 24 * 3_600_000;
+export const LONGEST_PAUSE_MS = 10 * 366 * 24 * 3_600_000;
 
 /** A workflow whose schedules and events make no runs for now. Runs that people ask for are held. */
 export const Pause = z.object({

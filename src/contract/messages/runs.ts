@@ -28,7 +28,7 @@ export function eventBytes(event: Readonly<Record<string, string>>): number {
 }
 
 /** A run that is triggered now may start this much later, ms. */
-const LONGEST_WAIT_MS = 10 * 366 * 24 * 3_600_000;
+export const LONGEST_WAIT_MS = 10 * 366 * 24 * 3_600_000;
 
 /** The longest value of a parameter, characters: it is an environment variable of each task. */
 const MAX_PARAM = 64 * 1024;
