@@ -309,7 +309,7 @@ test("a trigger that cannot work and a refused firing are shown in the list and 
     }));
     return drawScreen(s).toString();
   };
-  expect(broken({ kind: "workflows" })).toContain("etl.daily ✗ trigger");
+  expect(broken({ kind: "workflows" })).toContain("etl.daily ✗ problem");
   const overview = broken({ kind: "workflow", id: "etl.daily", pane: "overview" });
   expect(overview).toContain('✗ "cron" can never run this workflow');
   expect(overview).toMatch(/✗ A firing \(cron\) was refused .*: missing parameter "day"/);

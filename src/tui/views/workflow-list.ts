@@ -53,7 +53,7 @@ function emptyText(state: State, filter: string): string {
 
 function troubleOf({ error, trigger_problems = [], refused }: WorkflowSummary): string {
   if (error !== null) return " ✗ file invalid";
-  return trigger_problems.length > 0 || refused != null ? " ✗ trigger" : "";
+  return trigger_problems.length > 0 || refused != null ? " ✗ problem" : "";
 }
 
 function columns(now: number): Column<WorkflowRow>[] {
