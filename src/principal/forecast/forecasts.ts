@@ -60,6 +60,8 @@ export class Forecasts {
   readonly #durations: KnownDurations;
   readonly #outlines = new Map<string, { readonly head: WorkflowHead; readonly outline: RunOutline }>();
   #last: Promise<unknown> = Promise.resolve();
+  /** Those that are computed or wait for that, by what was asked: a client that repeats its question, because it got no answer yet, gets that. */
+  readonly #open = new Map<string, Promise<Forecast>>();
 
   constructor(options: ForecastsOptions) {
     this.#o = options;
@@ -71,7 +73,11 @@ export class Forecasts {
    * @throws NotFoundError if there is no such workflow
    */
   of(request: AskForecast): Promise<Forecast> {
-    const next = this.#last.then(() => this.#compute(request));
+    const asked = JSON.stringify(request);
+    const open = this.#open.get(asked);
+    if (open !== undefined) return open;
+    const next = this.#last.then(() => this.#compute(request)).finally(() => this.#open.delete(asked));
+    this.#open.set(asked, next);
     this.#last = next.catch(() => {});
     return next;
   }

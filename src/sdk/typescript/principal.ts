@@ -34,6 +34,9 @@ import { LogTail } from "./log-tail.ts";
 /** Duration of one long poll, ms: a dead principal is noticed within this time. */
 const POLL_MS = 10_000;
 
+/** How long a forecast is waited for, ms: many firings take the principal a while. */
+const FORECAST_TIMEOUT_MS = 60_000;
+
 /** Items that are asked for at once. */
 const ITEMS_PER_PAGE = 1000;
 /** Approvals that are listed at most. */
@@ -403,7 +406,7 @@ export class Principal extends PrincipalClient {
         ...(workflowIds === undefined ? {} : { workflow_ids: [...workflowIds] }),
         ...(limit === undefined ? {} : { limit }),
       },
-      request,
+      { timeoutMs: FORECAST_TIMEOUT_MS, ...request },
     );
   }
 

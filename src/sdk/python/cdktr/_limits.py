@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, 
 from ._values import seconds_of, text_of
 from .result import Result
 
+#: How much longer than for other answers a forecast is waited for, seconds.
+_FORECAST_WAIT = 57.0
+
 #: A day, which is all of it in the zone of the schedule, or a time with its zone; both also as text.
 Bound = Union[date, str]
 
@@ -167,7 +170,8 @@ class Limits:
             question["workflow_ids"] = workflow_ids
         if limit is not None:
             question["limit"] = limit
-        return self._ask(["FORECAST", json.dumps(question)], json.loads)
+        # Many firings take the principal a while.
+        return self._ask(["FORECAST", json.dumps(question)], json.loads, wait=_FORECAST_WAIT)
 
     def _change(self, backfill_id: str, to: str) -> Result[Dict[str, Any]]:
         return self._backfill(["CHANGEBACKFILL", json.dumps({"backfill_id": backfill_id, "to": to})])
