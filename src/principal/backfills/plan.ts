@@ -117,8 +117,8 @@ const AT_ONCE = 20;
 
 function* forwards(planned: PlannedEntry, fromMs: number): Generator<number, undefined> {
   let after = fromMs - 1;
-  // A few at first: often no more are wanted.
-  for (let count = 1; ; count = Math.min(count * 2, AT_ONCE)) {
+  // Whoever asks for the next page may name any time. A few at first: often no more are wanted.
+  for (let count = 1; after < planned.toMs; count = Math.min(count * 2, AT_ONCE)) {
     const some = between(planned, after, planned.toMs, count);
     yield* some;
     const last = some.at(-1);

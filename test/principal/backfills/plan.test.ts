@@ -169,6 +169,14 @@ describe("the firings of a plan", () => {
     }
   });
 
+  test("there is none behind a time that no clock will ever show", () => {
+    const days = planned("0 2 * * *", "2025-01-01", "2025-01-03");
+    for (const at_ms of [Number.MAX_SAFE_INTEGER, days.toMs, days.toMs + 1])
+      expect([...planBackfill([days], false, { at_ms, entry: "none" })]).toEqual([]);
+    for (const at_ms of [Number.MIN_SAFE_INTEGER, days.fromMs - 1])
+      expect([...planBackfill([days], true, { at_ms, entry: "none" })]).toEqual([]);
+  });
+
   test("dense and sparse schedules are the same in both directions", () => {
     for (const cron of ["* * * * * *", "*/7 * * * *", "0 0 1 * *", "* * 0 1 * *", "* 5 0 1 1 *"]) {
       const to = cron === "* * * * * *" ? "2025-01-01T01:00:00Z" : "2025-02-03T00:00:00Z";
