@@ -239,7 +239,10 @@ export function checkLimits(
 
 type Starts = readonly Record_[];
 
-/** A run counts from its first start until it is over for the principal: what a process of a lost agent does after that is no run any more. */
+/**
+ * A run counts from its first start until it is over for the principal: what a process of a lost agent does after that, and one that such
+ * an agent starts after that, is no run any more.
+ */
 function checkGroups(
   starts: Starts,
   runs: ReadonlyMap<string, LimitedRun>,
@@ -252,7 +255,8 @@ function checkGroups(
     const known = runs.get(run);
     const of = known === undefined ? undefined : GROUPS[known.workflow];
     if (first === undefined || known === undefined || of === undefined) continue;
-    spans.get(of.group)?.spans.push({ from: first.at, until: bootOf(known.ended), weight: 1, what: run });
+    const until = bootOf(known.ended);
+    if (first.at < until) spans.get(of.group)?.spans.push({ from: first.at, until, weight: 1, what: run });
   }
   return Object.fromEntries(
     [...spans].map(([group, { max, spans: all }]) => {
@@ -280,7 +284,8 @@ function checkPools(
   for (const [instance, [first]] of Map.groupBy(starts, (start) => start.instance)) {
     const pools = POOLED[runs.get(first?.run ?? "")?.workflow ?? ""]?.[first?.task ?? ""];
     const ended = ends.get(instance);
-    if (first === undefined || pools === undefined || ended === undefined) continue;
+    if (first === undefined || pools === undefined || ended === undefined || first.at >= bootOf(ended))
+      continue;
     for (const [pool, weight] of Object.entries(pools)) {
       const span = {
         from: first.at,
