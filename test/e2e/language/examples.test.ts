@@ -127,6 +127,7 @@ beforeAll(async () => {
   }
   furnish(root);
   for (const { name, text } of WORKFLOW_EXAMPLES) cluster.writeWorkflow(`${name}.yml`, testable(root, text));
+  cluster.writeWorkflow("_cdktr.yml", "pools: {warehouse: 4}\n");
   // Those that travel with a run.
   place(join(cluster.directory, "workflows/queries/orders.sql"), "SELECT 1\n");
   const uv = dirname(await pythonWith(["uv"]));
