@@ -52,9 +52,11 @@ export default command({
     const end =
       span !== undefined ? { for_ms: Math.round(span) } : until_ms === undefined ? {} : { until_ms };
     const reason = args.reason === undefined ? {} : { reason: args.reason };
-    const done = await withPrincipal(args, ({ client }) =>
+    const done = await withPrincipal(args, ({ client, patiently }) =>
       forEachWorkflow(args, async (workflow_id) => {
-        const paused = await client.pauseWorkflow({ workflow_id, ...reason, ...end });
+        const pause = { workflow_id, ...reason, ...end };
+        // Thousands of runs may be held.
+        const paused = await patiently((options) => client.pauseWorkflow(pause, options));
         if (!args.json) say(told(paused));
         return paused;
       }),

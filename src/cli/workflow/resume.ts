@@ -20,9 +20,10 @@ export default command({
     ],
   },
   async run({ args }) {
-    const done = await withPrincipal(args, ({ client }) =>
+    const done = await withPrincipal(args, ({ client, patiently }) =>
       forEachWorkflow(args, async (workflow_id) => {
-        const resumed = await client.resumeWorkflow({ workflow_id });
+        // Thousands of runs may go on.
+        const resumed = await patiently((options) => client.resumeWorkflow({ workflow_id }, options));
         if (!args.json) say(told(resumed));
         return resumed;
       }),

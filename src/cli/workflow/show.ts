@@ -91,7 +91,7 @@ async function printWorkflow(
   if (schedulesOf(definition).length > 0) {
     const firings = next_firings_ms?.slice(0, SHOWN_FIRINGS);
     await fact(
-      "Next",
+      paused === null ? "Next" : "If resumed",
       firings?.length === 0
         ? "never"
         : (firings?.map((firing) => `${formatInstant(firing)} (${formatRelative(firing, now)})`).join(", ") ??

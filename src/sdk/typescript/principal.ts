@@ -34,8 +34,8 @@ import { LogTail } from "./log-tail.ts";
 /** Duration of one long poll, ms: a dead principal is noticed within this time. */
 const POLL_MS = 10_000;
 
-/** How long a forecast is waited for, ms: many firings take the principal a while. */
-const FORECAST_TIMEOUT_MS = 60_000;
+/** How long an answer is waited for that takes the principal a while: many firings, thousands of runs; ms. */
+const LONG_TIMEOUT_MS = 60_000;
 
 /** Items that are asked for at once. */
 const ITEMS_PER_PAGE = 1000;
@@ -321,13 +321,17 @@ export class Principal extends PrincipalClient {
         ...(until === undefined ? {} : { until_ms: Math.round(Number(until)) }),
         ...(forMs === undefined ? {} : { for_ms: Math.round(forMs) }),
       },
-      request,
+      { timeoutMs: LONG_TIMEOUT_MS, ...request },
     );
   }
 
   /** Lets a workflow go on; what it has missed follows its `catchup`. */
   resume(workflowId: string, request?: RequestOptions): Promise<WorkflowResumed> {
-    return this.call("RESUMEWORKFLOW", { workflow_id: workflowId }, request);
+    return this.call(
+      "RESUMEWORKFLOW",
+      { workflow_id: workflowId },
+      { timeoutMs: LONG_TIMEOUT_MS, ...request },
+    );
   }
 
   /** What {@link backfill} would do now, firing by firing, read page by page. */
@@ -406,7 +410,7 @@ export class Principal extends PrincipalClient {
         ...(workflowIds === undefined ? {} : { workflow_ids: [...workflowIds] }),
         ...(limit === undefined ? {} : { limit }),
       },
-      { timeoutMs: FORECAST_TIMEOUT_MS, ...request },
+      { timeoutMs: LONG_TIMEOUT_MS, ...request },
     );
   }
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, 
 from ._values import seconds_of, text_of
 from .result import Result
 
-#: How much longer than for other answers a forecast is waited for, seconds.
-_FORECAST_WAIT = 57.0
+#: How much longer than for other answers one is waited for that takes the principal a while, seconds.
+_LONG_WAIT = 57.0
 
 #: A day, which is all of it in the zone of the schedule, or a time with its zone; both also as text.
 Bound = Union[date, str]
@@ -44,11 +44,12 @@ class Limits:
             question["until_ms"] = round(seconds_of(until) * 1000)
         if lasting is not None:
             question["for_ms"] = round(seconds_of(lasting) * 1000)
-        return self._ask(["PAUSEWORKFLOW", json.dumps(question)], json.loads)
+        return self._ask(["PAUSEWORKFLOW", json.dumps(question)], json.loads, wait=_LONG_WAIT)
 
     def resume(self, workflow_id: str) -> Result[Dict[str, Any]]:
         """Lets a workflow go on; what it has missed follows its ``catchup``."""
-        return self._ask(["RESUMEWORKFLOW", json.dumps({"workflow_id": workflow_id})], json.loads)
+        question = json.dumps({"workflow_id": workflow_id})
+        return self._ask(["RESUMEWORKFLOW", question], json.loads, wait=_LONG_WAIT)
 
     def pools(self) -> Result[List[Dict[str, Any]]]:
         """The pools: their sizes, how many slots are taken and by whom, and how much waits for them."""
@@ -171,7 +172,7 @@ class Limits:
         if limit is not None:
             question["limit"] = limit
         # Many firings take the principal a while.
-        return self._ask(["FORECAST", json.dumps(question)], json.loads, wait=_FORECAST_WAIT)
+        return self._ask(["FORECAST", json.dumps(question)], json.loads, wait=_LONG_WAIT)
 
     def _change(self, backfill_id: str, to: str) -> Result[Dict[str, Any]]:
         return self._backfill(["CHANGEBACKFILL", json.dumps({"backfill_id": backfill_id, "to": to})])
