@@ -78,8 +78,8 @@ test("what makes no sense is refused", async () => {
     stderr: expect.stringContaining("A forecast is of the time to come, and this is over."),
   });
   expect(await cdktr("forecast", "--next", "500d")).toMatchObject({
-    code: 4,
-    stderr: expect.stringContaining("A forecast reaches at most 366 days ahead."),
+    code: 2,
+    stderr: expect.stringContaining("--next 500d is too long."),
   });
   expect(await cdktr("forecast", "etl.dayly")).toMatchObject({
     code: 4,
