@@ -47,7 +47,7 @@ export interface HistoricFiring {
   readonly scheduled_time_ms: number;
   readonly created_at_ms: number;
   readonly retry_of: string | null;
-  /** The key of the entry of the schedule that made it; null for none. */
+  /** The key of the entry of the schedule that made it; null for none, and for the only entry of a workflow that has a plain `cron`. */
   readonly schedule: string | null;
   readonly params: Readonly<Record<string, string>>;
 }

@@ -1,5 +1,7 @@
 /** The operations of clients on backfills: plan, create, list, get, change. What they do is done by {@link BackfillRunner}. */
+
 import type { Clock } from "../../clock.ts";
+import type { HistoricFiring } from "../../contract/history.ts";
 import type {
   BackfillDetails,
   BackfillPlan,
@@ -29,7 +31,6 @@ import { backfillSummary } from "./backfill-views.ts";
 import { type FiringHistory, knownRuns, presentRuns } from "./firing-runs.ts";
 import { frozen, type Plan, planFor, thawed } from "./frozen-plan.ts";
 import {
-  type FiringRun,
   keyOfFiring,
   type PlannedFiring,
   planBackfill,
@@ -304,7 +305,7 @@ async function verdictsOf(
   { workflow_id, reprocess }: PlanBackfill,
   { entries }: Plan,
   firings: readonly PlannedFiring[],
-  known: readonly FiringRun[],
+  known: readonly HistoricFiring[],
 ): Promise<(BackfillPlan["firings"][number]["present"] | null)[]> {
   const verdicts: (BackfillPlan["firings"][number]["present"] | null)[] = [];
   for (const firing of firings) {

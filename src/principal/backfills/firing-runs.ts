@@ -1,7 +1,6 @@
 /** The runs that firings of a workflow have had: those of the operational state, and those that only the history knows. */
 import type { HistoricFiring } from "../../contract/history.ts";
 import type { OperationalStore, OperationalTx, RunRecord } from "../../storage/operational/store.ts";
-import type { FiringRun } from "./plan.ts";
 
 /** What the history knows of firings. */
 export interface FiringHistory {
@@ -13,7 +12,7 @@ export interface FiringHistory {
 export interface KnownRuns {
   /** The times of those that the operational state had when the history was asked, by id. */
   readonly stored: ReadonlyMap<string, number | null>;
-  readonly historic: readonly FiringRun[];
+  readonly historic: readonly HistoricFiring[];
 }
 
 /**
@@ -44,7 +43,7 @@ export async function presentRuns(
   known: KnownRuns,
   workflowId: string,
   timesMs: readonly number[],
-): Promise<readonly FiringRun[] | null> {
+): Promise<readonly HistoricFiring[] | null> {
   const runs = new Map(known.historic.map((run) => [run.workflow_instance_id, run]));
   const stored = (await tx.runsAt(workflowId, timesMs)).filter(isFiring);
   const ids = new Set(stored.map((run) => run.workflow_instance_id));

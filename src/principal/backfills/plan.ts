@@ -2,12 +2,13 @@
  * Which firings a backfill has, and which of them become runs. Pure: it knows neither the state nor the time of day. A firing is the time in
  * the schedule of an entry; jitter has no part in it, because a backfill makes its runs when it can.
  */
+import type { HistoricFiring } from "../../contract/history.ts";
 import type { Calendar } from "../../workflow/calendar.ts";
 import { startOfDay } from "../../workflow/calendar.ts";
 import { firingsBetween } from "../../workflow/firings.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { type Entry, entryKey, firingKey } from "../../workflow/schedules.ts";
-import { isTerminal, type RunStatus } from "../../workflow/status.ts";
+import { isTerminal } from "../../workflow/status.ts";
 
 /** What becomes of a firing that has had a run: `none`: nothing; `failed`: another run if its newest one failed; `all`: another run. */
 export type Reprocess = "none" | "failed" | "all";
@@ -38,19 +39,6 @@ export interface PlanCursor {
   readonly at_ms: number;
   /** The key of its entry. */
   readonly entry: string;
-}
-
-/** A run that may be one of a firing. */
-export interface FiringRun {
-  readonly workflow_instance_id: string;
-  readonly status: RunStatus;
-  readonly trigger: string;
-  readonly scheduled_time_ms: number;
-  readonly created_at_ms: number;
-  readonly retry_of: string | null;
-  /** The key of the entry that made it; null for none, and for the only entry of a workflow that has a plain `cron`. */
-  readonly schedule: string | null;
-  readonly params: Readonly<Record<string, string>>;
 }
 
 const DAY_MS = 86_400_000;
@@ -173,9 +161,9 @@ export function keyOfFiring(workflowId: string, { atMs, planned }: PlannedFiring
  */
 export function runsOfFiring(
   { atMs, planned }: PlannedFiring,
-  known: readonly FiringRun[],
+  known: readonly HistoricFiring[],
   entries: readonly PlannedEntry[],
-): readonly FiringRun[] {
+): readonly HistoricFiring[] {
   const byId = new Map(known.map((run) => [run.workflow_instance_id, run]));
   const mine = firingKey("", planned.entry, atMs);
   return known
@@ -191,13 +179,13 @@ export function runsOfFiring(
 }
 
 /** The run that was retried first. */
-function rootOf(run: FiringRun, byId: ReadonlyMap<string, FiringRun>): FiringRun {
+function rootOf(run: HistoricFiring, byId: ReadonlyMap<string, HistoricFiring>): HistoricFiring {
   const before = run.retry_of === null ? undefined : byId.get(run.retry_of);
   return before === undefined ? run : rootOf(before, byId);
 }
 
 /** Whether a run of an entry that is not known any more may be one of this entry: it has its parameters. */
-function fits({ params = {} }: Entry, run: FiringRun): boolean {
+function fits({ params = {} }: Entry, run: HistoricFiring): boolean {
   return Object.entries(params).every(([name, value]) => run.params[name] === value);
 }
 
@@ -205,7 +193,7 @@ function fits({ params = {} }: Entry, run: FiringRun): boolean {
  * The run because of which a firing makes none; null if it makes one.
  * @param runs those of the firing, oldest first
  */
-export function presentRun(reprocess: Reprocess, runs: readonly FiringRun[]): FiringRun | null {
+export function presentRun(reprocess: Reprocess, runs: readonly HistoricFiring[]): HistoricFiring | null {
   const unfinished = runs.findLast(({ status }) => !isTerminal(RUN_TRANSITIONS, status));
   if (unfinished !== undefined) return unfinished;
   // One that was SKIPPED has never run.

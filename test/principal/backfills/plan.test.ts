@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import type { HistoricFiring } from "../../../src/contract/history.ts";
 import {
   boundsOf,
-  type FiringRun,
   type PlannedEntry,
   planBackfill,
   presentRun,
@@ -192,7 +192,7 @@ describe("the runs of a firing", () => {
   const at = Date.parse("2025-01-01T02:00:00Z");
   const plain = planned("0 2 * * *", "2025-01-01", "2025-01-01");
   const full = planned("0 2 1 * *", "2025-01-01", "2025-01-01", { params: { full: "true" } });
-  const run = (id: string, over: Partial<FiringRun> = {}): FiringRun => ({
+  const run = (id: string, over: Partial<HistoricFiring> = {}): HistoricFiring => ({
     workflow_instance_id: id,
     status: "COMPLETED",
     trigger: "cron",
@@ -203,10 +203,10 @@ describe("the runs of a firing", () => {
     params: {},
     ...over,
   });
-  const of = (entry: PlannedEntry, runs: readonly FiringRun[]) =>
+  const of = (entry: PlannedEntry, runs: readonly HistoricFiring[]) =>
     runsOfFiring({ atMs: at, planned: entry }, runs, [plain, full]).map((each) => each.workflow_instance_id);
 
-  test.each<[what: string, runs: FiringRun[], plain: string[], full: string[]]>([
+  test.each<[what: string, runs: HistoricFiring[], plain: string[], full: string[]]>([
     ["of the schedule and of backfills", [run("a"), run("b", { trigger: "backfill" })], ["a", "b"], []],
     ["none of another time", [run("a", { scheduled_time_ms: at + 1 })], [], []],
     [
@@ -259,7 +259,7 @@ describe("the runs of a firing", () => {
 describe("what a firing makes", () => {
   const verdict = (reprocess: Reprocess, ...statuses: RunStatus[]) => {
     const runs = statuses.map(
-      (status, index) => ({ status, workflow_instance_id: String(index) }) as FiringRun,
+      (status, index) => ({ status, workflow_instance_id: String(index) }) as HistoricFiring,
     );
     return presentRun(reprocess, runs)?.workflow_instance_id ?? "runs";
   };
