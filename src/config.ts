@@ -217,6 +217,12 @@ export const SETTINGS = {
     "0 to 65535",
     0,
   ),
+  CDKTR_METRICS_WORKFLOWS: setting(
+    "How many workflows have metrics of their own on /metrics; the others are counted together. 0 for none",
+    z.coerce.number().int().min(0).max(10_000),
+    "a whole number, 0 to 10000",
+    500,
+  ),
   CDKTR_TUI_STATUS_REFRESH_INTERVAL_MS: setting(
     "Time between status refreshes of the terminal UI",
     positive,

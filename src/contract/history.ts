@@ -52,6 +52,15 @@ export interface HistoricFiring {
   readonly params: Readonly<Record<string, string>>;
 }
 
+/** How runs of a workflow ended last, as the history knows it. */
+export interface LatestEnd {
+  readonly workflow_id: string;
+  /** When one last COMPLETED, ms since the epoch; null for never. */
+  readonly success_ms: number | null;
+  /** How long the last one took that ended, ms; null where that is not known. */
+  readonly duration_ms: number | null;
+}
+
 /** The parameters of `QUERYLOGS`. */
 export interface LineQuery {
   /** Lines after this time are omitted, ms since the epoch; null for no bound. */
@@ -117,6 +126,8 @@ export interface HistoryCalls {
     { readonly workflow_id: string; readonly times_ms: readonly number[] },
     readonly HistoricFiring[]
   >;
+  /** How runs of these workflows ended last, by id; those without an end are left out. */
+  readonly latestEnds: Call<readonly string[], readonly LatestEnd[]>;
   readonly listRuns: Call<{ readonly filter: ListRuns; readonly before_ms?: number }, RunSummary[]>;
   /** @see PrepareFiles for the id */
   readonly prepare: Call<{ readonly what: Preparation; readonly transfer_id?: string }, PreparedFiles>;

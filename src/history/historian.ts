@@ -12,6 +12,7 @@ import {
   type HistoryAvailability,
   HistoryUnavailableError,
   IN_MEMORY,
+  type LatestEnd,
   type LineQuery,
 } from "../contract/history.ts";
 import type { HistoricStatuses, PendingStatus } from "../contract/history-rows.ts";
@@ -352,6 +353,11 @@ export class Historian extends BackgroundService<HistorianSignals> {
   /** The runs of a workflow with one of these times in its schedule. @throws HistoryUnavailableError */
   findFirings(workflowId: string, timesMs: readonly number[]): Promise<HistoricFiring[]> {
     return this.#read((database) => database.findFirings(workflowId, timesMs));
+  }
+
+  /** How runs of these workflows ended last. @throws HistoryUnavailableError */
+  latestEnds(workflowIds: readonly string[]): Promise<LatestEnd[]> {
+    return this.#read((database) => database.latestEnds(workflowIds));
   }
 
   /**

@@ -186,6 +186,7 @@ export class History extends BackgroundService {
         return found === null ? null : [...found];
       },
       findFirings: ({ workflow_id, times_ms }) => this.#historian.findFirings(workflow_id, times_ms),
+      latestEnds: (workflowIds) => this.#historian.latestEnds(workflowIds),
       listRuns: ({ filter, before_ms }) => this.#historian.listRuns(filter, before_ms),
       prepare: ({ what, transfer_id: id }) => {
         if (what === "export") return this.#historian.prepareExport(id);

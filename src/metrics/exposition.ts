@@ -20,18 +20,22 @@ export class Exposition {
     this.#metric(name, "counter", help, samples);
   }
 
-  /** A histogram. */
-  histogram(name: string, help: string, histogram: Histogram): void {
+  /** A histogram, or several with labels. */
+  histogram(
+    name: string,
+    help: string,
+    histograms: Histogram | readonly (readonly [Labels, Histogram])[],
+  ): void {
     this.#head(name, "histogram", help);
-    for (const [bound, count] of histogram.cumulative()) {
-      this.#sample(
-        `${name}_bucket`,
-        { le: bound === Number.POSITIVE_INFINITY ? "+Inf" : String(bound) },
-        count,
-      );
+    const rows = histograms instanceof Histogram ? [[{}, histograms] as const] : histograms;
+    for (const [labels, histogram] of rows) {
+      for (const [bound, count] of histogram.cumulative()) {
+        const le = bound === Number.POSITIVE_INFINITY ? "+Inf" : String(bound);
+        this.#sample(`${name}_bucket`, { ...labels, le }, count);
+      }
+      this.#sample(`${name}_sum`, labels, histogram.sum);
+      this.#sample(`${name}_count`, labels, histogram.count);
     }
-    this.#sample(`${name}_sum`, {}, histogram.sum);
-    this.#sample(`${name}_count`, {}, histogram.count);
   }
 
   toString(): string {

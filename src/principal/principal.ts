@@ -356,7 +356,11 @@ export class Principal extends BackgroundService {
       ...principalPages({
         principalId,
         startedAtMs: this.#startedAtMs,
-        metrics: new Metrics(events, history.signals),
+        metrics: new Metrics(events, history.signals, {
+          most: config.CDKTR_METRICS_WORKFLOWS,
+          ids: () => workflows.ids(),
+          latestEnds: (ids) => history.latestEnds(ids),
+        }),
         runs,
         pools,
         queue: queueView,

@@ -1,6 +1,12 @@
 /** The history database: one file with logs and statuses, one connection that writes, a few that read. */
 import { mkdirSync } from "node:fs";
-import { type HistoricFiring, type HistoricRun, IN_MEMORY, type LineQuery } from "../../contract/history.ts";
+import {
+  type HistoricFiring,
+  type HistoricRun,
+  IN_MEMORY,
+  type LatestEnd,
+  type LineQuery,
+} from "../../contract/history.ts";
 import type { HistoricStatuses } from "../../contract/history-rows.ts";
 import type {
   ItemSummary,
@@ -19,6 +25,7 @@ import { type OpenDatabase, openDatabase } from "./duckdb.ts";
 import { historyUnavailable, isDiskFull, isFatal, readError } from "./error.ts";
 import { type BackupMoment, exportTables, writeBackup } from "./export.ts";
 import { findFirings } from "./firings.ts";
+import { findLatestEnds } from "./latest-ends.ts";
 import { queryLogLines, searchLogs } from "./logs.ts";
 import {
   applyMigration,
@@ -255,6 +262,11 @@ export class HistoryDatabase {
     return this.#read("The query", READ_TIMEOUT_MS, (connection) =>
       findFirings(connection, workflowId, timesMs),
     );
+  }
+
+  /** How runs of these workflows ended last. @throws HistoryUnavailableError */
+  latestEnds(workflowIds: readonly string[]): Promise<LatestEnd[]> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) => findLatestEnds(connection, workflowIds));
   }
 
   /** Runs, newest first; with `before` only those created before that time (ms). @throws HistoryUnavailableError */

@@ -16,6 +16,7 @@ import {
   type HistorySettings,
   HistoryUnavailableError,
   type HistoryVitals,
+  type LatestEnd,
   type LineQuery,
   type Preparation,
   type PrincipalCalls,
@@ -91,6 +92,7 @@ const READS: readonly (keyof HistoryCalls)[] = [
   "findItems",
   "findOutputs",
   "findFirings",
+  "latestEnds",
   "prepare",
   "readFile",
   "awaitLine",
@@ -554,6 +556,10 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
 
   findFirings(workflow_id: string, times_ms: readonly number[]): Promise<readonly HistoricFiring[]> {
     return this.#read("findFirings", { workflow_id, times_ms });
+  }
+
+  latestEnds(workflowIds: readonly string[]): Promise<readonly LatestEnd[]> {
+    return this.#read("latestEnds", workflowIds);
   }
 
   listRuns(filter: ListRuns, before_ms?: number): Promise<RunSummary[]> {

@@ -6,13 +6,17 @@ import type { EventHub } from "../../event-hub.ts";
 import { Exposition, Histogram } from "../../metrics/exposition.ts";
 import { addListeners } from "../../metrics/listener-metrics.ts";
 import { addProcess } from "../../metrics/process-metrics.ts";
+import { isDoneWithin } from "../../timer.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { HistoryLinkSignals } from "../history/history-link.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
+import { WorkflowMetrics, type WorkflowMetricsOptions } from "./workflow-metrics.ts";
 
 /** From a local agent that is waiting to a queue of a whole night, seconds. */
 const DISPATCH_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 120, 600, 3600];
 const FLUSH_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+/** How long a page waits for what the history knows of workflows, ms. */
+const RECALL_MS = 1000;
 const ENDS = ["COMPLETED", "FAILED", "CRASHED", "SKIPPED", "CANCELLED"] as const satisfies RunStatus[];
 const AGENT_STATES = ["UP", "DRAINING", "LOST"] as const;
 
@@ -49,8 +53,15 @@ export class Metrics {
   readonly #ended = new Map<RunStatus, number>();
   #flushFailures = 0;
 
+  readonly #workflows: WorkflowMetrics;
+
   /** Starts counting. */
-  constructor(events: PrincipalEvents, historian: EventHub<HistoryLinkSignals>) {
+  constructor(
+    events: PrincipalEvents,
+    historian: EventHub<HistoryLinkSignals>,
+    workflows: Omit<WorkflowMetricsOptions, "events">,
+  ) {
+    this.#workflows = new WorkflowMetrics({ ...workflows, events });
     events.on("run assigned", (waitedMs) => this.#dispatch.observe(Math.max(0, waitedMs) / 1000));
     events.on("run ended", ({ status }) => this.#ended.set(status, (this.#ended.get(status) ?? 0) + 1));
     historian.on("flushed", ({ tookMs, ok }) => {
@@ -77,6 +88,8 @@ export class Metrics {
       sources.agents(),
       sources.isStateWritable(),
       sources.history(),
+      // A page does not wait for a history that does not answer.
+      isDoneWithin(RECALL_MS, this.#workflows.recall()),
     ]);
     const { valid, paused, invalid } = sources.workflows();
     const page = new Exposition();
@@ -114,6 +127,7 @@ export class Metrics {
       "Runs that ended since the principal started, by status.",
       ENDS.map((status) => [{ status }, this.#ended.get(status) ?? 0]),
     );
+    this.#workflows.addTo(page);
     page.histogram(
       "cdktr_dispatch_latency_seconds",
       "Time that runs waited before they were given to an agent.",

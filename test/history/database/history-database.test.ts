@@ -435,6 +435,33 @@ describe("views", () => {
     expect(listed.map(({ backfill_id }) => backfill_id)).toEqual(["bf"]);
     await history.close();
   });
+
+  test("how runs of each workflow ended last", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    const of = (n: number, workflow_id: string, fields: Partial<RunStatusRow>) =>
+      run(n, { workflow_id, workflow_instance_id: `run-${n}`, timestamp_ms: n, ...fields });
+    await history.write({
+      logs: [],
+      disordered: [],
+      statuses: [
+        of(1, "b", { status: "COMPLETED", duration_ms: 10 }),
+        of(2, "b", { status: "COMPLETED", duration_ms: 20 }),
+        of(3, "b", { status: "FAILED", duration_ms: 30 }),
+        of(4, "b", { status: "SKIPPED" }),
+        of(5, "b", { status: "RUNNING" }),
+        of(6, "a", { status: "CRASHED" }),
+        of(7, "c", { status: "COMPLETED" }),
+        of(8, "d", { status: "PENDING" }),
+      ],
+    });
+    expect(await history.latestEnds(["d", "b", "a"])).toEqual([
+      { workflow_id: "a", success_ms: null, duration_ms: null },
+      { workflow_id: "b", success_ms: 2, duration_ms: 30 },
+    ]);
+    expect(await history.latestEnds([])).toEqual([]);
+    await history.close();
+  });
 });
 
 test("an old run that agents shared is found with what each of them had of it", async () => {

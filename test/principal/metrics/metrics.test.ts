@@ -95,6 +95,9 @@ describe("the format", () => {
   });
 });
 
+/** The labels of metrics of single workflows. */
+const OF_WORKFLOWS = ["workflow", "workflow,status", "workflow,le"];
+
 const GOOD = shellWorkflow("Good", { only: "echo hello" });
 
 describe("a principal", () => {
@@ -170,11 +173,20 @@ describe("a principal", () => {
     for (const { name, help, samples } of after) {
       expect(name).toMatch(/^(cdktr|process)_[a-z_]+$/);
       expect(help).toEndWith(".");
-      // What users choose (ids, names, labels) is in no label: the number of series is fixed.
+      // What users choose (ids, names, labels) is in no label but that of workflows, whose number is bounded.
       for (const [, labels] of samples) {
-        expect(["", "status", "by", "le", "version"]).toContain(Object.keys(labels).join());
+        expect(["", "status", "by", "le", "version", ...OF_WORKFLOWS]).toContain(Object.keys(labels).join());
       }
     }
+    expect(value(after, "cdktr_workflow_runs_total", { workflow: "good", status: "COMPLETED" })).toBe(2);
+    expect(value(after, "cdktr_workflow_runs_total", { workflow: "bad", status: "FAILED" })).toBe(1);
+    expect(value(after, "cdktr_workflow_duration_seconds_count", { workflow: "good" })).toBe(2);
+    const succeeded =
+      value(after, "cdktr_workflow_last_success_timestamp_seconds", { workflow: "good" }) ?? 0;
+    expect(Math.abs(succeeded - Date.now() / 1000)).toBeLessThan(3600);
+    expect(
+      value(after, "cdktr_workflow_last_success_timestamp_seconds", { workflow: "bad" }),
+    ).toBeUndefined();
   });
 
   test("runs are counted while they run, and while they wait for a full or lost agent", async () => {
@@ -250,6 +262,20 @@ describe("a principal", () => {
       return now.available === 1 && now.lines === 0 && now;
     });
     expect(healed).toMatchObject({ lag: 0, lines: 0 });
+    // What this process has not seen, the history has told it by now.
+    const [page] = await until("the history has told what it knows of workflows", async () => {
+      const known = await parsed(await (await get("/metrics")).text());
+      return value(known, "cdktr_workflow_last_success_timestamp_seconds", { workflow: "gated" }) ===
+        undefined
+        ? false
+        : ([known] as const);
+    });
+    expect(
+      value(page, "cdktr_workflow_last_run_duration_seconds", { workflow: "bad" }),
+    ).toBeGreaterThanOrEqual(0);
+    expect(value(page, "cdktr_workflow_runs_total", { workflow: "gated", status: "COMPLETED" })).toBe(
+      undefined,
+    );
   });
 
   test("says that it is well, to those who ask properly", async () => {
