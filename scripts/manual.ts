@@ -66,11 +66,11 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   return all.map((cells) => `| ${cells.join(" | ")} |`);
 }
 
-/** The role that a key must have; an admin's may do what the others may. */
+/** The role that a key must have; a client's may do what a viewer's may, and an admin's what the others may. */
 function roleOf({ roles }: VerbEntry): string {
-  const [role = "", ...others] = roles.filter((each) => each !== "admin");
-  if (others.length > 0) return "any";
-  return role === "" ? "admin" : role === "join" ? "join token" : role;
+  const [role = "admin"] = roles.filter((each) => each !== "admin");
+  if (role === "agent" && roles.includes("viewer")) return "any";
+  return role === "join" ? "join token" : role;
 }
 
 const code = (text: string) => `\`${text}\``;

@@ -87,10 +87,53 @@ export interface TaskStatusRow {
   readonly artifacts?: string | null;
 }
 
-/** A row that the history does not have yet, with its position in the operational state. */
+/** A row of `audit_log`: somebody changed something, or was refused to. */
+export interface AuditRow {
+  /** When it happened, ms since the epoch. */
+  readonly timestamp_ms: number;
+  /** Name of the key, or system user; null if nobody is known. */
+  readonly actor: string | null;
+  /** Role of the key; null without keys. */
+  readonly role: string | null;
+  /** What was done: a word of the table of verbs, such as `run.trigger`. */
+  readonly action: string;
+  /** What it was done to: the id of a workflow or a run, the name of a pool … */
+  readonly subject: string | null;
+  /** JSON object: particulars. Never the value of a secret. */
+  readonly detail: string | null;
+  /** `done`, or `refused: ` and the reason. */
+  readonly outcome: string;
+  /** Where it came from: an address, or `local`. */
+  readonly source: string | null;
+}
+
+/** What may happen to an alert and its messages. */
+type AlertEvent = "raised" | "resolved" | "sent" | "failed" | "dead" | "dropped";
+
+/** A row of `alert_log`: something happened to an alert. */
+export interface AlertRow {
+  readonly alert_id: string;
+  /** When it happened, ms since the epoch. */
+  readonly timestamp_ms: number;
+  readonly event: AlertEvent;
+  readonly kind: string;
+  readonly workflow_id: string | null;
+  readonly workflow_instance_id: string | null;
+  /** What is unique among alerts that are not resolved. */
+  readonly key: string;
+  /** One line. */
+  readonly subject: string;
+  /** The channel of a message. */
+  readonly channel: string | null;
+  readonly error: string | null;
+}
+
+/** A row that the history does not have yet, with its position in the operational state. An older cdktr passes over those of tables that it does not know. */
 export type PendingStatus =
   | { readonly id: number; readonly table: "workflow_run_status"; readonly row: RunStatusRow }
-  | { readonly id: number; readonly table: "task_run_status"; readonly row: TaskStatusRow };
+  | { readonly id: number; readonly table: "task_run_status"; readonly row: TaskStatusRow }
+  | { readonly id: number; readonly table: "audit_log"; readonly row: AuditRow }
+  | { readonly id: number; readonly table: "alert_log"; readonly row: AlertRow };
 
 /** The latest statuses of a run and its task runs in the history. */
 export interface HistoricStatuses {

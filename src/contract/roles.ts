@@ -1,14 +1,16 @@
 /** The roles of keys, and the sockets of a secured principal that each may use. verbs.ts has the verbs that each may use. */
 
 /** Roles that a key can be given. */
-export const CLIENT_ROLES = ["agent", "client", "admin"] as const;
+export const CLIENT_ROLES = ["agent", "viewer", "client", "admin"] as const;
 export type ClientRole = (typeof CLIENT_ROLES)[number];
 
 /** A join token has a role too: it may only join. */
 export type Role = ClientRole | "join";
 
-export const ANYBODY: readonly Role[] = ["agent", "client", "admin"];
-/** Trigger runs and read. */
+export const ANYBODY: readonly Role[] = ["agent", "viewer", "client", "admin"];
+/** Read, and change nothing. */
+export const READER: readonly Role[] = ["viewer", "client", "admin"];
+/** Trigger runs, and what else changes runs and workflows. */
 export const CLIENT: readonly Role[] = ["client", "admin"];
 /** Execute runs and report. */
 export const AGENT: readonly Role[] = ["agent", "admin"];
@@ -20,7 +22,7 @@ export type SocketName = "api" | "logs-listening" | "logs-publishing";
 
 /** Who may connect to which socket. */
 export const SOCKET_ROLES: Readonly<Record<SocketName, readonly Role[]>> = {
-  api: ["agent", "client", "admin", "join"],
+  api: ["agent", "viewer", "client", "admin", "join"],
   "logs-listening": AGENT,
-  "logs-publishing": CLIENT,
+  "logs-publishing": READER,
 };

@@ -7,7 +7,7 @@
 import { z } from "zod";
 import { Nothing } from "./messages/common.ts";
 import * as m from "./messages.ts";
-import { ADMIN, AGENT, ANYBODY, CLIENT, JOIN_TOKEN } from "./roles.ts";
+import { ADMIN, AGENT, ANYBODY, CLIENT, JOIN_TOKEN, READER } from "./roles.ts";
 import { type Speaker, verb, type WithKey } from "./verb-entry.ts";
 import { LIMITS_SINCE } from "./version.ts";
 
@@ -42,7 +42,7 @@ export const VERBS = {
   }),
   LSEVENTS: verb({
     about: "What the principal itself logged, oldest first; `after` is the last `seq` known",
-    roles: CLIENT,
+    roles: READER,
     request: m.ListEvents,
     reply: z.array(m.ActivityEvent),
     changes: "nothing",
@@ -51,7 +51,7 @@ export const VERBS = {
   // ------------------------------------------------------------ workflows
   LSWORKFLOWS: verb({
     about: "All workflows by id",
-    roles: CLIENT,
+    roles: READER,
     fields: [],
     request: Nothing,
     reply: z.record(z.string(), m.WorkflowSummary),
@@ -59,14 +59,14 @@ export const VERBS = {
   }),
   GETWORKFLOW: verb({
     about: "A workflow with its definition and the text of its file",
-    roles: CLIENT,
+    roles: READER,
     request: m.GetWorkflow,
     reply: m.WorkflowDetails,
     changes: "nothing",
   }),
   WATCHWORKFLOWS: verb({
     about: "Waits until the workflows have changed since `revision`",
-    roles: CLIENT,
+    roles: READER,
     request: m.WatchWorkflows,
     reply: m.WorkflowsRevision,
     changes: "nothing",
@@ -91,7 +91,7 @@ export const VERBS = {
   }),
   FORECAST: verb({
     about: "What schedules will do, by default in the next 24 hours: firings, durations, waits, load",
-    roles: CLIENT,
+    roles: READER,
     request: m.AskForecast,
     reply: m.Forecast,
     changes: "nothing",
@@ -111,7 +111,7 @@ export const VERBS = {
   LSRUNS: verb({
     about:
       "Runs, newest first; `complete: true` refuses the request if older ones may be missing because the history is not available",
-    roles: CLIENT,
+    roles: READER,
     request: m.ListRuns,
     reply: z.array(m.RunSummary),
     changes: "nothing",
@@ -119,21 +119,21 @@ export const VERBS = {
   GETRUN: verb({
     about:
       "A run with its attempts, tasks, parameters and definition; with `outputs: true` also what the tasks published",
-    roles: CLIENT,
+    roles: READER,
     request: m.GetRun,
     reply: m.RunDetails,
     changes: "nothing",
   }),
   LSITEMS: verb({
     about: "The items of a fan-out in order; the next page with `after_index`",
-    roles: CLIENT,
+    roles: READER,
     request: m.ListItems,
     reply: z.array(m.ItemSummary),
     changes: "nothing",
   }),
   WAITRUN: verb({
     about: "Waits until a run is over, at most `wait_ms`",
-    roles: CLIENT,
+    roles: READER,
     request: m.WaitRun,
     reply: m.RunDetails,
     changes: "nothing",
@@ -165,7 +165,7 @@ export const VERBS = {
   }),
   GETRECENTSTATUSES: verb({
     about: "The latest run of each workflow, newest first, at most 10",
-    roles: CLIENT,
+    roles: READER,
     fields: [],
     request: Nothing,
     reply: z.array(m.RecentStatus),
@@ -174,7 +174,7 @@ export const VERBS = {
   LSFOLLOWUPS: verb({
     about:
       "Runs that must follow the end of others (`on: workflow`); `cursor` is the one of the previous reply",
-    roles: CLIENT,
+    roles: READER,
     request: m.ListFollowUps,
     reply: m.FollowUpPage,
     changes: "nothing",
@@ -184,7 +184,7 @@ export const VERBS = {
   // ------------------------------------------------------------ approvals
   LSAPPROVALS: verb({
     about: "The tasks that wait for a person, oldest first",
-    roles: CLIENT,
+    roles: READER,
     request: m.ListApprovals,
     reply: z.array(m.ApprovalSummary),
     changes: "nothing",
@@ -203,7 +203,7 @@ export const VERBS = {
   // ------------------------------------------------------------ backfills
   PLANBACKFILL: verb({
     about: "What a backfill would do now, firing by firing; the next page with `after: next`",
-    roles: CLIENT,
+    roles: READER,
     request: m.PlanBackfill,
     reply: m.BackfillPlan,
     changes: "nothing",
@@ -220,7 +220,7 @@ export const VERBS = {
   }),
   LSBACKFILLS: verb({
     about: "Backfills, newest first",
-    roles: CLIENT,
+    roles: READER,
     request: m.ListBackfills,
     reply: z.array(m.BackfillSummary),
     changes: "nothing",
@@ -228,7 +228,7 @@ export const VERBS = {
   }),
   GETBACKFILL: verb({
     about: "A backfill with the firings that it is done with; the next page with `after: next`",
-    roles: CLIENT,
+    roles: READER,
     request: m.GetBackfill,
     reply: m.BackfillDetails,
     changes: "nothing",
@@ -247,7 +247,7 @@ export const VERBS = {
   // ------------------------------------------------------------ logs and history
   QUERYLOGS: verb({
     about: "Lines of the history as text; each field may be empty",
-    roles: CLIENT,
+    roles: READER,
     fields: ["end ms", "start ms", "workflow", "run", "verbose"],
     request: m.QueryLogs,
     reply: z.array(z.string()),
@@ -255,21 +255,21 @@ export const VERBS = {
   }),
   SEARCHLOGS: verb({
     about: "A page of lines; the next one with `after: next`",
-    roles: CLIENT,
+    roles: READER,
     request: m.SearchLogs,
     reply: m.LogPage,
     changes: "nothing",
   }),
   ISSUBSCRIBED: verb({
     about: "Whether a subscription to the live log is active, see below",
-    roles: CLIENT,
+    roles: READER,
     request: m.IsSubscribed,
     reply: m.Subscribed,
     changes: "nothing",
   }),
   QUERYDB: verb({
     about: "Runs one read-only SQL statement on the history",
-    roles: CLIENT,
+    roles: READER,
     request: m.QueryDatabase,
     reply: m.QueryResult,
     changes: "nothing",
@@ -315,7 +315,7 @@ export const VERBS = {
   LSARTIFACTS: verb({
     about:
       "What the tasks of a run have left as files: an archive (tar) for each task run, and what is in it",
-    roles: CLIENT,
+    roles: READER,
     request: m.ListArtifacts,
     reply: z.array(m.ArtifactsSummary),
     changes: "nothing",
@@ -323,7 +323,7 @@ export const VERBS = {
   }),
   READBLOB: verb({
     about: "A piece of such an archive in base64; the next one with `offset: next`",
-    roles: CLIENT,
+    roles: READER,
     request: m.ReadBlob,
     reply: m.FilePiece,
     changes: "nothing",
@@ -334,7 +334,7 @@ export const VERBS = {
   LSQUEUE: verb({
     about:
       "What waits for agents and pools, in order, and runs that are kept out of the queue, with the reasons",
-    roles: CLIENT,
+    roles: READER,
     request: m.ListQueue,
     reply: m.Queue,
     changes: "nothing",
@@ -342,7 +342,7 @@ export const VERBS = {
   }),
   LSPOOLS: verb({
     about: "The pools: their sizes, who has slots, what waits",
-    roles: CLIENT,
+    roles: READER,
     request: Nothing,
     reply: z.array(m.PoolSummary),
     changes: "nothing",
@@ -389,7 +389,7 @@ export const VERBS = {
   // ------------------------------------------------------------ listeners
   LSLISTENERS: verb({
     about: "Listeners, wherever they run, with their state and counts of triggers",
-    roles: CLIENT,
+    roles: READER,
     request: Nothing,
     reply: z.array(m.ListenerSummary),
     changes: "nothing",
@@ -406,7 +406,7 @@ export const VERBS = {
   // ------------------------------------------------------------ agents
   GETREGISTEREDAGENTS: verb({
     about: "The agents (`last_ping_timestamp` in µs)",
-    roles: CLIENT,
+    roles: READER,
     fields: [],
     request: Nothing,
     reply: z.array(m.AgentSummary),

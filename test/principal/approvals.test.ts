@@ -305,7 +305,9 @@ test("keys decide who may answer: roles, and four eyes", async () => {
     break;
   }
   const agent = secured.client(await secured.add("worker", "agent"));
-  expect(await refusal(agent.listApprovals({}))).toContain("LSAPPROVALS needs a key with the role client");
+  expect(await refusal(agent.listApprovals({}))).toContain(
+    "LSAPPROVALS needs a key with the role viewer or client",
+  );
 });
 
 test("without keys, four eyes say that keys are needed", async () => {

@@ -1,5 +1,6 @@
 /** A principal with keys, and the errors that refused clients get. */
 import { join } from "node:path";
+import type { ClientRole } from "../../src/contract/roles.ts";
 import { type CurveClientKeys, PrincipalClient } from "../../src/protocol/client.ts";
 import { KeyStore } from "../../src/protocol/doors/key-store.ts";
 import { curveKeysOf, readKeyFile } from "../../src/protocol/key-file.ts";
@@ -28,7 +29,7 @@ export class Secured implements AsyncDisposable {
   }
 
   /** Makes a key; resolves when the principal knows it. */
-  async add(name: string, role: "agent" | "client" | "admin"): Promise<CurveClientKeys> {
+  async add(name: string, role: ClientRole): Promise<CurveClientKeys> {
     this.store.add(name, role, Date.now());
     await this.test.book.waitFor(new RegExp(`key ${name} \\(${role}\\) is now known`));
     return this.keys(name);

@@ -59,6 +59,7 @@ describe("a secured principal", () => {
     const clients: Record<string, PrincipalClient> = {
       admin: secured.client(secured.keys("admin")),
       client: secured.client(await secured.add("ci", "client")),
+      viewer: secured.client(await secured.add("screen", "viewer")),
       agent: secured.client(await secured.add("worker", "agent")),
     };
     for (const verb of VERB_NAMES) {
@@ -76,6 +77,9 @@ describe("a secured principal", () => {
       await refusal(clients.client?.fetchWorkflow("x", { wait_ms: 0, fetch_id: "f" }) ?? Promise.resolve()),
     ).toBe(
       "FETCHWORKFLOW needs a key with the role agent; the key ci has the role client. (On the principal's host: cdktr keys add NAME --role agent)",
+    );
+    expect(await refusal(clients.viewer?.runTask("etl", { dedupe_key: "x" }) ?? Promise.resolve())).toBe(
+      "RUNTASK needs a key with the role client; the key screen has the role viewer. (On the principal's host: cdktr keys add NAME --role client)",
     );
   });
 

@@ -316,9 +316,12 @@ describe("whatever happens, in whatever order and however often", () => {
           attempts: await tx.listAttempts(id),
         }));
         if (run === null) throw new Error(`${id} is gone`);
-        const own = rows.filter(({ row }) => row.workflow_instance_id === id);
-        const runRows = own.flatMap((one) => (one.table === "workflow_run_status" ? [one.row] : []));
-        const taskRows = own.flatMap((one) => (one.table === "task_run_status" ? [one.row] : []));
+        const runRows = rows.flatMap(({ table, row }) =>
+          table === "workflow_run_status" && row.workflow_instance_id === id ? [row] : [],
+        );
+        const taskRows = rows.flatMap(({ table, row }) =>
+          table === "task_run_status" && row.workflow_instance_id === id ? [row] : [],
+        );
         checkRun(run, attempts, runRows, chaos.failover.get(id) ?? "");
         checkTasks(run, taskRows);
         expect(chaos.ended.get(id) ?? 0).toBe(run.finished_at_ms === null ? 0 : 1);

@@ -1,5 +1,6 @@
 /** Tests that every implementation of the operational store must pass. */
 import { describe, expect, test } from "bun:test";
+import type { AlertRow, AuditRow } from "../../src/contract/history-rows.ts";
 import { CdktrError } from "../../src/errors.ts";
 import { IllegalTransitionError } from "../../src/storage/operational/legal.ts";
 import {
@@ -97,6 +98,36 @@ const OF = { workflow_id: "flow", agent_id: "a" };
 const note = (reason: string, waits: string | null = null) => ({ reason, waits });
 
 const withoutParams = ({ params: _, event: __, outputs: ___, ...run }: RunRecord) => run;
+
+/** The rows about runs that the history does not have yet. */
+async function runRows(store: OperationalStore) {
+  const rows = await store.takeStatuses(0, 1000);
+  return rows.flatMap(({ table, row }) => (table === "workflow_run_status" ? [row] : []));
+}
+
+const auditRow: AuditRow = {
+  timestamp_ms: 1000,
+  actor: "ada",
+  role: null,
+  action: "run.trigger",
+  subject: "flow",
+  detail: '{"run":"one"}',
+  outcome: "done",
+  source: "local",
+};
+
+const alertRow: AlertRow = {
+  alert_id: "a1",
+  timestamp_ms: 1000,
+  event: "raised",
+  kind: "failed",
+  workflow_id: "flow",
+  workflow_instance_id: "one",
+  key: "failed flow one",
+  subject: "flow failed",
+  channel: null,
+  error: null,
+};
 
 /** Everything that is stored, but for numbers that grow with every attempt to store it. */
 async function contentOf(store: OperationalStore): Promise<unknown> {
@@ -271,6 +302,8 @@ const LIFE: readonly UnitOfWork<unknown>[] = [
   },
   ...groupChanges,
   ...poolChanges,
+  (tx) => tx.audit(auditRow),
+  (tx) => tx.logAlert(alertRow),
 ];
 
 /** Defines the tests of a store. */
@@ -717,7 +750,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         start_at_ms: null,
       });
       expect(await store.read((tx) => tx.queueHeads())).toMatchObject([{ workflow_instance_id: "later" }]);
-      const rows = (await store.takeStatuses(0, 10)).map(({ row }) => [row.status, row.timestamp_ms]);
+      const rows = (await runRows(store)).map((row) => [row.status, row.timestamp_ms]);
       expect(rows).toEqual([
         ["PENDING", 1000],
         ["PENDING", 6000],
@@ -1287,7 +1320,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(again).toMatchObject({ status: "PENDING", attempt: 2, queued: true, agent_id: null });
       expect(again).toEqual(await store.read((tx) => runOf(tx, "one")));
       expect(await refused(store, (tx) => tx.requeueRun(run))).toBeInstanceOf(StateConflictError);
-      const rows = (await store.takeStatuses(0, 10)).map(({ row }) => [row.status, row.attempt, row.error]);
+      const rows = (await runRows(store)).map((row) => [row.status, row.attempt, row.error]);
       expect(rows).toEqual([
         ["PENDING", 1, null],
         ["CRASHED", 1, "gone"],
@@ -1395,11 +1428,13 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         await store.transact((tx) => tx.wholeTask(...states(two), OF));
         const left = async (id: string) => {
           const of = await store.read((tx) => tx.listTaskRuns(id));
-          const rows = (await store.takeStatuses(0, 100)).filter(({ table }) => table === "task_run_status");
+          const rows = await store.takeStatuses(0, 100);
           const run = await store.read((tx) => runOf(tx, id));
           return JSON.stringify([
             of,
-            rows.flatMap(({ row }) => (row.workflow_instance_id === id ? [row] : [])),
+            rows.flatMap(({ table, row }) =>
+              table === "task_run_status" && row.workflow_instance_id === id ? [row] : [],
+            ),
             run.tasks_done,
           ]).replaceAll(id, "a run");
         };
@@ -1483,7 +1518,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         for (const row of await store.takeStatuses(cursor, 9)) {
           expect(row.id).toBeGreaterThan(cursor);
           cursor = row.id;
-          statuses.push(row.row.workflow_instance_id);
+          if (row.table === "workflow_run_status") statuses.push(row.row.workflow_instance_id);
           isLast = false;
         }
         for (const row of await store.read((tx) => tx.listFollowUps(seq, 9))) {
@@ -1955,6 +1990,45 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await store.transact((tx) => tx.dropSecret("b"))).toBe(true);
       expect(await store.transact((tx) => tx.dropSecret("b"))).toBe(false);
     });
+  });
+
+  describe(`${name}: rows that belong to no run`, () => {
+    given(
+      "are in the feed in the order of commits, and gone with the unit that wrote them",
+      async ({ store }) => {
+        await store.transact(async (tx) => {
+          await tx.audit(auditRow);
+          await create("one")(tx);
+          await tx.logAlert(alertRow);
+        });
+        const failing = store.transact(async (tx) => {
+          await tx.audit({ ...auditRow, subject: "undone" });
+          throw new Error("undone");
+        });
+        await expect(failing).rejects.toThrow("undone");
+        await store.transact((tx) => tx.audit({ ...auditRow, actor: null, detail: null }));
+        const rows = await store.takeStatuses(0, 10);
+        expect(rows.map(({ table }) => table)).toEqual([
+          "audit_log",
+          "workflow_run_status",
+          "alert_log",
+          "audit_log",
+        ]);
+        expect(rows[0]?.row).toEqual(auditRow);
+        expect(rows[2]?.row).toEqual(alertRow);
+        expect(rows[3]?.row).toEqual({ ...auditRow, actor: null, detail: null });
+        // They are no status of a run: it is known as it is.
+        const known = {
+          workflow_instance_id: "one",
+          attempt: 1,
+          status: "PENDING",
+          tasks: new Map(),
+        } as const;
+        expect(await store.compareWithHistory([known], 0, true)).toEqual({ unknown: [], changed: [] });
+        await store.ackStatuses(rows[2]?.id ?? 0);
+        expect(await store.takeStatuses(0, 10)).toHaveLength(1);
+      },
+    );
   });
 
   describe(`${name}: reasons`, () => {

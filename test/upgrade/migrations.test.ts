@@ -201,6 +201,28 @@ test("runs of version 0.1 have no limits, and neither have those that an older c
   }
 });
 
+test("an older cdktr goes on with a state that has alerts, and passes over what is on its way to a history without them", async () => {
+  using directory = await FormerDirectory.of("v0.1");
+  const step = (all: readonly { what: string }[], what: string) => all.findIndex((one) => one.what === what);
+  const formerState = STATE_MIGRATIONS.slice(
+    0,
+    step(STATE_MIGRATIONS, "alerts, their deliveries, expectations and queries"),
+  );
+  const formerHistory = HISTORY_MIGRATIONS.slice(0, step(HISTORY_MIGRATIONS, "who did what, and alerts"));
+  await openState(directory, formerState);
+  await openHistory(directory, formerHistory);
+  const before = contentOf(directory.state);
+  await openState(directory);
+  await openHistory(directory);
+  const after = contentOf(directory.state);
+  const added = { alerts: [], deliveries: [], notify_states: [], expectations: [], query_alerts: [] };
+  expect(after).toEqual({ ...before, ...added, identity: expect.anything() });
+  // The changes are additive: both open with what an older cdktr knows.
+  await openState(directory, formerState);
+  await openHistory(directory, formerHistory);
+  expect(await ask(directory.history, "SELECT count(*) FROM audit_log")).toEqual([["0"]]);
+});
+
 describe("an agent's outbox of version 0.1", () => {
   test("without a mark is copied and migrated with all that waits in it; later ones are migrated, and refused by the former agent", async () => {
     using directory = await FormerDirectory.of("v0.1");

@@ -20,7 +20,7 @@ export default command({
       type: "string",
       default: "agent",
       valueHint: "ROLE",
-      description: "Role of the keys issued with it: agent, client or admin",
+      description: "Role of the keys issued with it: agent, viewer, client or admin",
     },
     ttl: {
       type: "string",

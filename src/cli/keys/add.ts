@@ -15,7 +15,8 @@ export default command({
       type: "string",
       default: "client",
       valueHint: "ROLE",
-      description: "agent: fetches work and reports; client: triggers and reads; admin: everything",
+      description:
+        "agent: fetches work and reports; viewer: reads; client: triggers and reads; admin: everything",
     },
     ...dataDirArg,
   },
@@ -26,6 +27,10 @@ export default command({
     topic: "security",
     examples: [
       { command: "cdktr keys add alice", does: "a person who triggers and reads" },
+      {
+        command: "cdktr keys add office-screen --role viewer",
+        does: "a screen that shows, and changes nothing",
+      },
       { command: "cdktr keys add worker-1 --role agent", does: "an agent that does not join with a token" },
     ],
   },

@@ -1,5 +1,6 @@
 /** The principal itself: what it is, what happened to it, and how a host joins it. */
 import { z } from "zod";
+import { CLIENT_ROLES } from "../roles.ts";
 import { Protocol } from "./common.ts";
 
 export const PrincipalInfo = z.object({
@@ -56,7 +57,7 @@ export type Join = z.infer<typeof Join>;
 /** The name and role of the new key, and the ports of the principal's other sockets. */
 export const Joined = z.object({
   name: z.string(),
-  role: z.enum(["agent", "client", "admin"]),
+  role: z.enum(CLIENT_ROLES),
   logs_listening_port: z.number(),
   logs_publishing_port: z.number(),
 });

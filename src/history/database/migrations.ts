@@ -16,7 +16,7 @@ import { RUN_STATUSES } from "../../workflow/status.ts";
 import { quoteText } from "./duckdb.ts";
 
 /** The documented tables. */
-export type Table = "logstore" | "workflow_run_status" | "task_run_status";
+export type Table = "logstore" | "workflow_run_status" | "task_run_status" | "audit_log" | "alert_log";
 
 /** Columns of a table in order: name → type. */
 export type Columns = Readonly<Record<string, string>>;
@@ -153,6 +153,34 @@ export const HISTORY_MIGRATIONS: HistoryMigrations = [
         concurrency_group: "VARCHAR",
         backfill_id: "VARCHAR",
         schedule: "VARCHAR",
+      },
+    },
+  },
+  {
+    what: "who did what, and alerts",
+    isAdditive: true,
+    adds: {
+      audit_log: {
+        timestamp_ms: "BIGINT",
+        actor: "VARCHAR",
+        role: "VARCHAR",
+        action: "VARCHAR",
+        subject: "VARCHAR",
+        detail: "VARCHAR",
+        outcome: "VARCHAR",
+        source: "VARCHAR",
+      },
+      alert_log: {
+        alert_id: "VARCHAR",
+        timestamp_ms: "BIGINT",
+        event: "VARCHAR",
+        kind: "VARCHAR",
+        workflow_id: "VARCHAR",
+        workflow_instance_id: "VARCHAR",
+        key: "VARCHAR",
+        subject: "VARCHAR",
+        channel: "VARCHAR",
+        error: "VARCHAR",
       },
     },
   },

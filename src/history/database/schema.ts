@@ -6,6 +6,8 @@ export const TABLES: Readonly<Record<Table, Columns>> = {
   logstore: columnsOf("logstore"),
   workflow_run_status: columnsOf("workflow_run_status"),
   task_run_status: columnsOf("task_run_status"),
+  audit_log: columnsOf("audit_log"),
+  alert_log: columnsOf("alert_log"),
 };
 
 function columnsOf(table: Table): Columns {

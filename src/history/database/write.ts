@@ -7,7 +7,7 @@ import type { DuckDBConnection, DuckDBPreparedStatement } from "@duckdb/node-api
 import type { PendingStatus } from "../../contract/history-rows.ts";
 import { headOf, LOG_COLUMNS } from "../../contract/log-line.ts";
 import { SEPARATOR } from "../../contract/wire.ts";
-import { type StatusTable, TABLES } from "./schema.ts";
+import { TABLES } from "./schema.ts";
 
 /** Consecutive lines of a stream, encoded as they are published. A line with fewer than eight fields keeps its number but is not stored. */
 export interface LogSlice {
@@ -103,8 +103,7 @@ export class HistoryWriter {
     await connection.run("BEGIN TRANSACTION");
     try {
       for (const slice of batch.logs) await this.#writeLines(slice);
-      await this.#writeStatuses("workflow_run_status", batch.statuses);
-      await this.#writeStatuses("task_run_status", batch.statuses);
+      for (const table of STATUS_TABLES) await this.#writeStatuses(table, batch.statuses);
       if (batch.disordered.length > 0) {
         await connection.run(
           "INSERT INTO log_disorder SELECT DISTINCT id FROM (SELECT unnest(from_json($1::VARCHAR, '[\"VARCHAR\"]')) AS id) WHERE id NOT IN (FROM log_disorder)",
@@ -194,7 +193,7 @@ export class HistoryWriter {
     await statement.run();
   }
 
-  async #writeStatuses(table: StatusTable, statuses: readonly PendingStatus[]): Promise<void> {
+  async #writeStatuses(table: PendingStatus["table"], statuses: readonly PendingStatus[]): Promise<void> {
     const rows = statuses.filter((pending) => pending.table === table).map((pending) => pending.row);
     if (rows.length > 0) await this.#connection.run(INSERT_STATUSES[table], [toJson(rows)]);
   }
@@ -272,13 +271,16 @@ function bindPlace(statement: DuckDBPreparedStatement, slice: LogSlice, start: n
   statement.bindBigInt(5, BigInt(slice.first_seq + end));
 }
 
-const INSERT_STATUSES: Readonly<Record<StatusTable, string>> = {
+const INSERT_STATUSES: Readonly<Record<PendingStatus["table"], string>> = {
   workflow_run_status: insertFromJson("workflow_run_status"),
   task_run_status: insertFromJson("task_run_status"),
+  audit_log: insertFromJson("audit_log"),
+  alert_log: insertFromJson("alert_log"),
 };
+const STATUS_TABLES = Object.keys(INSERT_STATUSES) as readonly PendingStatus["table"][];
 
 /** A statement that inserts the rows of a JSON array. A value that does not fit its column becomes NULL: no row may block those after it. */
-function insertFromJson(table: StatusTable): string {
+function insertFromJson(table: PendingStatus["table"]): string {
   const columns = TABLES[table];
   const types = Object.entries(columns).map(([name, type]) => [name, type === "VARCHAR" ? type : "JSON"]);
   const values = Object.entries(columns).map(([name, type]) =>

@@ -6,7 +6,7 @@
  * {@link StateConflictError} if it finds another. Nothing here assumes a single process or connection. Deadlines use the store's clock.
  */
 import type { Differences, NewIdentity, StateIdentity } from "../../contract/history.ts";
-import type { HistoricStatuses, PendingStatus } from "../../contract/history-rows.ts";
+import type { AlertRow, AuditRow, HistoricStatuses, PendingStatus } from "../../contract/history-rows.ts";
 import { CdktrError } from "../../errors.ts";
 import type { Service } from "../../service.ts";
 import type { RunStatus } from "../../workflow/status.ts";
@@ -533,6 +533,14 @@ export interface ReasonIntentions {
   noteReason(runId: string, note: RunNote | null, nowMs: number): Promise<void>;
 }
 
+/** Rows for the history that belong to no run. */
+export interface HistoryIntentions {
+  /** Records who did what, in the commit that does it. */
+  audit(row: AuditRow): Promise<void>;
+  /** Records what happened to an alert. */
+  logAlert(row: AlertRow): Promise<void>;
+}
+
 /** A secret of the store, as it is listed. */
 export interface StoredSecret {
   readonly name: string;
@@ -595,6 +603,7 @@ export interface OperationalTx
     FollowUpIntentions,
     WorkflowIntentions,
     ReasonIntentions,
+    HistoryIntentions,
     PauseIntentions,
     SecretIntentions,
     BlobIntentions,

@@ -153,6 +153,55 @@ describe("writing", () => {
     await second.close();
   });
 
+  test("who did what, and what happened to alerts, is there with the cursor", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    const audit = {
+      timestamp_ms: 1_760_000_000_000,
+      actor: "o'brien",
+      role: "client",
+      action: "run.trigger",
+      subject: "etl",
+      detail: '{"params":{"day":"\ud800"}}',
+      outcome: "done",
+      source: "10.0.0.7",
+    };
+    const alert = {
+      alert_id: "a1",
+      timestamp_ms: 1_760_000_000_001,
+      event: "raised",
+      kind: "failed",
+      workflow_id: "etl",
+      workflow_instance_id: "run",
+      key: "failed etl run",
+      subject: "etl failed",
+      channel: null,
+      error: null,
+    } as const;
+    const nobody = { ...audit, actor: null, role: null, subject: null, detail: null, source: null };
+    // A newer state has tables that this history does not know.
+    const unknown = { id: 5, table: "mood_log", row: { mood: "good" } } as unknown as PendingStatus;
+    await history.write({
+      logs: [],
+      disordered: [],
+      statuses: [
+        { id: 1, table: "audit_log", row: audit },
+        run(2),
+        { id: 3, table: "alert_log", row: alert },
+        { id: 4, table: "audit_log", row: nobody },
+        unknown,
+      ],
+    });
+    expect((await history.cursors()).outbox).toBe(5);
+    expect(await rowsOf(history, "FROM audit_log ORDER BY rowid")).toEqual([
+      Object.values({ ...audit, detail: audit.detail.toWellFormed() }),
+      Object.values(nobody),
+    ]);
+    expect(await rowsOf(history, "FROM alert_log")).toEqual([Object.values(alert)]);
+    expect(await rowsOf(history, "SELECT count(*) FROM workflow_run_status")).toEqual([[1]]);
+    await history.close();
+  });
+
   test("a status row with odd values does not block the others", async () => {
     using directory = new TestDirectory();
     const history = await openHistory(directory);

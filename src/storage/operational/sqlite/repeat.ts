@@ -77,7 +77,8 @@ function statusesSince<T extends RunRecord | TaskRunRecord>(stored: T, known: Kn
 function rowsAfter(db: Statements, id: number): ReadonlyMap<string, Known> {
   const last = new Map<string, Known>();
   for (const { table, row } of takeStatuses(db, id, -1)) {
-    last.set(table === "task_run_status" ? row.task_instance_id : row.workflow_instance_id, row);
+    if (table === "task_run_status") last.set(row.task_instance_id, row);
+    else if (table === "workflow_run_status") last.set(row.workflow_instance_id, row);
   }
   return last;
 }

@@ -589,4 +589,72 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
         "CREATE INDEX runs_held_children ON runs (group_key) WHERE hold = 'group' AND finished_at_ms IS NULL AND parent_run IS NOT NULL",
       ),
   },
+  {
+    // A workflow that nobody expects or is told anything about is in none of these tables.
+    what: "alerts, their deliveries, expectations and queries",
+    isAdditive: true,
+    apply(database) {
+      database.run(`
+      CREATE TABLE alerts (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        alert_id TEXT NOT NULL UNIQUE,
+        kind TEXT NOT NULL,
+        key TEXT NOT NULL,
+        workflow_id TEXT,
+        workflow_instance_id TEXT,
+        subject TEXT NOT NULL,
+        facts TEXT NOT NULL,
+        raised_at_ms INTEGER NOT NULL,
+        resolved_at_ms INTEGER
+      ) STRICT;
+      CREATE UNIQUE INDEX alerts_open ON alerts (key) WHERE resolved_at_ms IS NULL;
+      CREATE INDEX alerts_of_run ON alerts (workflow_instance_id)
+        WHERE resolved_at_ms IS NULL AND workflow_instance_id IS NOT NULL;
+      CREATE INDEX alerts_of_workflow ON alerts (workflow_id, kind) WHERE resolved_at_ms IS NULL;
+
+      CREATE TABLE deliveries (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        alert_id TEXT NOT NULL,
+        channel TEXT NOT NULL,
+        about TEXT NOT NULL,
+        state TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        due_ms INTEGER,
+        message_id TEXT,
+        error TEXT,
+        created_at_ms INTEGER NOT NULL,
+        changed_at_ms INTEGER NOT NULL,
+        UNIQUE (alert_id, channel, about)
+      ) STRICT;
+      CREATE INDEX deliveries_due ON deliveries (channel, due_ms) WHERE state IN ('PENDING', 'SENDING');
+      CREATE INDEX deliveries_dead ON deliveries (seq) WHERE state = 'DEAD';
+
+      CREATE TABLE notify_states (
+        workflow_id TEXT PRIMARY KEY,
+        failures INTEGER NOT NULL,
+        is_raised INTEGER NOT NULL,
+        changed_at_ms INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+
+      CREATE TABLE expectations (
+        workflow_id TEXT NOT NULL,
+        rule TEXT NOT NULL,
+        key TEXT NOT NULL,
+        due_ms INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        data TEXT,
+        PRIMARY KEY (workflow_id, rule, key)
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX expectations_due ON expectations (due_ms) WHERE state = 'OPEN';
+
+      CREATE TABLE query_alerts (
+        file TEXT PRIMARY KEY,
+        evaluated_at_ms INTEGER,
+        next_ms INTEGER,
+        error TEXT,
+        rows INTEGER
+      ) STRICT, WITHOUT ROWID;
+    `);
+    },
+  },
 ];

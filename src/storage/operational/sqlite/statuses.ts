@@ -1,9 +1,15 @@
 /** Statements about status rows for the history, and about the latest status of each workflow. */
-import type { PendingStatus, RunStatusRow, TaskStatusRow } from "../../../contract/history-rows.ts";
+import type {
+  AlertRow,
+  AuditRow,
+  PendingStatus,
+  RunStatusRow,
+  TaskStatusRow,
+} from "../../../contract/history-rows.ts";
 import { DEFAULT_PRIORITY } from "../../../workflow/limits.ts";
 import { toldStatus } from "../../../workflow/run-state.ts";
 import { groupName } from "../records.ts";
-import type { RunNote, RunRecord, StateIdentity, TaskRunRecord } from "../store.ts";
+import type { HistoryIntentions, RunNote, RunRecord, StateIdentity, TaskRunRecord } from "../store.ts";
 import type { Statements } from "./statements.ts";
 
 /** The id for the next status row of the history. Whoever writes the row also writes the id into its run, as the last one. */
@@ -120,6 +126,18 @@ function taskStatusRow(
     item_index: task.item_index,
     ...(task.allowed === 0 ? {} : { allowed: true }),
     ...(of.artifacts === undefined || task.status !== "COMPLETED" ? {} : { artifacts: of.artifacts }),
+  };
+}
+
+/** The operations of a unit of work that write rows for the history which belong to no run. */
+export function historyIntentions(db: Statements): HistoryIntentions {
+  return {
+    async audit(row: AuditRow) {
+      append(db, nextStatusId(db), "audit_log", row);
+    },
+    async logAlert(row: AlertRow) {
+      append(db, nextStatusId(db), "alert_log", row);
+    },
   };
 }
 
