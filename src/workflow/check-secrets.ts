@@ -87,7 +87,8 @@ function checkUser(user: string, task: Located, names: readonly string[]): Findi
 
 type Problem = Pick<Finding, "code" | "message" | "help" | "isPrivate">;
 
-function checkSource(name: string, node: Located): Problem | null {
+/** What is wrong with where a secret is said to be. */
+export function checkSource(name: string, node: Located): Problem | null {
   const way = `write ${name}: {file: /path}, or env, command or store instead of file`;
   if (typeof node.value === "string" || Array.isArray(node.value)) {
     node.broken = true;

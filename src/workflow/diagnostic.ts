@@ -60,6 +60,7 @@ export const DIAGNOSTIC_CODES = {
   E094: "bad-pool",
   E095: "bad-priority",
   E099: "too-many",
+  E115: "bad-channel",
   W001: "repeated-dependency",
   W002: "no-effect",
   W003: "cannot-fire",

@@ -172,12 +172,13 @@ function problemFinding({ code, message, help, start, end }: Problem, { path, no
 /** The branch of a union that was probably meant; undefined when none fits. */
 function unionFindings(issue: Extract<z.core.$ZodIssue, { code: "invalid_union" }>, at: Place): Finding[] {
   const { path, root, schema } = at;
+  if (at.node === null) return [wrongType("string", at)];
   const others = at.field?.traits.template === undefined ? issue.errors : issue.errors.slice(0, -1);
   // Whoever does not write a template means the other form.
   const meant = others.filter((branch) => {
     if (others.length === 1) return true;
     const [first] = branch;
-    return first !== undefined && !(first.code === "invalid_type" && first.path.length === 0);
+    return first !== undefined && !isOtherForm(first, at.node);
   });
   const [only] = meant;
   if (meant.length === 1 && only !== undefined) return findingsBelow(path, only, root, schema);
@@ -187,6 +188,16 @@ function unionFindings(issue: Extract<z.core.$ZodIssue, { code: "invalid_union" 
   const { noun = oneOf(expected), help } = at.field?.traits ?? {};
   const message = `${subjectName(path)} must be ${noun}, not ${valueName(at.node)}`;
   return [{ code: "E012", message, help: listHelp(expected, at.node) ?? help, ...at.range }];
+}
+
+/** Whether an issue only says that a value has another form than this one: a mapping instead of a text. */
+function isOtherForm(issue: z.core.$ZodIssue, node: Located | null): boolean {
+  if (issue.path.length > 0) return false;
+  if (issue.code === "invalid_union")
+    return issue.errors.every(([first]) => first !== undefined && isOtherForm(first, node));
+  // One of several words.
+  if (issue.code === "invalid_value") return typeof node?.value === "object";
+  return issue.code === "invalid_type";
 }
 
 /** What to write for someone who wrote a text where a list may stand. */

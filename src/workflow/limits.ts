@@ -10,6 +10,9 @@ export const MAX_SCHEDULES = 50;
 /** The most pools and calendars of a workflow directory. */
 export const MAX_POOLS = 1000;
 export const MAX_CALENDARS = 100;
+/** The most channels of a workflow directory, and the most recipients of one that sends mail. */
+export const MAX_CHANNELS = 100;
+export const MAX_RECIPIENTS = 100;
 /** The longest expression, in characters. */
 export const MAX_EXPRESSION_LENGTH = 4096;
 /** The most parts of an expression: names, values, operators, calls. */

@@ -5,6 +5,7 @@ import { matchingFiles } from "../host/matching-files.ts";
 import { type RegularFile, readFileInside, readRegularFile } from "../host/regular-file.ts";
 import { whyUnreadable } from "../host/unreadable.ts";
 import { type Calendar, calendarOf, type Day } from "./calendar.ts";
+import type { ChannelSettings } from "./channels.ts";
 import { mergeDefaults } from "./defaults.ts";
 import { DIAGNOSTIC_CODES, type Diagnostic, fileDiagnostic, locate } from "./diagnostic.ts";
 import { daysOfIcs, MAX_ICS_BYTES } from "./ics.ts";
@@ -154,6 +155,13 @@ export class SettingsFiles {
       const [path, result] = this.#inForce(root, directory) ?? [];
       return path === undefined || result === undefined || result.ok ? [] : [[path, result.diagnostics]];
     });
+  }
+
+  /** The channels of a workflow directory; undefined if its settings are invalid. */
+  channelsOf(root: string): Readonly<Record<string, ChannelSettings>> | undefined {
+    const [, result] = this.#inForce(root, "") ?? [];
+    if (result === undefined) return {};
+    return result.ok ? (result.settings.channels ?? {}) : undefined;
   }
 
   /** The sizes of the pools of a workflow directory; undefined if its settings are invalid, or say nothing of pools. */

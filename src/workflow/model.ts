@@ -6,6 +6,7 @@ import { z } from "zod";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { allowFailure } from "./allow-failure.ts";
 import { autoPause } from "./auto-pause.ts";
+import { channels } from "./channels.ts";
 import { concurrency } from "./concurrency.ts";
 import { dependencies } from "./conditions.ts";
 import { catchup, Schedules, schedule } from "./entry-fields.ts";
@@ -333,6 +334,9 @@ export const DirectorySettings = new Block(
     pools: pools().describe("The number of slots of each pool; in the workflow directory itself only"),
     calendars: calendars().describe(
       "The days on which schedules may fire, by the name of the calendar; in the workflow directory itself only",
+    ),
+    channels: channels().describe(
+      "Where alerts are sent, by the name of the channel; in the workflow directory itself only",
     ),
   },
   "Settings of a directory of cdktr workflows",

@@ -1,5 +1,7 @@
 /** The settings of a directory of workflow files: `_cdktr.yml`. */
 import { hasAnyDay } from "./calendar.ts";
+import type { ChannelSettings } from "./channels.ts";
+import { checkChannels, hidingSecrets } from "./check-channels.ts";
 import { type Diagnostic, type Finding, fileDiagnostic } from "./diagnostic.ts";
 import { hasExpressions } from "./expressions.ts";
 import { findingsOfIssues, placeOf } from "./issues.ts";
@@ -36,11 +38,15 @@ export function directoriesOf(path: string): string[] {
   return [...parts.keys(), parts.length].map((length) => parts.slice(0, length).join("/"));
 }
 
-/** What the settings of a directory say; pools and calendars are those of the workflow directory itself. */
+/** What only the settings of the workflow directory itself have. */
+const ROOT_KEYS: readonly string[] = ["pools", "calendars", "channels"];
+
+/** What the settings of a directory say; all but the defaults is that of the workflow directory itself. */
 export interface Settings {
   readonly defaults?: Defaults | undefined;
   readonly pools?: Readonly<Record<string, number>> | undefined;
   readonly calendars?: Readonly<Record<string, CalendarSettings>> | undefined;
+  readonly channels?: Readonly<Record<string, ChannelSettings>> | undefined;
 }
 
 /** What the settings of a directory say, or what is wrong with them. */
@@ -76,7 +82,11 @@ function checkSettings(root: Located, isRoot: boolean): { value: Settings | null
     };
     return { value: null, findings: [finding] };
   }
-  const findings = [...checkTagsAndNames(root, DirectorySettings), ...expressionsIn(root)];
+  const findings = [
+    ...checkTagsAndNames(root, DirectorySettings),
+    ...expressionsIn(root),
+    ...checkChannels(root),
+  ];
   const foreign = new Set<string>();
   for (const key of root.children.keys()) {
     const finding = (isRoot ? null : keyOfRoot(String(key), root)) ?? foreignKey(String(key), root);
@@ -86,14 +96,17 @@ function checkSettings(root: Located, isRoot: boolean): { value: Settings | null
   }
   const checked = DirectorySettings.file.safeParse(root.value);
   if (checked.success)
-    return { value: checked.data, findings: [...findings, ...checkRoot(checked.data, root)] };
+    return {
+      value: checked.data,
+      findings: hidingSecrets([...findings, ...checkRoot(checked.data, root)], root),
+    };
   const issues = checked.error.issues.flatMap((issue) => {
     if (issue.code !== "unrecognized_keys" || issue.path.length > 0) return issue;
     const keys = issue.keys.filter((key) => !foreign.has(key));
     return keys.length === 0 ? [] : { ...issue, keys };
   });
   findings.push(...findingsOfIssues(issues, root, DirectorySettings));
-  return { value: null, findings };
+  return { value: null, findings: hidingSecrets(findings, root) };
 }
 
 /** What is wrong with pools and calendars, all together. */
@@ -119,7 +132,7 @@ function checkRoot({ pools = {}, calendars = {} }: Settings, root: Located): Fin
 
 /** A key that only the settings of the workflow directory itself have. */
 function keyOfRoot(key: string, root: Located): Finding | null {
-  if (key !== "pools" && key !== "calendars") return null;
+  if (!ROOT_KEYS.includes(key)) return null;
   const message = `"${key}" belongs in _cdktr.yml of the workflow directory itself`;
   return { code: "E092", message, help: "move it there", ...placeOf(root, [key]) };
 }
@@ -130,10 +143,9 @@ function expressionsIn(node: Located, key?: string | number): Finding[] {
     return [...node.children].flatMap(([own, child]) => expressionsIn(child.node, key ?? own));
   if (!hasExpressions(node.value)) return [];
   const message = "expressions are not allowed in the settings of a directory";
-  const help =
-    key === "pools" || key === "calendars"
-      ? "write the value itself"
-      : "write the default into the workflows that need it";
+  const help = ROOT_KEYS.includes(String(key))
+    ? "write the value itself"
+    : "write the default into the workflows that need it";
   return [{ code: "E064", message, help, start: node.start, end: node.end }];
 }
 

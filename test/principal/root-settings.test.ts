@@ -61,6 +61,7 @@ async function world(path: string) {
     setPool: (name: string, size: number | null) =>
       store.transact((tx) => tx.setPool(name, size, "ops", time.nowMs)),
     calendars: () => workflows.calendars,
+    channels: () => workflows.channels,
     declared: async (id: string) => (await workflows.declared()).find((workflow) => workflow.id === id),
     /** The days of a calendar in December; null if it cannot be used. */
     december: (name: string, year = 2026) => {
@@ -116,6 +117,33 @@ describe("pools", () => {
     await here.scan();
     expect(await here.sizes()).toEqual({});
   });
+});
+
+test("channels: the last valid ones count, also after a restart", async () => {
+  using temporary = temporaryDirectory();
+  await using here = await world(temporary.path);
+  expect(here.channels()).toEqual(new Map());
+  here.write("_cdktr.yml", "channels: {ops: {mail: ops@example.org}, page: {command: [page]}}\n");
+  await here.scan();
+  const before = here.channels();
+  expect(Object.fromEntries(before)).toEqual({
+    ops: { mail: { to: ["ops@example.org"], smtp: { host: "localhost" } } },
+    page: { command: ["page"] },
+  });
+  await here.scan();
+  expect(here.channels()).toBe(before);
+
+  here.write("_cdktr.yml", "channels: {ops: {mail: nobody@}}\n");
+  await here.scan();
+  expect(here.channels()).toBe(before);
+  await here.restart();
+  expect(here.channels()).toEqual(before);
+  expect(here.invalid()).toEqual([["_cdktr.yml", expect.stringContaining("error[E115]")]]);
+
+  here.write("_cdktr.yml", "channels: {ops: {mail: ops@example.net}}\n");
+  await here.scan();
+  await here.restart();
+  expect([...here.channels().keys()]).toEqual(["ops"]);
 });
 
 describe("calendars", () => {

@@ -2935,6 +2935,8 @@ describe("each mistake", () => {
       "E045",
       "W019",
       "W021",
+      // channels.test.ts
+      "E115",
       // check-pools.test.ts
       "W018",
       // unused.test.ts

@@ -1,5 +1,5 @@
 /**
- * The settings of the workflow directory itself: pools and calendars. The last valid ones count, also after a restart: they are in the
+ * The settings of the workflow directory itself: pools, calendars and channels. The last valid ones count, also after a restart: they are in the
  * operational state, and calendars with the days of their files. A pool whose size a command has set keeps that.
  */
 import type { ConsolaInstance } from "consola";
@@ -7,6 +7,7 @@ import type { Clock } from "../../clock.ts";
 import { errorMessage } from "../../errors.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
 import { type Calendar, calendarOf, type Day } from "../../workflow/calendar.ts";
+import type { ChannelSettings } from "../../workflow/channels.ts";
 import { fileDiagnostic, renderDiagnostics } from "../../workflow/diagnostic.ts";
 import type { CalendarFileResult } from "../../workflow/load.ts";
 import type { CalendarFile, CalendarSettings } from "../../workflow/root-fields.ts";
@@ -59,6 +60,8 @@ export class RootSettings {
   readonly #o: RootSettingsOptions;
   #pools = "";
   /** As they are in the operational state, or should be. */
+  #channels: ReadonlyMap<string, ChannelSettings> = new Map();
+  /** As they are in the operational state, or should be. */
   #stored = new Map<string, StoredCalendar>();
   #calendars: ReadonlyMap<string, Calendar> = new Map();
   readonly #files = new Map<string, ReadFile>();
@@ -76,6 +79,11 @@ export class RootSettings {
     return this.#calendars;
   }
 
+  /** Where alerts can be sent, by name; another map whenever one of them changes. */
+  get channels(): ReadonlyMap<string, ChannelSettings> {
+    return this.#channels;
+  }
+
   /** The errors of calendar files, by path. */
   get invalid(): ReadonlyMap<string, string> {
     return this.#invalid;
@@ -88,16 +96,15 @@ export class RootSettings {
 
   /** Reads the last valid settings. */
   async load(): Promise<void> {
-    const [pools, calendars] = await this.#o.store.read(async (tx) => [
+    const [pools, calendars, channels] = await this.#o.store.read(async (tx) => [
       await tx.listFileSettings("pool"),
       await tx.listFileSettings("calendar"),
+      await tx.listFileSettings("channel"),
     ]);
     this.#pools = JSON.stringify([...pools]);
-    for (const [name, json] of calendars) {
-      const calendar = readStored(json);
-      if (calendar !== undefined) this.#stored.set(name, calendar);
-    }
+    this.#stored = readStored<StoredCalendar>(calendars);
     this.#calendars = usable(this.#stored);
+    this.#channels = readStored<ChannelSettings>(channels);
   }
 
   /** Takes over what a scan found. @returns whether calendars have changed */
@@ -107,13 +114,16 @@ export class RootSettings {
     if (settings === undefined) return false;
     const before = JSON.stringify([...this.#stored]);
     this.#stored = await this.#calendarsOf(settings.calendars ?? {}, found);
-    const calendars = new Map([...this.#stored].map(([name, calendar]) => [name, JSON.stringify(calendar)]));
-    const sizes = Object.entries(settings.pools ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
-    const pools = new Map(sizes.map(([name, size]) => [name, JSON.stringify({ size })]));
+    const calendars = asJson(this.#stored);
+    const pools = asJson(sorted(settings.pools ?? {}), (size) => ({ size }));
     const isSame = JSON.stringify([...this.#stored]) === before;
     if (!isSame) this.#calendars = usable(this.#stored);
     const havePoolsChanged = JSON.stringify([...pools]) !== this.#pools;
-    if (!isSame || havePoolsChanged || this.#isUnsaved) await this.#save(pools, calendars, found.nowMs);
+    const channels = sorted(settings.channels ?? {});
+    const haveChannelsChanged = JSON.stringify([...channels]) !== JSON.stringify([...this.#channels]);
+    if (haveChannelsChanged) this.#channels = channels;
+    if (!isSame || havePoolsChanged || haveChannelsChanged || this.#isUnsaved)
+      await this.#save(pools, calendars, found.nowMs);
     return !isSame;
   }
 
@@ -126,6 +136,7 @@ export class RootSettings {
       await this.#o.store.transact(async (tx) => {
         await tx.putFileSettings("calendar", calendars, nowMs);
         await tx.putFileSettings("pool", pools, nowMs);
+        await tx.putFileSettings("channel", asJson(this.#channels), nowMs);
         this.#o.poolsChanged(tx);
       });
       this.#pools = JSON.stringify([...pools]);
@@ -133,7 +144,7 @@ export class RootSettings {
     } catch (error) {
       if (!this.#isUnsaved)
         this.#o.log.warn(
-          `Pools and calendars of _cdktr.yml could not be saved to disk: ${errorMessage(error)}. Calendars are in use; the sizes of pools stay as they were until then.`,
+          `Pools, calendars and channels of _cdktr.yml could not be saved to disk: ${errorMessage(error)}. Calendars and channels are in use; the sizes of pools stay as they were until then.`,
         );
       this.#isUnsaved = true;
     }
@@ -153,7 +164,7 @@ export class RootSettings {
       const files = ics?.map((one) => ({ ...one, days: days.get(one.file) ?? null }));
       return [name, files === undefined ? items : { ...items, files }] as const;
     });
-    return new Map(calendars.sort(([a], [b]) => (a < b ? -1 : 1)));
+    return sorted(Object.fromEntries(calendars));
   }
 
   /** Reads the files that have changed, and puts their days among those that are known. */
@@ -200,13 +211,27 @@ function missing(path: string) {
   );
 }
 
-function readStored(json: string): StoredCalendar | undefined {
-  try {
-    return JSON.parse(json) as StoredCalendar;
-  } catch {
-    // The file is read anew.
-    return undefined;
+function sorted<T>(settings: Readonly<Record<string, T>>): Map<string, T> {
+  return new Map(Object.entries(settings).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function asJson<T>(
+  settings: ReadonlyMap<string, T>,
+  stored: (value: T) => unknown = (value) => value,
+): Map<string, string> {
+  return new Map([...settings].map(([name, value]) => [name, JSON.stringify(stored(value))]));
+}
+
+function readStored<T>(stored: ReadonlyMap<string, string>): Map<string, T> {
+  const read = new Map<string, T>();
+  for (const [name, json] of stored) {
+    try {
+      read.set(name, JSON.parse(json) as T);
+    } catch {
+      // The file is read anew.
+    }
   }
+  return read;
 }
 
 /** Those whose files have been read at least once. */

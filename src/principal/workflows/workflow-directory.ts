@@ -14,6 +14,7 @@ import { dropOldest } from "../../recent.ts";
 import { BackgroundService } from "../../service.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
 import type { Calendar } from "../../workflow/calendar.ts";
+import type { ChannelSettings } from "../../workflow/channels.ts";
 import { renderDiagnostics } from "../../workflow/diagnostic.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 import { webhooksOf } from "../../workflow/triggers.ts";
@@ -303,6 +304,11 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     if (revision === String(this.#revision)) await ticket.wait(waitMs);
     else ticket.drop();
     return String(this.#revision);
+  }
+
+  /** Where alerts can be sent, by name; another map whenever one of them changes. */
+  get channels(): ReadonlyMap<string, ChannelSettings> {
+    return this.#root.channels;
   }
 
   /** The calendars that can be used, by name; another map whenever one of them changes. */

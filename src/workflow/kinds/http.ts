@@ -22,7 +22,7 @@ const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] as 
 const WITHOUT_BODY: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 
 /** What a header's name is made of (RFC 9110). */
-const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}$/;
+export const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}$/;
 /** Headers that the request itself decides on. */
 const OWN_HEADERS = new Set([
   "host",
@@ -34,7 +34,7 @@ const OWN_HEADERS = new Set([
   "trailer",
 ]);
 
-const url = () =>
+export const url = () =>
   scalar(
     z.string(),
     { type: "string", minLength: 1 },
@@ -56,7 +56,7 @@ const url = () =>
     { noun: "a URL", help: "such as https://api.example.com/orders" },
   );
 
-const headerText = () =>
+export const headerText = () =>
   scalar(
     z.string(),
     { type: ["string", "number", "boolean"] },
@@ -70,7 +70,7 @@ const headerText = () =>
     { noun: "a text, or {secret: NAME}" },
   );
 
-const headerNames = (): NameCheck => {
+export const headerNames = (): NameCheck => {
   const known = new Set<string>();
   return (name) => {
     const problem = (message: string, help?: string) => ({ code: "E014" as const, message, help });
