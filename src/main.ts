@@ -30,7 +30,7 @@ export const root: Command = command({
       "What schedules will do: firings, durations, overlaps, load",
       () => import("./cli/forecast.ts"),
     ),
-    runs: lazy("List, inspect, explain, cancel and retry runs", () => import("./cli/runs.ts")),
+    runs: lazy("List, inspect, explain, compare, cancel and retry runs", () => import("./cli/runs.ts")),
     backfill: lazy("Run the firings of a schedule in a stretch of time", () => import("./cli/backfill.ts")),
     backfills: lazy(
       "List backfills, look at them, pause, resume and cancel them",

@@ -1,11 +1,12 @@
 import { group, lazy } from "./support/command.ts";
 
 export default group(
-  "List, inspect, explain, cancel and retry runs",
+  "List, inspect, explain, compare, cancel and retry runs",
   {
     list: lazy("List runs, newest first", () => import("./runs/list.ts")),
     show: lazy("Show a run: attempts, tasks, parameters, timeline", () => import("./runs/show.ts")),
     why: lazy("Explain why a run waits, or why it failed", () => import("./runs/why.ts")),
+    diff: lazy("Show what differs between two runs of a workflow", () => import("./runs/diff.ts")),
     artifacts: lazy(
       "List the files that the tasks of a run left, and download them",
       () => import("./runs/artifacts.ts"),

@@ -31,11 +31,12 @@ describe("completion candidates", () => {
   test("commands, with what they do", async () => {
     const { candidates: found } = await candidates("ru");
     expect(found.map(({ value }) => value)).toEqual(["run", "runs"]);
-    expect(found[1]?.about).toBe("List, inspect, explain, cancel and retry runs");
+    expect(found[1]?.about).toBe("List, inspect, explain, compare, cancel and retry runs");
     expect((await candidates("runs ")).values).toEqual([
       "list",
       "show",
       "why",
+      "diff",
       "artifacts",
       "queue",
       "priority",

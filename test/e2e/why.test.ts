@@ -135,6 +135,41 @@ test("a task between two tries says when the next one begins, and what waits for
   expect(failed.text).toContain(`cdktr runs retry ${waiting}`);
 });
 
+test("runs diff: a run and the last one before it that COMPLETED", async () => {
+  const mark = join(cluster.directory, "worked");
+  const sh = `echo reading 10 rows; test -e ${mark} || { touch ${mark}; exit 0; }; echo no rows >&2; exit 4`;
+  cluster.writeWorkflow("again.yml", `params: {day: monday}\n${shellWorkflow({ load: { sh } })}`);
+  await until("it is loaded", async () => "again" in (await cluster.client.listWorkflows()));
+  const first = await start("again");
+  expect((await runOver(cluster.client, first)).status).toBe("COMPLETED");
+  const nothing = await cluster.cdktr(["runs", "diff", first]);
+  expect([nothing.code, nothing.stderr]).toEqual([4, expect.stringContaining("COMPLETED before")]);
+  const options = { dedupe_key: crypto.randomUUID(), params: { day: "tuesday" } };
+  const second = (await cluster.client.runTask("again", options)).workflow_instance_id;
+  expect((await runOver(cluster.client, second)).status).toBe("FAILED");
+  const [text, json, other] = await Promise.all([
+    cluster.cdktr(["runs", "diff", second]),
+    cluster.cdktr(["runs", "diff", second, first, "--json"]),
+    cluster.cdktr(["runs", "diff", second, second]),
+  ]);
+  expect(text.stdout).toMatch(
+    /^run {2}FAILED .*\nthan COMPLETED .*\n\nPARAMETERS\n {2}day\n {4}- monday\n {4}\+ tuesday\n/,
+  );
+  expect(text.stdout).toContain("  load: COMPLETED → FAILED, exit status 0 → exit status 4");
+  expect(text.stdout).toContain(
+    "first differing line of stderr, line 1:\n    - (no more lines)\n    + no rows",
+  );
+  expect(JSON.parse(json.stdout)).toMatchObject({
+    run: { workflow_instance_id: second },
+    other: { workflow_instance_id: first },
+    definition: [],
+    tasks: [
+      { task_id: "load", first_difference: { stream: "stderr", line: 1, other: null, run: "no rows" } },
+    ],
+  });
+  expect([other.code, other.stderr]).toEqual([4, expect.stringContaining("the same run twice")]);
+});
+
 test("a run of which a part waits says which part, and for which labels; then, which agent had what", async () => {
   const id = await start("shared");
   await until("its first slice is over", async () => {
