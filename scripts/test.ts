@@ -16,11 +16,12 @@ import { binaryIsFresh, buildBinary } from "./support/binary.ts";
 import { parseJunit, type TestCounts } from "./support/junit.ts";
 import { BINARY, BUN, ROOT } from "./support/paths.ts";
 import { type Finished, killRunning, run } from "./support/run.ts";
-import { planOf, type Seconds, slowest } from "./support/test-plan.ts";
+import { type Cost, type Costs, inParallel, planOf, slowest } from "./support/test-plan.ts";
 
-/** Most files wait for processes that they start: twice as many as there are processors, and not many on a large machine. */
-const WORKERS = Math.min(6, 2 * availableParallelism());
-/** How long the files took here last time; a fresh clone has the times of another machine. */
+const PROCESSORS = availableParallelism();
+/** Most files wait for processes that they start; not many at once on a large machine. */
+const WORKERS = Math.min(8, 3 * PROCESSORS);
+/** What the files took here last time; a fresh clone has the times of another machine. */
 const TIMES = join(ROOT, ".cache", "test-seconds.json");
 const OTHER_TIMES = join(ROOT, "scripts", "support", "test-seconds.json");
 
@@ -44,7 +45,7 @@ const failures: string[] = [];
 /** The test files that failed, and what they added to the counts. */
 const failed = new Map<string, TestCounts>();
 const flaky: string[] = [];
-const seconds: Record<string, number> = {};
+const costs: Record<string, Cost> = {};
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => {
@@ -95,7 +96,7 @@ async function testFile(file: string, env: Record<string, string | undefined>): 
       timeoutMs: FILE_TIMEOUT_MS,
     },
   );
-  seconds[file] = result.seconds;
+  costs[file] = [Number(result.seconds.toFixed(1)), Number(result.cpu.toFixed(1))];
   const counts = count(report, result);
   add(counts);
   const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : "";
@@ -166,17 +167,11 @@ function cleanEnvironment(): Record<string, string | undefined> {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("CDKTR_")));
 }
 
-async function inParallel(files: readonly string[], workers: number, work: (file: string) => Promise<void>) {
-  const queue = [...files];
-  await Promise.all(
-    Array.from({ length: workers }, async () => {
-      for (let file = queue.shift(); file !== undefined; file = queue.shift()) await work(file);
-    }),
-  );
-}
-
-function timesIn(path: string): Seconds {
-  return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : {};
+function costsIn(path: string): Costs {
+  if (!existsSync(path)) return {};
+  const known: Record<string, unknown> = JSON.parse(readFileSync(path, "utf8"));
+  // Former versions wrote seconds alone.
+  return Object.fromEntries(Object.entries(known).filter(([, cost]) => Array.isArray(cost))) as Costs;
 }
 
 /** What `npm run lint` does: style, exports that nothing imports, exports that only tests import. */
@@ -228,16 +223,17 @@ async function runFile(file: string): Promise<void> {
   total.failed++;
   failures.push(`${file}: not run, the build failed`);
 }
-const known = { ...timesIn(OTHER_TIMES), ...timesIn(TIMES) };
+const known = { ...costsIn(OTHER_TIMES), ...costsIn(TIMES) };
 const { together, alone } = planOf(files, known);
-await inParallel(together, WORKERS, runFile);
-await inParallel(alone, 1, runFile);
+const processors = PROCESSORS - (flags.load ? 1 : 0);
+await inParallel(together, { costs: known, processors, most: WORKERS }, runFile);
+await inParallel(alone, { costs: known, processors, most: 1 }, runFile);
 await repeatFailed();
 for (const [file, counts] of failed) failures.push(...namesOf(file, counts));
 killRunning();
 if (!flags.load && !flags.long) {
   mkdirSync(dirname(TIMES), { recursive: true });
-  writeFileSync(TIMES, JSON.stringify({ ...known, ...seconds }));
+  writeFileSync(TIMES, JSON.stringify({ ...known, ...costs }));
 }
 
 rmSync(scratch, { recursive: true, force: true });
@@ -245,7 +241,7 @@ if (checks.length === 0 && files.length === 0 && !wanted("build")) {
   console.log(`Nothing matches ${patterns.join(" ")}.`);
   total.failed++;
 }
-if (files.length > 0) console.log(`\nSlowest:\n${slowest(seconds, 10).join("\n")}`);
+if (files.length > 0) console.log(`\nSlowest:\n${slowest(costs, 10).join("\n")}`);
 console.log(`\n${((performance.now() - started) / 1000).toFixed(0)} s in all.`);
 if (total.skipped > 0) console.log(`${total.skipped} skipped.`);
 if (flaky.length > 0) {

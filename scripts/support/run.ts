@@ -7,6 +7,8 @@ export interface Finished {
   /** stdout and stderr as they came; empty when they were inherited. */
   readonly output: string;
   readonly seconds: number;
+  /** CPU time of it and of the programs that it waited for, s. */
+  readonly cpu: number;
   /** It was ended because it took longer than `timeoutMs`. */
   readonly timedOut: boolean;
 }
@@ -53,7 +55,10 @@ export async function run(command: readonly string[], options: RunOptions = {}):
   killGroup(child.pid, "SIGKILL");
   // A process that left the group may hold the pipe: what it says later is nobody's any more.
   await Promise.race([Promise.all(reading), Bun.sleep(2000)]);
-  return { code, output: chunks.join(""), seconds: (performance.now() - started) / 1000, timedOut };
+  const seconds = (performance.now() - started) / 1000;
+  // In µs.
+  const cpu = Number(child.resourceUsage()?.cpuTime.total ?? 0) / 1e6;
+  return { code, output: chunks.join(""), seconds, cpu, timedOut };
 }
 
 /** Ends every program that {@link run} still waits for. */

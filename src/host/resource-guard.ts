@@ -1,8 +1,8 @@
 /**
  * Bounds the resources that strangers, floods and non-reading peers can use. libzmq limits the number of messages per peer, but
  * neither their bytes, nor the parts of an endless message, nor the number of connections. So this guard watches the process as a
- * whole: with too many descriptors it closes the connections with the least traffic, with too much memory those with the most. A
- * well-behaved peer reconnects by itself and repeats requests that got no reply.
+ * whole: with too many descriptors it closes the connections with the least traffic, with too much memory that is no garbage those with the
+ * most. A well-behaved peer reconnects by itself and repeats requests that got no reply.
  */
 import { totalmem } from "node:os";
 import type { ConsolaInstance } from "consola";
@@ -138,7 +138,7 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined; collec
     const memory = residentMemory();
     if (memory === undefined) return false;
     const isWatched = memory > this.#mostMemory * WATCHFUL;
-    if (isWatched) this.#watch(memory - this.#mostMemory);
+    if (isWatched) this.#watch(memory > this.#mostMemory);
     else if (performance.now() - this.#forgaveAt > FORGIVE_MS) this.#forgive();
     if (memory <= this.#mostMemory) this.#rounds = 0;
     if (memory < this.#collected) this.#collected = memory;
@@ -193,8 +193,8 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined; collec
     });
   }
 
-  /** @param excess memory above the limit; not positive when there is none */
-  #watch(excess: number): void {
+  /** @param isOver whether there is more memory than the limit */
+  #watch(isOver: boolean): void {
     const now = performance.now();
     const present = new Set<bigint>();
     const suspects: { id: bigint; sent: number; deaf: boolean }[] = [];
@@ -214,9 +214,13 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined; collec
       return false;
     });
     for (const id of this.#noted.keys()) if (!present.has(id)) this.#noted.delete(id);
-    if (excess <= 0 || suspects.length === 0 || now < this.#pausedUntil) return;
+    if (!isOver || suspects.length === 0 || now < this.#pausedUntil) return;
     if (++this.#rounds > ROUNDS)
       this.#pausedUntil = now + Math.min(LOOK_MS * 2 ** (this.#rounds - ROUNDS), LONGEST_PAUSE_MS);
+    // What large requests leave is garbage once they are answered: on a busy machine it gathers, and whoever sends the next one would lose it.
+    this.#collect();
+    const excess = (residentMemory() ?? 0) - this.#mostMemory;
+    if (excess <= 0) return;
     suspects.sort((a, b) => Number(b.deaf) - Number(a.deaf) || b.sent - a.sent);
     const over = new Set<bigint>();
     let relief = 0;
@@ -231,8 +235,6 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined; collec
       (count) =>
         `${count} connections with the most traffic, or whose peers do not read, were closed: this process uses more than ${Math.round(this.#mostMemory / 1024 / 1024)} MiB of memory.`,
     );
-    // Free what they held at once instead of at the next garbage collection.
-    this.#collect();
   }
 
   #collect(isAgainDue = true): void {

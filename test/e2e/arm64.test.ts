@@ -81,7 +81,8 @@ testCompiled(
       CDKTR_LOGS_PUBLISHING_PORT: String(publishing),
       CDKTR_METRICS_PORT: "0",
       CDKTR_APP_DATA_DIRECTORY: directory.path("data"),
-      // Everything takes its time when it is emulated.
+      // Everything takes its time when it is emulated, and code that is compiled at run time is translated once more.
+      ...(prefix.length > 0 ? { BUN_JSC_useBaselineJIT: "0" } : {}),
       CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: "120000",
     };
     mkdirSync(directory.path("workflows"));

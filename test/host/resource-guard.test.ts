@@ -149,6 +149,18 @@ test("a process that uses the memory itself closes no connections", async () => 
   expect(bench.book.lines).toEqual([]);
 });
 
+test("garbage costs no connection, however much was sent over it", async () => {
+  await using bench = await Bench.start({ memory: 100 * MIB });
+  await bench.good.send(Buffer.alloc(2 * MIB));
+  await bench.good.receive();
+  const held = { burst: Array.from({ length: 150 }, () => Buffer.alloc(MIB, "x")) };
+  held.burst = [];
+  await bench.collected();
+  await bench.looked();
+  await bench.ask();
+  expect(bench.book.lines).toEqual([]);
+});
+
 test("what was in use during the collection after a burst, and is garbage now, is collected too", async () => {
   await using bench = await Bench.start({});
   const held = { burst: Array.from({ length: 150 }, () => Buffer.alloc(MIB, "x")) };
