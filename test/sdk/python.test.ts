@@ -13,7 +13,7 @@ import { join, relative } from "node:path";
 import { PYTHON_PACKAGE } from "../../src/sdk/python-package.ts";
 import { Router } from "../../src/zmq/index.ts";
 import { type Cluster, cdktr, startCluster } from "../support/cdktr.ts";
-import { PYZMQ, pythonWith } from "../support/python.ts";
+import { PYZMQ, pipOf, pythonWith } from "../support/python.ts";
 
 setDefaultTimeout(120_000);
 
@@ -103,10 +103,8 @@ test("'cdktr sdk python' writes it, again without a change, and never over what 
 
 test("pip installs it, and it is typed", async () => {
   const site = join(directory, "site");
-  const pip = Bun.spawn([python, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, target], {
-    stdout: "pipe",
-    stderr: "pipe",
-  });
+  const install = [...(await pipOf(python)), "install", "--quiet", "--no-deps", "--target", site, target];
+  const pip = Bun.spawn(install, { stdout: "pipe", stderr: "pipe" });
   const errors = await new Response(pip.stderr).text();
   expect({
     status: await pip.exited,
