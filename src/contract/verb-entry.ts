@@ -18,6 +18,16 @@ export type Changes =
   /** The principal recognizes the second request by this field; a dot leads into an object. */
   | { readonly key: string };
 
+/** How a request gets into the audit log. */
+interface Audited<Request> {
+  /** What it does, as a stable word such as `run.trigger`. */
+  readonly action: string | ((request: Request) => string);
+  /** What it does that to: the id of a workflow or a run, the name of a pool. */
+  subject(request: Request): string;
+  /** Particulars. Never the value of a secret. */
+  detail?(request: Request): Readonly<Record<string, unknown>>;
+}
+
 /** An entry with any schemas. */
 export interface VerbEntry {
   /** What the verb does, in one line without a full stop. */
@@ -31,6 +41,9 @@ export interface VerbEntry {
   /** The outcome of a reply with a payload. Default `SUCCESS`. */
   readonly answers?: "OK" | "SUCCESS" | "PONG";
   readonly changes: Changes;
+  /** Required if it changes something; `none` for what no person does: reports of programs, and files that are only prepared. */
+  // biome-ignore lint/suspicious/noExplicitAny: stands for the request of any verb.
+  readonly audit?: Audited<any> | "none";
   /** Required if the request has an `agent_id`, else not allowed. */
   speaksFor?(request: { readonly agent_id: string }): Speaker;
   /**
@@ -48,16 +61,17 @@ export interface VerbEntry {
 
 type EntryOf<Request extends z.ZodObject, Reply extends z.ZodType, C extends Changes> = Omit<
   VerbEntry,
-  "request" | "reply" | "changes" | "speaksFor"
+  "request" | "reply" | "changes" | "audit" | "speaksFor"
 > & {
   readonly request: Request;
   readonly reply: Reply;
   readonly changes: C;
 } & ("agent_id" extends keyof Request["shape"]
     ? { speaksFor(request: z.output<Request>): Speaker }
-    : { speaksFor?: never });
+    : { speaksFor?: never }) &
+  (C extends "nothing" ? { audit?: never } : { audit: Audited<z.output<Request>> | "none" });
 
-/** Type-checks an entry: a request with an agent id does not compile without `speaksFor`. */
+/** Type-checks an entry: a request with an agent id does not compile without `speaksFor`, nor one that changes something without `audit`. */
 export function verb<Request extends z.ZodObject, Reply extends z.ZodType, const C extends Changes>(
   entry: EntryOf<Request, Reply, C>,
 ): EntryOf<Request, Reply, C> {

@@ -15,6 +15,9 @@ const asAgent = (): Speaker => "agent";
 const asNewAgent = (): Speaker => "new agent";
 const asSender = (): Speaker => "sender";
 
+/** What a change of a backfill is called in the audit log. */
+const CHANGED_BACKFILL = { PAUSED: "pause", ACTIVE: "resume", CANCELLED: "cancel" } as const;
+
 export const VERBS = {
   // ------------------------------------------------------------ the principal
   PING: verb({
@@ -39,6 +42,11 @@ export const VERBS = {
     request: m.Join,
     reply: m.Joined,
     changes: { key: "public_key" },
+    audit: {
+      action: "key.join",
+      subject: ({ name }) => name,
+      detail: ({ public_key }) => ({ public_key }),
+    },
   }),
   LSEVENTS: verb({
     about: "What the principal itself logged, oldest first; `after` is the last `seq` known",
@@ -79,6 +87,11 @@ export const VERBS = {
     request: m.PauseWorkflow,
     reply: m.WorkflowPaused,
     changes: "idempotent",
+    audit: {
+      action: "workflow.pause",
+      subject: ({ workflow_id }) => workflow_id,
+      detail: ({ workflow_id: _, ...how }) => how,
+    },
     since: 4,
   }),
   RESUMEWORKFLOW: verb({
@@ -87,6 +100,7 @@ export const VERBS = {
     request: m.ResumeWorkflow,
     reply: m.WorkflowResumed,
     changes: "idempotent",
+    audit: { action: "workflow.resume", subject: ({ workflow_id }) => workflow_id },
     since: 4,
   }),
   FORECAST: verb({
@@ -107,6 +121,17 @@ export const VERBS = {
     reply: m.RunCreated,
     answers: "OK",
     changes: { key: "options.dedupe_key" },
+    audit: {
+      action: "run.trigger",
+      subject: ({ workflow_id }) => workflow_id,
+      detail: ({ options: { trigger, params, start_at_ms, start_in_ms, priority } }) => ({
+        trigger,
+        ...(Object.keys(params).length === 0 ? {} : { params }),
+        start_at_ms,
+        start_in_ms,
+        priority,
+      }),
+    },
   }),
   LSRUNS: verb({
     about:
@@ -145,6 +170,11 @@ export const VERBS = {
     request: m.CancelRun,
     reply: m.RunDetails,
     changes: "idempotent",
+    audit: {
+      action: "run.cancel",
+      subject: ({ workflow_instance_id }) => workflow_instance_id,
+      detail: ({ hooks }) => (hooks ? { hooks } : {}),
+    },
   }),
   RETRYRUN: verb({
     about:
@@ -154,6 +184,16 @@ export const VERBS = {
     reply: m.RunRetried,
     answers: "OK",
     changes: { key: "dedupe_key" },
+    audit: {
+      action: "run.retry",
+      subject: ({ workflow_instance_id }) => workflow_instance_id,
+      detail: ({ from_start, tasks, current_definition, params }) => ({
+        ...(from_start ? { from_start } : {}),
+        tasks,
+        current_definition,
+        params,
+      }),
+    },
   }),
   SETPRIORITY: verb({
     about: "Changes the priority of a run that is not over, and of what waits of it",
@@ -161,6 +201,11 @@ export const VERBS = {
     request: m.SetPriority,
     reply: m.RunDetails,
     changes: "idempotent",
+    audit: {
+      action: "run.priority",
+      subject: ({ workflow_instance_id }) => workflow_instance_id,
+      detail: ({ priority }) => ({ priority }),
+    },
     since: LIMITS_SINCE,
   }),
   GETRECENTSTATUSES: verb({
@@ -197,6 +242,17 @@ export const VERBS = {
     reply: m.ApprovalAnswered,
     answers: "OK",
     changes: { key: "dedupe_key" },
+    audit: {
+      action: "approval.answer",
+      subject: ({ workflow_instance_id }) => workflow_instance_id,
+      detail: ({ task_id, item_key, answer, params, note }) => ({
+        task_id,
+        item_key,
+        answer,
+        ...(Object.keys(params).length === 0 ? {} : { params }),
+        ...(note === "" ? {} : { note }),
+      }),
+    },
     since: 3,
   }),
 
@@ -216,6 +272,11 @@ export const VERBS = {
     reply: m.BackfillChanged,
     answers: "OK",
     changes: { key: "dedupe_key" },
+    audit: {
+      action: "backfill.create",
+      subject: ({ workflow_id }) => workflow_id,
+      detail: ({ workflow_id: _, dedupe_key: __, ...what }) => what,
+    },
     since: 4,
   }),
   LSBACKFILLS: verb({
@@ -241,6 +302,10 @@ export const VERBS = {
     reply: m.BackfillChanged,
     answers: "OK",
     changes: "idempotent",
+    audit: {
+      action: ({ to }) => `backfill.${CHANGED_BACKFILL[to]}`,
+      subject: ({ backfill_id }) => backfill_id,
+    },
     since: 4,
   }),
 
@@ -309,6 +374,7 @@ export const VERBS = {
     reply: Nothing,
     answers: "OK",
     changes: "idempotent",
+    audit: "none",
   }),
 
   // ------------------------------------------------------------ files of runs
@@ -355,6 +421,7 @@ export const VERBS = {
     request: m.SetPool,
     reply: m.PoolSet,
     changes: "idempotent",
+    audit: { action: "pool.set", subject: ({ name }) => name, detail: ({ size }) => ({ size }) },
     since: LIMITS_SINCE,
   }),
 
@@ -366,6 +433,7 @@ export const VERBS = {
     reply: Nothing,
     answers: "OK",
     changes: "idempotent",
+    audit: { action: "secret.set", subject: ({ name }) => name },
     since: 3,
   }),
   LSSECRETS: verb({
@@ -383,6 +451,7 @@ export const VERBS = {
     reply: Nothing,
     answers: "OK",
     changes: "idempotent",
+    audit: { action: "secret.remove", subject: ({ name }) => name },
     since: 3,
   }),
 
@@ -401,6 +470,7 @@ export const VERBS = {
     reply: Nothing,
     answers: "OK",
     changes: "idempotent",
+    audit: "none",
   }),
 
   // ------------------------------------------------------------ agents
@@ -420,6 +490,7 @@ export const VERBS = {
     speaksFor: asSender,
     answers: "OK",
     changes: "idempotent",
+    audit: { action: "agent.drain", subject: ({ agent_id }) => agent_id },
   }),
   REGISTERAGENT: verb({
     about: "Registers an agent; without a description the reply is a bare `OK`",
@@ -430,6 +501,7 @@ export const VERBS = {
     speaksFor: asNewAgent,
     answers: "OK",
     changes: "idempotent",
+    audit: "none",
     budget: "agents",
   }),
   FETCHWORKFLOW: verb({
@@ -441,6 +513,7 @@ export const VERBS = {
     // An agent without a session need not have registered before.
     speaksFor: ({ options }) => (options.session_id === undefined ? "new agent" : "agent"),
     changes: { key: "options.fetch_id" },
+    audit: "none",
     waits: "options.wait_ms",
     budget: "agents",
   }),
@@ -452,6 +525,7 @@ export const VERBS = {
     speaksFor: asAgent,
     answers: "OK",
     changes: "idempotent",
+    audit: "none",
     waits: "wait_ms",
     budget: "agents",
   }),
@@ -463,6 +537,7 @@ export const VERBS = {
     speaksFor: asAgent,
     answers: "OK",
     changes: { key: "reports" },
+    audit: "none",
     budget: "agents",
   }),
   FETCHBLOB: verb({
@@ -484,6 +559,7 @@ export const VERBS = {
     speaksFor: asAgent,
     answers: "OK",
     changes: "idempotent",
+    audit: "none",
     budget: "agents",
     since: 3,
   }),
@@ -496,6 +572,7 @@ export const VERBS = {
     speaksFor: asAgent,
     answers: "OK",
     changes: "idempotent",
+    audit: "none",
   }),
   AGENTTASKSTATUS: verb({
     about: "Reports the status of a task, for agents that do not number their reports",
@@ -506,6 +583,7 @@ export const VERBS = {
     speaksFor: asAgent,
     answers: "OK",
     changes: "idempotent",
+    audit: "none",
   }),
 } as const;
 

@@ -32,6 +32,7 @@ import { AgentKeys } from "./agents/agent-keys.ts";
 import { AgentRegistry } from "./agents/agent-registry.ts";
 import { Api } from "./api/api.ts";
 import { type HandlerServices, handlersOf } from "./api/handlers.ts";
+import { AuditLog } from "./audit/audit-log.ts";
 import { BackfillRunner } from "./backfills/backfill-runner.ts";
 import { Backfills } from "./backfills/backfills.ts";
 import { BlobKeeper } from "./blobs/blob-keeper.ts";
@@ -309,13 +310,16 @@ export class Principal extends BackgroundService {
     const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
 
     // What is visible from outside.
+    const audit = new AuditLog({ store, clock, polls, log: log("audit") });
     const api = new Api({
       host,
       port: config.CDKTR_PRINCIPAL_PORT,
       log: log("api"),
       keys: access && agentKeys && { access, agentKeys },
       locals,
+      audit,
       handlers: handlersOf({
+        store,
         runs,
         approvals,
         backfills,
@@ -413,6 +417,7 @@ export class Principal extends BackgroundService {
       rests,
       housekeeping,
       keeper,
+      audit,
       api,
       guard,
       metricsServer,

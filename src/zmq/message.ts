@@ -15,12 +15,14 @@ export type MessageLike = Frame | readonly Frame[];
  */
 export type Message = [Buffer, ...Buffer[]] & { userId?: string; descriptor?: number; peer?: PeerProperties };
 
-/** What a peer said about itself when it connected. */
+/** What a peer said about itself when it connected, and where it is. */
 export interface PeerProperties {
   /** Its type of socket, such as `REQ`. */
   readonly socketType: string;
   /** Whether it gave a routing id, even an empty one, as every libzmq peer does that can. */
   readonly hasIdentity: boolean;
+  /** The address of its host. */
+  readonly address?: string | undefined;
 }
 
 const EMPTY = new Uint8Array(0);
@@ -123,6 +125,7 @@ export function receiveParts(socket: Pointer, peers?: Peers): Message | undefine
       peer = {
         socketType: property(message, "Socket-Type") ?? "",
         hasIdentity: zmq.zmq_msg_gets(message, "Identity") !== null,
+        address: property(message, "Peer-Address"),
       };
       if (userId !== undefined) peers.heard(descriptor, userId);
     }

@@ -25,6 +25,7 @@ import type {
 import { quote } from "../../terminal/foreign-text.ts";
 import { isDoneWithin } from "../../timer.ts";
 import { formatDuration } from "../../workflow/duration.ts";
+import { type Audit, unaudited } from "../audit/audit.ts";
 import type { Installation } from "../installation.ts";
 import { logFailure } from "../log-failure.ts";
 import type { LongPolls } from "../long-polls.ts";
@@ -457,7 +458,7 @@ export class AgentRegistry extends BackgroundService {
    * @throws NotFoundError when there is no such agent
    * @throws UnprocessableError when it is lost
    */
-  async drain(agentId: string): Promise<void> {
+  async drain(agentId: string, audit: Audit = unaudited): Promise<void> {
     const agents = await this.#o.store.read((tx) => tx.listAgents());
     const agent = agents.find((candidate) => candidate.agent_id === agentId);
     if (agent === undefined) {
@@ -466,7 +467,7 @@ export class AgentRegistry extends BackgroundService {
     }
     if (agent.status === "LOST")
       throw new UnprocessableError(`Agent ${agentId} is lost; there is nothing to drain.`);
-    await this.#setState(agentId, "DRAINING");
+    await this.#setState(agentId, "DRAINING", audit);
     this.#o.polls.wake(topicOf(agentId));
   }
 
@@ -530,11 +531,12 @@ export class AgentRegistry extends BackgroundService {
     );
   }
 
-  async #setState(agentId: string, state: "UP" | "DRAINING"): Promise<void> {
+  async #setState(agentId: string, state: "UP" | "DRAINING", audit: Audit = unaudited): Promise<void> {
     await this.#o.store.transact(async (tx) => {
       const agent = await tx.getAgent(agentId);
       if (agent === null || agent.status === state) return;
       await tx.transitionAgent(agent, state);
+      await audit(tx);
       tx.afterCommit(() => this.#o.log.info(`Agent ${agentId} is ${state}`));
     });
     if (state === "DRAINING") this.#o.events.emit("agent dismissed", agentId);

@@ -15,6 +15,8 @@ import { BackgroundService } from "../../service.ts";
 import { pause, Timer, turn } from "../../timer.ts";
 import { type Message, Router } from "../../zmq/index.ts";
 import type { AgentKeys } from "../agents/agent-keys.ts";
+import { unaudited } from "../audit/audit.ts";
+import type { AuditLog } from "../audit/audit-log.ts";
 import { logFailure } from "../log-failure.ts";
 import type { Handlers } from "./handlers.ts";
 import { type PeerTraits, refuseOriginalAgent } from "./original-clients.ts";
@@ -64,6 +66,7 @@ export class Api extends BackgroundService {
   readonly #log: ConsolaInstance;
   readonly #keys: ApiKeys | undefined;
   readonly #locals: LocalPeers | undefined;
+  readonly #audit: AuditLog | undefined;
   readonly #inFlight = new Set<Promise<void>>();
   /** How many of them have an agents' verb. */
   #ofAgents = 0;
@@ -88,6 +91,7 @@ export class Api extends BackgroundService {
     keys?: ApiKeys | undefined;
     /** Says whose processes may come without keys; absent: everyone's. */
     locals?: LocalPeers | undefined;
+    audit?: AuditLog | undefined;
   }) {
     super();
     this.#host = options.host;
@@ -96,6 +100,7 @@ export class Api extends BackgroundService {
     this.#log = options.log;
     this.#keys = options.keys;
     this.#locals = options.locals;
+    this.#audit = options.audit;
     options.keys?.access.signals.on("revoked", () => this.cutOff());
   }
 
@@ -226,7 +231,8 @@ export class Api extends BackgroundService {
     const entry: VerbEntry = VERBS[verb];
     const parsed = parseRequest(request);
     if (sender !== undefined) this.#keys?.agentKeys.checkSpeaker(sender, entry, parsed);
-    const reply = await this.#handlers[verb](parsed, sender, traits);
+    const audit = this.#audit?.of(verb, parsed, { sender, ...traits }) ?? unaudited;
+    const reply = await this.#handlers[verb](parsed, sender, traits, audit);
     const { answers = "SUCCESS" } = entry;
     if (reply === null) return encodeReply(answers === "PONG" ? answers : "OK");
     return encodeReply(answers, JSON.stringify(reply));
@@ -270,17 +276,23 @@ export class Api extends BackgroundService {
   async #answer(body: readonly Uint8Array[], message: Message, peer: string): Promise<Uint8Array> {
     const userId = this.#keys === undefined ? undefined : message.userId;
     let verb = "";
+    let refused: ((why: { readonly error: unknown; readonly text: string }) => Promise<void>) | undefined;
     try {
       const traits = {
         isPlain: message.peer?.socketType === "REQ",
         isNameless: message.peer?.hasIdentity === false,
         user: this.#locals?.check(message),
+        address: message.peer?.address,
       };
       if (body.length > 1) {
         throw new InvalidInputError(`The message has ${body.length} frames; a message is one frame.`);
       }
       const request = readRequest(body[0] ?? new Uint8Array());
       verb = request.verb;
+      refused = async (why) => {
+        const from = { sender: this.#keys?.access.identify(userId), ...traits };
+        await this.#audit?.refused(request.verb, () => readable(request), from, why);
+      };
       const sender = this.#keys?.access.check(userId, request.verb);
       return await this.#unlessRevoked(this.#handle(request, sender, peer, traits), userId, request.verb);
     } catch (error) {
@@ -288,10 +300,22 @@ export class Api extends BackgroundService {
       if (kind === "SERVERERROR") {
         if (error instanceof CdktrError) logFailure(this.#log, verb, error);
         else this.#log.error(`${verb} failed`, error);
-      } else this.#log.debug(`${verb || "message"}: ${kind} ${text}`);
+      } else {
+        this.#log.debug(`${verb || "message"}: ${kind} ${text}`);
+        await refused?.({ error, text });
+      }
       if (this.#keys?.access.admits(userId, "api") === false) this.#cut.within(LAST_WORD_MS);
       return encodeReply(kind, text);
     }
+  }
+}
+
+/** A request that may be invalid. */
+function readable(request: Request): object | null {
+  try {
+    return parseRequest(request);
+  } catch {
+    return null;
   }
 }
 

@@ -1,10 +1,13 @@
 /** What the principal does for each verb. */
+import { isFiring } from "../../contract/firing.ts";
 import type { PrincipalInfo, RunSummary } from "../../contract/messages.ts";
 import type { ReplyOf, RequestOf, Verb } from "../../contract/verbs.ts";
 import { NotFoundError, UnprocessableError } from "../../errors.ts";
 import { type Access, type Identity, OWN_NAME } from "../../protocol/doors/access.ts";
+import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { Activity } from "../activity.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
+import type { Audit } from "../audit/audit.ts";
 import type { Backfills } from "../backfills/backfills.ts";
 import type { BlobKeeper } from "../blobs/blob-keeper.ts";
 import type { Forecasts } from "../forecast/forecasts.ts";
@@ -19,7 +22,7 @@ import type { FollowUps } from "../runs/follow-ups.ts";
 import type { Outcome } from "../runs/hearing.ts";
 import type { QueueView } from "../runs/queue-view.ts";
 import type { RunChanges } from "../runs/run-changes.ts";
-import { isFiring, type RunService } from "../runs/run-service.ts";
+import type { RunService } from "../runs/run-service.ts";
 import type { SecretStore } from "../secrets/secret-store.ts";
 import { thereIsNoWorkflow } from "../unknown-name.ts";
 import type { WorkflowDirectory } from "../workflows/workflow-directory.ts";
@@ -28,6 +31,7 @@ import { originalDag, type PeerTraits } from "./original-clients.ts";
 
 /** The services that the handlers call. */
 export interface HandlerServices {
+  readonly store: OperationalStore;
   readonly runs: RunService;
   readonly approvals: Approvals;
   readonly backfills: Backfills;
@@ -67,6 +71,8 @@ export type Handlers = {
     /** Whose key it came with, when there are keys. */
     sender: Identity | undefined,
     peer: PeerTraits,
+    /** Records the request in the audit log, in the unit of work that makes the change. */
+    audit: Audit,
   ) => ReplyOf<V> | Promise<ReplyOf<V>>;
 };
 
@@ -93,11 +99,18 @@ export function handlersOf(s: HandlerServices): Handlers {
         state_error,
       };
     },
-    JOIN: (request, sender) => {
+    JOIN: async (request, sender, _, audit) => {
       if (sender === undefined || s.access === undefined)
         throw new UnprocessableError("This principal has no keys: there is nothing to join.");
       const { logs_listening_port, logs_publishing_port } = s.info();
-      return { ...s.access.join(sender, request), logs_listening_port, logs_publishing_port };
+      const joined = s.access.join(sender, request);
+      // The key is a file: a host that got no reply asks again, and is recorded then.
+      await s.store.transact(async (tx) => {
+        const fresh = crypto.randomUUID();
+        if ((await tx.claimKey(`JOIN ${request.public_key}`, fresh, s.now())) === fresh)
+          await audit(tx, { subject: joined.name, detail: { role: joined.role } });
+      });
+      return { ...joined, logs_listening_port, logs_publishing_port };
     },
     LSEVENTS: (request) => s.activity.list(request),
 
@@ -115,12 +128,13 @@ export function handlersOf(s: HandlerServices): Handlers {
 
     FORECAST: (request) => s.forecasts.of(request),
 
-    PAUSEWORKFLOW: (request, sender, { user }) =>
-      s.pausing.pauseWorkflow(request, askerOf(sender, user).name),
-    RESUMEWORKFLOW: ({ workflow_id }) => s.pausing.resumeWorkflow(workflow_id),
+    PAUSEWORKFLOW: (request, sender, { user }, audit) =>
+      s.pausing.pauseWorkflow(request, askerOf(sender, user).name, audit),
+    RESUMEWORKFLOW: ({ workflow_id }, _, __, audit) => s.pausing.resumeWorkflow(workflow_id, audit),
 
-    RUNTASK: async ({ workflow_id, options }, sender, { user }) => {
-      const id = await s.runs.trigger(workflow_id, options, actorOf(sender, user, options.trigger));
+    RUNTASK: async ({ workflow_id, options }, sender, { user }, audit) => {
+      const actor = actorOf(sender, user, options.trigger);
+      const id = await s.runs.trigger(workflow_id, options, actor, audit);
       return { workflow_instance_id: id, ...(await s.pausing.about(id, workflow_id)) };
     },
     LSRUNS: async (request) => (await s.runs.list(request)).map((run) => knownTo(request, run)),
@@ -129,26 +143,30 @@ export function handlersOf(s: HandlerServices): Handlers {
     LSITEMS: (request) => s.runs.items(request),
     WAITRUN: async (request) =>
       knownTo(request, await s.runs.wait(request.workflow_instance_id, request.wait_ms)),
-    CANCELRUN: async ({ workflow_instance_id: id, hooks }) => knownTo({}, await s.runs.cancel(id, hooks)),
-    RETRYRUN: async (request, sender, { user }) => {
-      const retried = await s.runs.retry(request, actorOf(sender, user));
+    CANCELRUN: async ({ workflow_instance_id: id, hooks }, _, __, audit) =>
+      knownTo({}, await s.runs.cancel(id, hooks, audit)),
+    RETRYRUN: async (request, sender, { user }, audit) => {
+      const retried = await s.runs.retry(request, actorOf(sender, user), audit);
       const { notes = [] } = await s.pausing.about(retried.workflow_instance_id);
       return notes.length === 0 ? retried : { ...retried, notes: [...(retried.notes ?? []), ...notes] };
     },
-    SETPRIORITY: async ({ workflow_instance_id: id, priority }) =>
-      knownTo({}, await s.runs.setPriority(id, priority)),
+    SETPRIORITY: async ({ workflow_instance_id: id, priority }, _, __, audit) =>
+      knownTo({}, await s.runs.setPriority(id, priority, audit)),
     GETRECENTSTATUSES: () => s.runs.recentStatuses(10),
     LSAPPROVALS: (request, sender, { user }) => s.approvals.list(request, askerOf(sender, user)),
-    ANSWERAPPROVAL: (request, sender, { user }) => s.approvals.answer(request, askerOf(sender, user)),
+    ANSWERAPPROVAL: (request, sender, { user }, audit) =>
+      s.approvals.answer(request, askerOf(sender, user), audit),
     LSFOLLOWUPS: (request) => s.followUps.list(request),
 
     PLANBACKFILL: (request) => s.backfills.plan(request),
-    CREATEBACKFILL: async (request, sender, { user }) => ({
-      backfill: await s.backfills.create(request, actorOf(sender, user)),
+    CREATEBACKFILL: async (request, sender, { user }, audit) => ({
+      backfill: await s.backfills.create(request, actorOf(sender, user), audit),
     }),
     LSBACKFILLS: (request) => s.backfills.list(request),
     GETBACKFILL: (request) => s.backfills.get(request),
-    CHANGEBACKFILL: async (request) => ({ backfill: await s.backfills.change(request) }),
+    CHANGEBACKFILL: async (request, _, __, audit) => ({
+      backfill: await s.backfills.change(request, audit),
+    }),
 
     QUERYLOGS: async ({ end_ms, start_ms, workflow_id, workflow_instance_id, verbose }) => {
       const missing = await lastLines(s, workflow_instance_id);
@@ -183,15 +201,16 @@ export function handlersOf(s: HandlerServices): Handlers {
 
     LSQUEUE: ({ limit }) => s.queue.list(limit),
     LSPOOLS: () => s.pools.list(),
-    SETPOOL: ({ name, size }, sender, { user }) => s.pools.set(name, size, actorOf(sender, user)),
+    SETPOOL: ({ name, size }, sender, { user }, audit) =>
+      s.pools.set(name, size, actorOf(sender, user), audit),
 
-    SETSECRET: async ({ name, value }, sender) => {
-      await s.secrets.set(name, value, sender?.name ?? null);
+    SETSECRET: async ({ name, value }, sender, _, audit) => {
+      await s.secrets.set(name, value, sender?.name ?? null, audit);
       return {};
     },
     LSSECRETS: () => s.secrets.list(),
-    DROPSECRET: async ({ name }, sender) => {
-      await s.secrets.remove(name, sender?.name ?? null);
+    DROPSECRET: async ({ name }, sender, _, audit) => {
+      await s.secrets.remove(name, sender?.name ?? null, audit);
       return {};
     },
 
@@ -202,8 +221,8 @@ export function handlersOf(s: HandlerServices): Handlers {
     },
 
     GETREGISTEREDAGENTS: () => s.agents.list(),
-    DRAINAGENT: async ({ agent_id }) => {
-      await s.agents.drain(agent_id);
+    DRAINAGENT: async ({ agent_id }, _, __, audit) => {
+      await s.agents.drain(agent_id, audit);
       return {};
     },
     REGISTERAGENT: async ({ agent_id, description }, sender) => {

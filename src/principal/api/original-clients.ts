@@ -14,6 +14,8 @@ export interface PeerTraits {
   readonly isNameless: boolean;
   /** The user whose process it is, where there are no keys; undefined where that is not known. */
   readonly user?: string | undefined;
+  /** The address of its connection. */
+  readonly address?: string | undefined;
 }
 
 /**

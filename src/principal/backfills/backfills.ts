@@ -23,6 +23,7 @@ import type { Calendar } from "../../workflow/calendar.ts";
 import { MAX_BACKFILL_FIRINGS, MAX_OPEN_BACKFILLS } from "../../workflow/limits.ts";
 import { resolveParams } from "../../workflow/params.ts";
 import { canTransition } from "../../workflow/status.ts";
+import { type Audit, unaudited } from "../audit/audit.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { once } from "../runs/once.ts";
 import type { StoredDefinition, WorkflowSource } from "../runs/workflow-source.ts";
@@ -108,7 +109,11 @@ export class Backfills {
    * @param actor who creates it; null for nobody
    * @throws as {@link plan} does; UnprocessableError when there are too many
    */
-  async create(request: CreateBackfill, actor: string | null): Promise<BackfillSummary> {
+  async create(
+    request: CreateBackfill,
+    actor: string | null,
+    audit: Audit = unaudited,
+  ): Promise<BackfillSummary> {
     const { workflow_id, reprocess } = request;
     const { plan, total, stored } = await this.#planned(request, true);
     // Nothing is begun of which nobody knows what is to be done.
@@ -123,6 +128,7 @@ export class Backfills {
             hint: "'cdktr backfills list' shows them; 'cdktr backfills cancel ID' ends one.",
           },
         );
+      await audit(tx, { detail: { backfill_id: fresh, total } });
       await tx.addBackfill({
         backfill_id: fresh,
         workflow_id,
@@ -193,7 +199,7 @@ export class Backfills {
    * Pauses, resumes or cancels a backfill.
    * @throws NotFoundError, InvalidInputError when there is none, or more than one; UnprocessableError when it is over
    */
-  change({ backfill_id, to }: ChangeBackfill): Promise<BackfillSummary> {
+  change({ backfill_id, to }: ChangeBackfill, audit: Audit = unaudited): Promise<BackfillSummary> {
     return this.#o.store.transact(async (tx) => {
       const backfill = await theBackfill(tx, backfill_id);
       if (backfill.state === to) return this.#summary(tx, backfill);
@@ -201,6 +207,7 @@ export class Backfills {
         throw new UnprocessableError(
           `Backfill ${backfill.backfill_id} of ${backfill.workflow_id} is over already: ${backfill.state}.`,
         );
+      await audit(tx, { subject: backfill.backfill_id, detail: { workflow_id: backfill.workflow_id } });
       const changed = await tx.changeBackfill(backfill, { state: to, note: null });
       this.#changed(tx);
       return this.#summary(tx, changed);

@@ -10,6 +10,7 @@ import { InvalidInputError, NotFoundError } from "../../errors.ts";
 import { BackgroundService } from "../../service.ts";
 import type { MissedEvent, PauseRecord } from "../../storage/operational/pauses.ts";
 import type { OperationalStore, OperationalTx, RunRecord } from "../../storage/operational/store.ts";
+import { type Audit, unaudited } from "../audit/audit.ts";
 import { FilesChangedError, type Packed } from "../blobs/bundles.ts";
 import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
@@ -112,6 +113,7 @@ export class Pausing extends BackgroundService<{ swept: undefined }> {
   async pauseWorkflow(
     { workflow_id: id, reason, ...end }: PauseWorkflow,
     actor: string | null,
+    audit: Audit = unaudited,
   ): Promise<WorkflowPaused> {
     const { store, clock, pauses, workflows } = this.#o;
     const now = clock.now();
@@ -135,6 +137,7 @@ export class Pausing extends BackgroundService<{ swept: undefined }> {
         until_ms,
       };
       await pauses.set(tx, pause);
+      await audit(tx);
       return { former, pause };
     });
     await this.#park(id);
@@ -149,7 +152,7 @@ export class Pausing extends BackgroundService<{ swept: undefined }> {
   }
 
   /** Resumes a workflow: what was held goes on, and what was missed follows its `catchup`. */
-  async resumeWorkflow(id: string): Promise<WorkflowResumed> {
+  async resumeWorkflow(id: string, audit: Audit = unaudited): Promise<WorkflowResumed> {
     const { pauses, workflows, missedFirings } = this.#o;
     await workflows.load(id);
     if (pauses.of(id) === null && workflows.get(id) === undefined && !workflows.isAwaited(id))
@@ -159,6 +162,7 @@ export class Pausing extends BackgroundService<{ swept: undefined }> {
     let wasPaused = false;
     const { runs, events } = await this.#release(id, async (tx) => {
       wasPaused = await pauses.end(tx, id);
+      if (wasPaused) await audit(tx);
     });
     return {
       workflow_id: id,

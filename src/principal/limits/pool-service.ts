@@ -4,6 +4,7 @@ import type { Clock } from "../../clock.ts";
 import type { PoolSummary } from "../../contract/messages.ts";
 import { UnprocessableError } from "../../errors.ts";
 import type { OperationalStore, OperationalTx, PoolHolder } from "../../storage/operational/store.ts";
+import { type Audit, unaudited } from "../audit/audit.ts";
 import { readNeeds } from "./needs.ts";
 
 /** Holders that are named. */
@@ -68,6 +69,7 @@ export class PoolService {
     name: string,
     size: number | null,
     actor: string | null,
+    audit: Audit = unaudited,
   ): Promise<{ size: number | null; used: number }> {
     const { store, clock, queue, log } = this.#o;
     return store.transact(async (tx) => {
@@ -77,6 +79,7 @@ export class PoolService {
           hint: "Those that nobody uses: cdktr pools list; cdktr pools reset NAME",
         });
       if (await tx.setPool(name, size, actor, clock.now())) {
+        await audit(tx);
         queue.queued(tx);
         const by = actor === null ? "" : ` by ${actor}`;
         const what = size === null ? "was reset" : `has ${size} ${size === 1 ? "slot" : "slots"} now`;

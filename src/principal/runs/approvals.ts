@@ -26,6 +26,7 @@ import { factsOf } from "../../workflow/kinds/index.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import { isEnding } from "../../workflow/task-state.ts";
+import { type Audit, unaudited } from "../audit/audit.ts";
 import type { Definitions } from "./definitions.ts";
 import { nameOfTask, personal, readable, summaryOf } from "./questions.ts";
 import type { RunChanges } from "./run-changes.ts";
@@ -86,7 +87,7 @@ export class Approvals {
    * @throws NotFoundError when nothing waits that could be meant, UnprocessableError when it does not wait any more, or not yet
    * @throws InvalidInputError when several wait, when whoever asks may not answer, and for values that do not fit the form
    */
-  answer(request: AnswerApproval, asker: Asker): Promise<ApprovalAnswered> {
+  answer(request: AnswerApproval, asker: Asker, audit: Audit = unaudited): Promise<ApprovalAnswered> {
     return this.#o.store.transact(async (tx) => {
       const run = await this.#find(tx, request.workflow_instance_id);
       const waits = personal(await tx.listWaits(run.workflow_instance_id));
@@ -112,6 +113,8 @@ export class Approvals {
         note: note.trim(),
         by: asker.name ?? "somebody",
       });
+      const { workflow_instance_id: subject, workflow_id } = run;
+      await audit(tx, { subject, detail: { workflow_id, task: wait.task } });
       await this.#o.changes.answered(tx, run, wait, end);
       return this.#answered(tx, run, wait.task_instance_id ?? "");
     });

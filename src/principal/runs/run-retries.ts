@@ -6,6 +6,7 @@ import type { OperationalStore, RunRecord } from "../../storage/operational/stor
 import { quote } from "../../terminal/foreign-text.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
+import type { Audit } from "../audit/audit.ts";
 import { type Bundles, bundleFor, FilesChangedError, type Packed } from "../blobs/bundles.ts";
 import { notVisible } from "../unknown-name.ts";
 import type { Definitions } from "./definitions.ts";
@@ -41,7 +42,7 @@ export class RunRetries {
    * @throws UnprocessableError when it is not over, or needs outputs that cannot be read from the history
    * @throws NotFoundError, InvalidInputError when tasks, parameters or the current definition do not fit
    */
-  async retry(retry: RetryRun, actor: string | null): Promise<RunRetried> {
+  async retry(retry: RetryRun, actor: string | null, audit: Audit): Promise<RunRetried> {
     if (retry.from_start && retry.tasks !== undefined)
       throw new InvalidInputError("A retry from the beginning runs all tasks: none can be chosen.");
     const found = await this.#o.finder.find(retry.workflow_instance_id, "retried");
@@ -53,7 +54,7 @@ export class RunRetries {
     for (;;) {
       try {
         const packed = isCurrent ? await this.#o.bundles.pack(workflow_id) : null;
-        return await this.#retry(id, { ...retry, actor }, restored, packed);
+        return await this.#retry(id, { ...retry, actor }, restored, packed, audit);
       } catch (error) {
         if (error instanceof FilesChangedError) continue;
         if (!(error instanceof OutputsMovedError)) throw error;
@@ -72,6 +73,7 @@ export class RunRetries {
     { actor, ...retry }: RetryRun & { readonly actor: string | null },
     restored: ReadonlyMap<string, string>,
     packed: Packed | null,
+    audit: Audit,
   ): Promise<RunRetried> {
     let notes: readonly string[] = [];
     const workflow_instance_id = await once(this.#o, "RETRYRUN", id, retry.dedupe_key, async (tx, runId) => {
@@ -96,6 +98,10 @@ export class RunRetries {
       const of = { id: runId, now: this.#o.clock.now(), restored };
       const again = await retryOf(tx, this.#o.definitions, run, { ...retry, current }, of);
       if (again === null) throw unknownRun(id);
+      await audit(tx, {
+        subject: id,
+        detail: { workflow_id: run.workflow_id, workflow_instance_id: runId },
+      });
       await this.#o.changes.create(tx, { ...again.run, actor });
       notes = again.notes;
     });

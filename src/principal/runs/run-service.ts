@@ -1,6 +1,7 @@
 /** The operations of clients on runs: trigger, cancel, retry, get, wait. */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
+import { isFiring } from "../../contract/firing.ts";
 import { followedRun } from "../../contract/follow-ups.ts";
 import type {
   ItemSummary,
@@ -29,6 +30,7 @@ import { resolveParams } from "../../workflow/params.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { entryOf } from "../../workflow/schedules.ts";
 import { isTerminal } from "../../workflow/status.ts";
+import { type Audit, unaudited } from "../audit/audit.ts";
 import { type Bundles, bundleFor, FilesChangedError, type Packed } from "../blobs/bundles.ts";
 import { withPriority } from "../limits/needs.ts";
 import { type Pauses, readMissed } from "../limits/pauses.ts";
@@ -101,10 +103,15 @@ export class RunService {
    * @param actor who triggers it; null for nobody
    * @throws InvalidInputError for parameters that do not fit it
    */
-  async trigger(workflowId: string, options: RunTaskOptions, actor: string | null = null): Promise<string> {
+  async trigger(
+    workflowId: string,
+    options: RunTaskOptions,
+    actor: string | null = null,
+    audit: Audit = unaudited,
+  ): Promise<string> {
     try {
       await this.#o.workflows.load(workflowId);
-      return await this.#trigger(workflowId, options, actor);
+      return await this.#trigger(workflowId, options, actor, audit);
     } catch (error) {
       if (error instanceof InvalidInputError && isFiring(options.trigger)) {
         this.#o.workflows.refused(workflowId, options.trigger, error.message);
@@ -119,11 +126,16 @@ export class RunService {
     if (stored !== undefined) this.#o.definitions.ofText(stored.hash, stored.json);
   }
 
-  async #trigger(workflowId: string, options: RunTaskOptions, actor: string | null): Promise<string> {
+  async #trigger(
+    workflowId: string,
+    options: RunTaskOptions,
+    actor: string | null,
+    audit: Audit,
+  ): Promise<string> {
     for (;;) {
       try {
         // What goes wrong with the files matters only if there is no run yet.
-        return await this.#create(workflowId, options, actor, await this.#o.bundles.pack(workflowId));
+        return await this.#create(workflowId, options, actor, await this.#o.bundles.pack(workflowId), audit);
       } catch (error) {
         if (!(error instanceof FilesChangedError)) throw error;
       }
@@ -135,12 +147,14 @@ export class RunService {
     options: RunTaskOptions,
     actor: string | null,
     packed: Packed | null,
+    audit: Audit,
   ): Promise<string> {
     const { pauses } = this.#o;
     const firedMs = options.trigger === "cron" ? options.scheduled_time_ms : null;
     const make = async (tx: OperationalTx, runId: string) => {
       const stored = this.#o.workflows.get(workflowId);
       if (stored === undefined) throw this.#unknownWorkflow(workflowId);
+      await audit(tx, { detail: { workflow_instance_id: runId } });
       if (isFiring(options.trigger) && (await pauses?.miss(tx, stored.definition, runId, { options, actor })))
         return;
       await this.#make(tx, stored, runId, options, actor, packed);
@@ -256,8 +270,8 @@ export class RunService {
   }
 
   /** See {@link RunRetries.retry}. */
-  retry(retry: RetryRun, actor: string | null = null): Promise<RunRetried> {
-    return this.#retries.retry(retry, actor);
+  retry(retry: RetryRun, actor: string | null = null, audit: Audit = unaudited): Promise<RunRetried> {
+    return this.#retries.retry(retry, actor, audit);
   }
 
   /** See {@link RunFinder.historyOpened}. */
@@ -270,7 +284,7 @@ export class RunService {
    * @param hooks whether to stop the hooks of one whose tasks were cancelled before
    * @throws UnprocessableError when it is over
    */
-  async cancel(runId: string, hooks: boolean): Promise<RunDetails> {
+  async cancel(runId: string, hooks: boolean, audit: Audit = unaudited): Promise<RunDetails> {
     const { workflow_instance_id: id } = await this.#finder.find(runId, "cancelled");
     return this.#o.store.transact(async (tx) => {
       const run = await tx.getRun(id);
@@ -279,6 +293,9 @@ export class RunService {
       if (isTerminal(RUN_TRANSITIONS, run.status)) {
         throw new UnprocessableError(`Run ${id} is over already: ${run.status}.`);
       }
+      // Whoever asks again asks for nothing new.
+      if (run.cancel_requested_at_ms === null || hooks)
+        await audit(tx, { subject: id, detail: { workflow_id: run.workflow_id } });
       await this.#o.changes.cancel(tx, run, hooks);
       return detailsOf(tx, (await tx.getRun(id)) ?? run, this.#o);
     });
@@ -288,7 +305,7 @@ export class RunService {
    * Changes the priority of a run, and of what waits of it.
    * @throws UnprocessableError when it is over
    */
-  async setPriority(runId: string, priority: number): Promise<RunDetails> {
+  async setPriority(runId: string, priority: number, audit: Audit = unaudited): Promise<RunDetails> {
     const { workflow_instance_id: id } = await this.#finder.find(runId, "changed");
     return this.#o.store.transact(async (tx) => {
       const run = await tx.getRun(id);
@@ -296,6 +313,7 @@ export class RunService {
       if (isTerminal(RUN_TRANSITIONS, run.status))
         throw new UnprocessableError(`Run ${id} is over already: ${run.status}.`);
       if (run.priority === priority) return detailsOf(tx, run, this.#o);
+      await audit(tx, { subject: id, detail: { before: run.priority, workflow_id: run.workflow_id } });
       const changed = await tx.setPriority(run, priority, (needs) => withPriority(needs, priority));
       // Another one may be the first now that waits for the group.
       if (run.hold === "group") this.#o.changes.admission.freed(tx, run);
@@ -465,11 +483,6 @@ export class RunService {
       thereIsNoWorkflow(workflowId, this.#o.workflows.ids(), this.#o.workflows.invalidFiles),
     );
   }
-}
-
-/** Whether a run is triggered by an event, not by a user who reads the reply. */
-export function isFiring(trigger: string): boolean {
-  return trigger === "cron" || trigger === "workflow" || trigger.startsWith("listener:");
 }
 
 /** Who has triggered the run that this one follows, if the principal itself triggers it for that; null for nobody. */

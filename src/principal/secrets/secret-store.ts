@@ -11,6 +11,7 @@ import { CdktrError, errorMessage, UnprocessableError } from "../../errors.ts";
 import { checkPrivate, createPrivate } from "../../host/private-files.ts";
 import { makeUndumpable } from "../../host/undumpable.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
+import { type Audit, unaudited } from "../audit/audit.ts";
 import { KEY_BYTES, seal, unseal } from "./seal.ts";
 
 type Given = NonNullable<RunAssignment["stored_secrets"]>;
@@ -47,7 +48,7 @@ export class SecretStore {
    * @param actor whose key asked for it; null without keys
    * @throws UnprocessableError when the principal takes no secrets, or when the key is not available
    */
-  async set(name: string, value: string, actor: string | null): Promise<void> {
+  async set(name: string, value: string, actor: string | null, audit: Audit = unaudited): Promise<void> {
     if (this.isOpen)
       throw new UnprocessableError(
         "This principal serves everyone without keys (--insecure), so it takes no secrets.",
@@ -56,7 +57,10 @@ export class SecretStore {
     const others = (await this.list()).filter((secret) => secret.name !== name);
     const sealed = seal(this.#keyFor(others), name, value);
     const secret = { name, sealed, actor, changed_at_ms: this.#o.clock.now() };
-    await this.#o.store.transact((tx) => tx.putSecret(secret));
+    await this.#o.store.transact(async (tx) => {
+      await tx.putSecret(secret);
+      await audit(tx);
+    });
     this.#o.log.info(`The secret ${name} was set${by(actor)}.`);
   }
 
@@ -66,8 +70,12 @@ export class SecretStore {
   }
 
   /** Removes a secret, if there is one of that name. */
-  async remove(name: string, actor: string | null): Promise<void> {
-    const isRemoved = await this.#o.store.transact((tx) => tx.dropSecret(name));
+  async remove(name: string, actor: string | null, audit: Audit = unaudited): Promise<void> {
+    const isRemoved = await this.#o.store.transact(async (tx) => {
+      const isThere = await tx.dropSecret(name);
+      if (isThere) await audit(tx);
+      return isThere;
+    });
     if (isRemoved) this.#o.log.info(`The secret ${name} was removed${by(actor)}.`);
   }
 
