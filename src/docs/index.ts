@@ -2,6 +2,7 @@
 
 import { LISTENER_EXAMPLES } from "../sdk/listener-examples.ts";
 import agents from "./agents.md" with { type: "text" };
+import alerts from "./alerts.md" with { type: "text" };
 import architecture from "./architecture.md" with { type: "text" };
 import backfill from "./backfill.md" with { type: "text" };
 import childRuns from "./child-runs.md" with { type: "text" };
@@ -108,6 +109,7 @@ export const PAGES: readonly Page[] = [
   page("scheduling", "Cron, time zones, missed firings", scheduling),
   page("backfill", "The firings of a stretch of time that has passed, as runs", backfill),
   page("pauses", "Workflows that rest: what is held, what is missed", pauses),
+  page("alerts", "Who is told about what: failures, late runs, lost agents", alerts),
   page("listeners", "Runs for any event, in TypeScript and Python", `${listeners}${examples()}`),
   page("clients", "Triggering, outputs, items from TypeScript and Python; types of parameters", clients),
   page("cli", "Commands, exit status, JSON, watching runs", cli),

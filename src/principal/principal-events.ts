@@ -31,6 +31,8 @@ interface PrincipalTopics {
   readonly "workflow paused": PauseRecord;
   /** The pause of the workflow with this id is over. */
   readonly "workflow resumed": string;
+  /** Alerts were raised or resolved, or are to be sent. */
+  readonly "alerts changed": undefined;
   /** Finished runs were removed; only the history has them. */
   readonly "runs forgotten": undefined;
   /** There are new status rows for the history. */

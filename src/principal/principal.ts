@@ -30,6 +30,8 @@ import { isDoneWithin } from "../timer.ts";
 import { Activity } from "./activity.ts";
 import { AgentKeys } from "./agents/agent-keys.ts";
 import { AgentRegistry } from "./agents/agent-registry.ts";
+import { Alerts } from "./alerts/alerts.ts";
+import { Deliveries } from "./alerts/deliveries.ts";
 import { Api } from "./api/api.ts";
 import { type HandlerServices, handlersOf } from "./api/handlers.ts";
 import { AuditLog } from "./audit/audit-log.ts";
@@ -188,10 +190,11 @@ export class Principal extends BackgroundService {
     events.on("statuses written", () => history.notifyStatus());
     events.on("agent clock compared", ({ agentId, offsetMs }) => history.clockCompared(agentId, offsetMs));
 
-    const paused = new Pauses({ clock, events, definitions });
+    const alerts = new Alerts({ store, clock, events, definitions, groupMs: () => 0 });
+    const paused = new Pauses({ clock, events, definitions, alerts });
 
     // Workflows, runs and agents. Nearly all of these share the store, the clock, the events and the long polls.
-    const base = { store, clock, events, polls, definitions, progress };
+    const base = { store, clock, events, polls, definitions, progress, alerts };
     // One process for all that defines workflows. The files that they watch have another, because a scan of them may take long.
     const files = new FileHelper();
     const queue = new RunQueue();
@@ -205,6 +208,7 @@ export class Principal extends BackgroundService {
       pauses: paused,
       poolsChanged: (tx) => queue.queued(tx),
     });
+    alerts.follow(workflows);
     events.on("workflow paused", () => workflows.pauseChanged());
     events.on("workflow resumed", () => workflows.pauseChanged());
     const followUps = new FollowUps({ ...base, workflows });
@@ -306,6 +310,11 @@ export class Principal extends BackgroundService {
     });
     const pools = new PoolService({ ...base, queue, log: log("dispatcher") });
     const queueView = new QueueView({ ...base, waits });
+    const deliveries = new Deliveries({
+      ...base,
+      log: log("alerts"),
+      channels: { get: () => undefined },
+    });
     const rehearsal = new Rehearsal({ ...base, log: log("state"), changes });
     const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
 
@@ -406,6 +415,7 @@ export class Principal extends BackgroundService {
       agentKeys,
       history,
       installation,
+      alerts,
       workflows,
       pausing,
       pauses,
@@ -416,6 +426,7 @@ export class Principal extends BackgroundService {
       admissions,
       rests,
       housekeeping,
+      deliveries,
       keeper,
       audit,
       api,

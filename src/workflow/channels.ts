@@ -1,6 +1,7 @@
 /** `channels` of `_cdktr.yml`: where alerts are sent. */
 import { z } from "zod";
 import { didYouMean } from "../terminal/did-you-mean.ts";
+import { KINDS_OF_ALERTS } from "./alert-kinds.ts";
 import {
   Block,
   Field,
@@ -18,7 +19,7 @@ import { duration, filled, formed, whole } from "./scalars.ts";
 import { STORED_NAME } from "./secrets.ts";
 
 /** Names of channels. */
-const CHANNEL_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$/;
+export const CHANNEL_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$/;
 
 /** The kinds of channels: each channel has exactly one of these keys. */
 export const CHANNEL_KINDS = ["mail", "slack", "webhook", "pagerduty", "command"] as const;
@@ -229,24 +230,12 @@ function severities(): Field<Partial<Record<string, Severity>>> {
   );
 }
 
-const ALERT_KINDS = [
-  "failed",
-  "recovered",
-  "late",
-  "missed",
-  "waiting",
-  "agent_lost",
-  "dead_letter",
-  "paused",
-  "query",
-];
-
 const problemOfKind: NameCheck = (name) => {
-  if (ALERT_KINDS.includes(name)) return null;
+  if (KINDS_OF_ALERTS.some((kind) => kind === name)) return null;
   return {
     code: "E115",
     message: `"${name.slice(0, 60)}" is not a kind of alert`,
-    help: didYouMean(name, ALERT_KINDS) ?? `the kinds are ${ALERT_KINDS.join(", ")}`,
+    help: didYouMean(name, KINDS_OF_ALERTS) ?? `the kinds are ${KINDS_OF_ALERTS.join(", ")}`,
   };
 };
 

@@ -40,7 +40,7 @@ function storedKey(key: string): (typeof OF_TASKS)[number][1] {
   return OF_TASKS.find(([written]) => written === key)?.[1] ?? "retry";
 }
 
-type Content = Pick<WorkflowDefinition, "tasks" | "env" | "runs_on">;
+type Content = Pick<WorkflowDefinition, "tasks" | "env" | "runs_on" | "notify">;
 
 /**
  * What a file says, with the defaults of its own and of its directory in the place of what it leaves out.
@@ -55,13 +55,14 @@ export function withDefaults<C extends Content>(
   const own = nodeAt(root, ["defaults"])?.value ?? null;
   const defaults = mergeDefaults(ofDirectory, own === null ? undefined : Defaults.file.parse(own));
   if (defaults === undefined) return content;
-  const { env, runs_on } = defaults;
-  const filled = {
+  const { env, runs_on, notify } = defaults;
+  return {
     ...content,
     env: { ...env, ...content.env },
     tasks: content.tasks.map((task) => taskWith(defaults, task, nodeAt(root, ["tasks", task.id]))),
+    ...(runs_on === undefined || content.runs_on !== undefined ? {} : { runs_on }),
+    ...(notify === undefined || content.notify !== undefined ? {} : { notify }),
   };
-  return runs_on === undefined || content.runs_on !== undefined ? filled : { ...filled, runs_on };
 }
 
 function taskWith(defaults: Defaults, task: TaskDefinition, node: Located | null): TaskDefinition {

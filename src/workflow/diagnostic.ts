@@ -60,6 +60,8 @@ export const DIAGNOSTIC_CODES = {
   E094: "bad-pool",
   E095: "bad-priority",
   E099: "too-many",
+  E110: "bad-notify",
+  E111: "bad-channel-name",
   E115: "bad-channel",
   W001: "repeated-dependency",
   W002: "no-effect",
@@ -82,6 +84,7 @@ export const DIAGNOSTIC_CODES = {
   W019: "never-a-day",
   W020: "jitter-over-period",
   W021: "unknown-calendar",
+  W022: "unknown-channel",
 } as const;
 
 /** The code of a kind of problem, `E…` for errors and `W…` for warnings. */

@@ -32,6 +32,7 @@ import { foreach, itemKey, matrix } from "./item-values.ts";
 import { type TaskConfig, taskConfig } from "./kinds/index.ts";
 import { workingDirectory } from "./kinds/kind.ts";
 import { shell } from "./kinds/shell.ts";
+import { notify, notifyOfRoot } from "./notify.ts";
 import { outputName, problemOfOutputName } from "./output-name.ts";
 import { isOwnVariable, isReservedVariable } from "./own-variables.ts";
 import { Params } from "./param-fields.ts";
@@ -321,6 +322,7 @@ export const Defaults = new Block(
     env: named(VARIABLE_NAME, variableNames, templated(text(), "string"))
       .sparse()
       .describe("Environment variables; those of a workflow or a task override them"),
+    notify: notify().describe("Who is told about what, for workflows without notify"),
     templates: templates(),
   },
   "What tasks do that do not say it themselves",
@@ -337,6 +339,9 @@ export const DirectorySettings = new Block(
     ),
     channels: channels().describe(
       "Where alerts are sent, by the name of the channel; in the workflow directory itself only",
+    ),
+    notify: notifyOfRoot().describe(
+      "Who is told about what, for workflows that do not say it, and about what belongs to no workflow; in the workflow directory itself only",
     ),
   },
   "Settings of a directory of cdktr workflows",
@@ -506,6 +511,7 @@ export const Workflow = new Block(
     auto_pause: autoPause().describe(
       "Pauses the workflow when so many of its runs in a row have failed, see cdktr docs pauses",
     ),
+    notify: notify().describe("Who is told about what, see cdktr docs alerts; [] for nobody"),
     runs_on: runsOn().describe("Labels that an agent must have to run the tasks"),
     priority: priority()
       .sparse()

@@ -2,11 +2,13 @@
 import { hasAnyDay } from "./calendar.ts";
 import type { ChannelSettings } from "./channels.ts";
 import { checkChannels, hidingSecrets } from "./check-channels.ts";
+import { checkNotify } from "./check-notify.ts";
 import { type Diagnostic, type Finding, fileDiagnostic } from "./diagnostic.ts";
 import { hasExpressions } from "./expressions.ts";
 import { findingsOfIssues, placeOf } from "./issues.ts";
 import { MAX_CALENDARS, MAX_POOLS } from "./limits.ts";
 import { type Defaults, DirectorySettings, Workflow } from "./model.ts";
+import type { NotifyRule } from "./notify.ts";
 import { checkTagsAndNames, parseText } from "./parse.ts";
 import type { CalendarSettings } from "./root-fields.ts";
 import type { Located } from "./yaml-tree.ts";
@@ -39,7 +41,7 @@ export function directoriesOf(path: string): string[] {
 }
 
 /** What only the settings of the workflow directory itself have. */
-const ROOT_KEYS: readonly string[] = ["pools", "calendars", "channels"];
+const ROOT_KEYS: readonly string[] = ["pools", "calendars", "channels", "notify"];
 
 /** What the settings of a directory say; all but the defaults is that of the workflow directory itself. */
 export interface Settings {
@@ -47,6 +49,7 @@ export interface Settings {
   readonly pools?: Readonly<Record<string, number>> | undefined;
   readonly calendars?: Readonly<Record<string, CalendarSettings>> | undefined;
   readonly channels?: Readonly<Record<string, ChannelSettings>> | undefined;
+  readonly notify?: readonly NotifyRule[] | undefined;
 }
 
 /** What the settings of a directory say, or what is wrong with them. */
@@ -98,7 +101,7 @@ function checkSettings(root: Located, isRoot: boolean): { value: Settings | null
   if (checked.success)
     return {
       value: checked.data,
-      findings: hidingSecrets([...findings, ...checkRoot(checked.data, root)], root),
+      findings: hidingSecrets([...findings, ...(isRoot ? checkRoot(checked.data, root) : [])], root),
     };
   const issues = checked.error.issues.flatMap((issue) => {
     if (issue.code !== "unrecognized_keys" || issue.path.length > 0) return issue;
@@ -110,8 +113,11 @@ function checkSettings(root: Located, isRoot: boolean): { value: Settings | null
 }
 
 /** What is wrong with pools and calendars, all together. */
-function checkRoot({ pools = {}, calendars = {} }: Settings, root: Located): Finding[] {
-  const findings: Finding[] = [];
+function checkRoot({ pools = {}, calendars = {}, notify, channels }: Settings, root: Located): Finding[] {
+  const findings: Finding[] = checkNotify(notify, channels ?? {}).map(({ path, ...problem }) => ({
+    ...problem,
+    ...placeOf(root, path),
+  }));
   const [poolCount, calendarCount] = [Object.keys(pools).length, Object.keys(calendars).length];
   if (poolCount > MAX_POOLS) {
     const message = `there are ${poolCount} pools; at most ${MAX_POOLS} are allowed`;
@@ -134,7 +140,8 @@ function checkRoot({ pools = {}, calendars = {} }: Settings, root: Located): Fin
 function keyOfRoot(key: string, root: Located): Finding | null {
   if (!ROOT_KEYS.includes(key)) return null;
   const message = `"${key}" belongs in _cdktr.yml of the workflow directory itself`;
-  return { code: "E092", message, help: "move it there", ...placeOf(root, [key]) };
+  const help = key === "notify" ? `move it there, or below "defaults:"` : "move it there";
+  return { code: "E092", message, help, ...placeOf(root, [key]) };
 }
 
 /** Expressions are about a workflow, and its parameters: they cannot be checked here. */

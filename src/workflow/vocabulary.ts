@@ -240,9 +240,15 @@ const ROWS: readonly Row[] = [
   },
   {
     places: ["workflow"],
-    words: ["handler_on", "notification", "on_failure_callback", "on_success_callback", "after_script"],
+    words: ["handler_on", "on_failure_callback", "on_success_callback", "after_script"],
     means: "hooks",
     help: 'it belongs to "hooks": hooks: {on_success: …, on_failure: …, on_cancel: …, on_exit: …}',
+  },
+  {
+    places: ["workflow"],
+    words: ["notification", "notifications", "alerts", "alert", "mail_on", "mailto", "email_on_failure"],
+    means: "notify",
+    help: 'it is called "notify" here: notify: [{on: [failed], to: [ops]}], with channels: {ops: {mail: …}} in _cdktr.yml',
   },
   {
     places: ["workflow"],
@@ -468,7 +474,7 @@ const ROWS: readonly Row[] = [
   {
     places: ["task"],
     words: ["email_on_failure", "email_on_retry", "mail_on", "mail_on_error", "sla"],
-    help: "write hooks of the workflow: hooks: {on_failure: {run: mail …}}",
+    help: "write it at the workflow: notify: [{on: [failed], to: [ops]}], see cdktr docs alerts",
   },
   {
     places: ["task"],

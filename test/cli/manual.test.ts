@@ -62,7 +62,8 @@ describe.each(TEXTS)("$name", ({ text }) => {
 
   test("all settings of directories that it shows are valid", () => {
     for (const block of codeBlocks(text)) {
-      if (block.language !== "yaml" || !/^(defaults|pools|calendars):/.test(block.text)) continue;
+      if (block.language !== "yaml" || !/^(defaults|pools|calendars|channels|notify):/.test(block.text))
+        continue;
       expect(parseSettings(block.text, `line ${block.line}`, true)).toMatchObject({ ok: true, warnings: [] });
     }
   });

@@ -8,6 +8,7 @@ import { DataDirectoryInUseError, type OperationalTx } from "../../src/storage/o
 import { turn } from "../../src/timer.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { describeStore, type StoreUnderTest } from "./conformance.ts";
+import { describeAlerts } from "./conformance-alerts.ts";
 import { describeBackfills } from "./conformance-backfills.ts";
 import { describePauses } from "./conformance-pauses.ts";
 import { agentRecord, pendingRun, TestStores } from "./operational-support.ts";
@@ -47,6 +48,7 @@ async function sqlite(): Promise<StoreUnderTest> {
 describeStore("sqlite", sqlite);
 describeBackfills("sqlite", sqlite);
 describePauses("sqlite", sqlite);
+describeAlerts("sqlite", sqlite);
 
 test("units of one turn share one commit, with what they ask for before it", async () => {
   await using stores = new TestStores();

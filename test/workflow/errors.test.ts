@@ -60,6 +60,76 @@ const CASES: readonly Case[] = [
       message,
     }),
   ),
+  ...(
+    [
+      [
+        "[{on: [failled], to: [ops]}]",
+        "E110",
+        "1:16",
+        'entry 1 of "on" in entry 1 of notify: there is no kind of alert "failled"',
+        'did you mean "failed"?',
+      ],
+      [
+        "[{on: boom, to: ops}]",
+        "E110",
+        "1:15",
+        '"on" in entry 1 of notify: there is no kind of alert "boom"',
+        "write one of failed, recovered, late, missed, waiting, paused",
+      ],
+      [
+        "[{on: [agent_lost], to: ops}]",
+        "E110",
+        "1:16",
+        'entry 1 of "on" in entry 1 of notify: "agent_lost" belongs to no workflow',
+        "write it under notify of _cdktr.yml in the workflow directory itself",
+      ],
+      [
+        "[{to: [the ops]}]",
+        "E111",
+        "1:16",
+        'entry 1 of "to" in entry 1 of notify: "the ops" is not a valid name for a channel',
+        "channels are in _cdktr.yml of the workflow directory",
+      ],
+      [
+        "the ops",
+        "E111",
+        "1:9",
+        '"notify": "the ops" is not a valid name for a channel',
+        "channels are in _cdktr.yml of the workflow directory",
+      ],
+      ["[{on: [failed]}]", "E011", "1:10", '"to" is missing in entry 1 of notify', "such as to: [ops]"],
+      [
+        "[{to: []}]",
+        "E014",
+        "1:11",
+        '"to" in entry 1 of notify is empty',
+        "write at least one entry, or remove it",
+      ],
+      [
+        "[{to: ops, after_failures: 0}]",
+        "E014",
+        "1:36",
+        '"after_failures" in entry 1 of notify must be at least 1',
+        undefined,
+      ],
+      [
+        "[ops, [a]]",
+        "E012",
+        "1:15",
+        'entry 2 of "notify" must be {on: …, to: …}, or the name of a channel, not a list',
+        "such as {on: [failed, recovered], to: [ops]}, or the name of a channel for all alerts",
+      ],
+    ] as const
+  ).map(
+    ([notify, code, at, message, help]): Case => ({
+      about: `notify: ${notify}`,
+      text: `notify: ${notify}\n${task("")}`,
+      code,
+      at,
+      message,
+      ...(help === undefined ? {} : { help }),
+    }),
+  ),
   {
     about: "a list of pools",
     text: task("    pool: [warehouse]\n"),
@@ -156,7 +226,10 @@ const CASES: readonly Case[] = [
       ],
       ["before_script: [x]", "put it at the start of run, or write a task before it and depends"],
       ["after_script: [x]", "write a task that depends on it: depends: {ID: ended}"],
-      ["email_on_failure: true", "write hooks of the workflow: hooks: {on_failure: {run: mail …}}"],
+      [
+        "email_on_failure: true",
+        "write it at the workflow: notify: [{on: [failed], to: [ops]}], see cdktr docs alerts",
+      ],
       ["services: {db: {image: x}}", "there are no containers here: run docker as the program of the task"],
       ["doc_md: x", 'it is called "description" here'],
     ] as const
@@ -2931,6 +3004,8 @@ describe("each mistake", () => {
       "W009",
       // schedules.test.ts
       "W020",
+      // check-notify.test.ts
+      "W022",
       // root-settings.test.ts
       "E045",
       "W019",

@@ -6,6 +6,7 @@ import { whyUnreadable } from "../../host/unreadable.ts";
 import { checkCalendars, checkDays } from "../../workflow/check-calendars.ts";
 import { callsOf, checkCalls, locateCallProblems } from "../../workflow/check-calls.ts";
 import { checkGroups } from "../../workflow/check-groups.ts";
+import { checkNotify } from "../../workflow/check-notify.ts";
 import { checkPools } from "../../workflow/check-pools.ts";
 import { checkChains, locateChainProblem } from "../../workflow/check-triggers.ts";
 import { unusedIn } from "../../workflow/check-unused.ts";
@@ -224,6 +225,7 @@ async function checkFiles(
     const { calls: ofCalls, groups } = across.get(root) ?? {};
     const now = Date.now();
     const { calendars } = settings.calendarsOf(root, now);
+    const channels = settings.channelsOf(root);
     const calls = result.ok
       ? [
           ...(ofCalls?.get(result.definition.id) ?? []),
@@ -231,6 +233,7 @@ async function checkFiles(
           ...checkCalendars(result.definition.schedules, calendars),
           ...checkDays(result.definition.schedules, calendars, now),
           ...checkPools(result.definition, settings.poolsOf(root)),
+          ...(channels === undefined ? [] : checkNotify(result.definition.notify, channels)),
         ]
       : [];
     const diagnostics = [

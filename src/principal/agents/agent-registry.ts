@@ -25,6 +25,8 @@ import type {
 import { quote } from "../../terminal/foreign-text.ts";
 import { isDoneWithin } from "../../timer.ts";
 import { formatDuration } from "../../workflow/duration.ts";
+import { agentAlert, agentKey, lostAgents } from "../alerts/agent-alerts.ts";
+import type { Alerts } from "../alerts/alerts.ts";
 import { type Audit, unaudited } from "../audit/audit.ts";
 import type { Installation } from "../installation.ts";
 import { logFailure } from "../log-failure.ts";
@@ -67,6 +69,8 @@ export interface AgentRegistryOptions {
   readonly heartbeatTimeoutMs: number;
   readonly events: PrincipalEvents;
   readonly pauses: PauseWatch;
+  /** Tells those who are to know that an agent is lost. By default nobody is told. */
+  readonly alerts?: Pick<Alerts, "raise" | "resolve" | "openOf">;
 }
 
 /** Maximum number of log messages about agents that come and go, per minute: enough for a whole fleet, but not for a flood. */
@@ -177,6 +181,7 @@ export class AgentRegistry extends BackgroundService {
         known,
         this.#o.heartbeatTimeoutMs,
       );
+      await this.#o.alerts?.resolve(tx, agentKey(agentId), this.#o.clock.now());
       const durable = stream?.seq ?? 0;
       if (durable === 0)
         await tx.advanceStream(stream_id, agentId, stream?.seq ?? null, 0, this.#o.clock.now());
@@ -473,7 +478,12 @@ export class AgentRegistry extends BackgroundService {
 
   /** Removes agents that have been lost since before `beforeMs`. */
   async forgetLost(beforeMs: number): Promise<void> {
-    await this.#o.store.transact((tx) => tx.forgetLostAgents(beforeMs));
+    const { store, alerts, clock } = this.#o;
+    await store.transact(async (tx) => {
+      await tx.forgetLostAgents(beforeMs);
+      for (const { agent_id, key } of lostAgents(alerts))
+        if ((await tx.getAgent(agent_id)) === null) await alerts?.resolve(tx, key, clock.now());
+    });
   }
 
   /** Ends the attempts of the agent's former process. */
@@ -576,6 +586,7 @@ export class AgentRegistry extends BackgroundService {
         else this.#o.log.warn(`${lost}; ${open.length} of its runs crash.`);
       });
       for (const attempt of open) await this.#crash(tx, attempt, agentLost(seconds));
+      await this.#o.alerts?.raise(tx, agentAlert(agent, seconds, open.length, this.#o.clock.now()));
       return true;
     });
     if (!isLost) return;

@@ -8,6 +8,8 @@ import { NotFoundError, UnprocessableError } from "../../errors.ts";
 import type { Identity } from "../../protocol/doors/access.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
 import { quote } from "../../terminal/foreign-text.ts";
+import { agentKey } from "../alerts/agent-alerts.ts";
+import type { Alerts } from "../alerts/alerts.ts";
 import type { Outcome } from "../runs/hearing.ts";
 import { type AgentContacts, idInUse } from "./agent-contacts.ts";
 import type { AgentKeys } from "./agent-keys.ts";
@@ -23,6 +25,8 @@ export interface PlainAgentsOptions {
   readonly keys: AgentKeys | undefined;
   readonly contacts: AgentContacts;
   readonly heartbeatTimeoutMs: number;
+  /** As in {@link AgentRegistryOptions}. */
+  readonly alerts?: Pick<Alerts, "resolve">;
   /** Called on a sign of life of an agent. */
   readonly opened: () => void;
   /** A previously unknown agent has registered, and this is on disk. */
@@ -74,6 +78,7 @@ export class PlainAgents {
         known,
         this.#o.heartbeatTimeoutMs,
       );
+      await this.#o.alerts?.resolve(tx, agentKey(agentId), clock.now());
       tx.afterCommit(() => this.#o.registered(agentId));
     });
     contacts.open(agentId, null);

@@ -10,7 +10,9 @@ import { pauseText } from "../../contract/pauses.ts";
 import { UnprocessableError } from "../../errors.ts";
 import type { PauseRecord } from "../../storage/operational/pauses.ts";
 import type { OperationalStore, OperationalTx, RunRecord } from "../../storage/operational/store.ts";
+import { alertKey } from "../../workflow/alert-kinds.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
+import type { Alerts } from "../alerts/alerts.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 
 /** How many missed events of a workflow are kept, by its `catchup`. */
@@ -29,6 +31,8 @@ interface MissedOptions {
 interface PausesOptions {
   readonly clock: Clock;
   readonly events: PrincipalEvents;
+  /** Tells those who are to know that a workflow was paused because it keeps failing. By default nobody is told. */
+  readonly alerts?: Pick<Alerts, "raise" | "resolve">;
   /** The definitions of runs. */
   readonly definitions: {
     of(tx: OperationalTx, run: RunRecord): Promise<Pick<WorkflowDefinition, "auto_pause"> | null>;
@@ -98,7 +102,9 @@ export class Pauses {
   /** Ends a pause. Part of a unit of work. Returns whether there was one. */
   async end(tx: OperationalTx, workflowId: string): Promise<boolean> {
     this.#changes(workflowId);
-    const wasPaused = await tx.endPause(workflowId, this.#o.clock.now());
+    const now = this.#o.clock.now();
+    const wasPaused = await tx.endPause(workflowId, now);
+    await this.#o.alerts?.resolve(tx, alertKey("paused", workflowId), now);
     tx.afterCommit(() => {
       this.#known.delete(workflowId);
       if (wasPaused) this.#o.events.emit("workflow resumed", workflowId);
@@ -150,6 +156,15 @@ export class Pauses {
     const reason = failures === 1 ? "a failure" : `${failures} failures in a row`;
     const pause = { workflow_id, paused_at_ms: now, paused_by: null, reason, is_auto: true, until_ms: null };
     await this.set(tx, pause);
+    await this.#o.alerts?.raise(tx, {
+      kind: "paused",
+      key: alertKey("paused", workflow_id),
+      workflow_id,
+      workflow_instance_id: run.workflow_instance_id,
+      subject: `${workflow_id} was paused after ${reason}`,
+      facts: { workflow_name: run.workflow_name, failures, error: run.error },
+      at_ms: now,
+    });
   }
 
   /** Until it is committed, or not, whoever asks has to look into the state. */

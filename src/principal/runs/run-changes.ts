@@ -22,6 +22,7 @@ import type { Plan } from "../../workflow/plan.ts";
 import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { isEnding, TASK_TRANSITIONS } from "../../workflow/task-state.ts";
+import type { Alerts } from "../alerts/alerts.ts";
 import { Admission, type AdmissionOptions } from "../limits/admission.ts";
 import { needsOfWhole } from "../limits/needs.ts";
 import type { Pauses } from "../limits/pauses.ts";
@@ -45,9 +46,12 @@ import { type Leftover, SplitRuns } from "./split-runs.ts";
 import { stopOf } from "./stopped.ts";
 
 /** What {@link RunChanges} needs. */
-export interface RunChangesOptions extends Omit<RunWritingOptions, "childEnded" | "freed" | "pauses"> {
+export interface RunChangesOptions
+  extends Omit<RunWritingOptions, "childEnded" | "freed" | "pauses" | "alerts"> {
   /** The pauses of workflows; by default none. */
   readonly pauses?: AdmissionOptions["pauses"] & RunWritingOptions["pauses"] & Pick<Pauses, "requeued">;
+  /** Tells those who are to know; by default nobody is told. */
+  readonly alerts?: Pick<Alerts, "ended" | "raise" | "resolve">;
   readonly progress: ProgressOfRuns;
   /** The workflows that tasks can run. */
   readonly workflows: ChildRunsOptions["workflows"];

@@ -10,6 +10,7 @@ import type {
 import type { PlanNode } from "../../workflow/plan.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
+import type { Alerts } from "../alerts/alerts.ts";
 import type { Pauses } from "../limits/pauses.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { Definitions } from "./definitions.ts";
@@ -28,6 +29,8 @@ export interface RunWritingOptions {
   readonly followUps: { ending(tx: OperationalTx, run: RunRecord): Promise<void> };
   /** Called in the unit of work when a run ends: counts failures in a row. By default nobody does. */
   readonly pauses?: Pick<Pauses, "ended">;
+  /** Called in the unit of work when a run ends: tells those who are to know. By default nobody is told. */
+  readonly alerts?: Pick<Alerts, "ended">;
   /** Called in the unit of work when a run ends that another one has started. */
   readonly childEnded: (tx: OperationalTx, run: RunRecord) => Promise<void>;
   /** Called in the unit of work when a run ends: its place in its concurrency group is free. */
@@ -73,6 +76,7 @@ export class RunWriting {
     this.#o.freed(tx, ended);
     if (ended.backfill_id !== null) await tx.endFiring(ended);
     await this.#o.pauses?.ended(tx, ended);
+    await this.#o.alerts?.ended(tx, ended);
     if (ended.parent_run !== null) await this.#o.childEnded(tx, ended);
     tx.afterCommit(() => this.#o.events.emit("run ended", ended));
     return ended;

@@ -32,6 +32,8 @@ import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isPoll, nextSlices } from "../../workflow/slices.ts";
 import { canTransition, isTerminal } from "../../workflow/status.ts";
 import { type Ending, isEnding } from "../../workflow/task-state.ts";
+import type { Alerts } from "../alerts/alerts.ts";
+import { questionAlert, questionKey } from "../alerts/run-alerts.ts";
 import { needsOfSlice } from "../limits/needs.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { stopChildRun, type WaitEnd } from "./child-runs.ts";
@@ -67,6 +69,8 @@ export interface SplitRunsOptions {
   readonly definitions: Definitions;
   readonly progress: ProgressOfRuns;
   readonly writing: RunWriting;
+  /** Tells those who are to know that a task waits for a person. By default nobody is told. */
+  readonly alerts?: Pick<Alerts, "raise" | "resolve">;
 }
 
 /** Why a task ends whose agent contradicts itself. */
@@ -564,6 +568,7 @@ export class SplitRuns {
     await this.#o.writing.setTask(tx, begun, null, task, null, at, { status: "WAITING", due_ms: until });
     const { task_instance_id } = task;
     await tx.addWait({ ...wait, workflow_instance_id, task: taskId, task_instance_id, since_ms: at });
+    if (wait.kind === "person") await this.#o.alerts?.raise(tx, questionAlert(begun, taskId, wait, at));
     if (due_ms !== null) tx.afterCommit(() => this.#o.events.emit("wait added", due_ms));
     return limited(tx, begun, definition.timeout_ms, this.#o.events);
   }
@@ -580,6 +585,7 @@ export class SplitRuns {
     const { workflow_instance_id: id } = run;
     const wait = await tx.getWait(id, taskId);
     if (wait !== null) await tx.endWait(id, taskId);
+    if (wait?.kind === "person") await this.#o.alerts?.resolve(tx, questionKey(run, taskId), at);
     // One whose next try waits for an agent has no wait any more.
     const task =
       wait?.task_instance_id == null

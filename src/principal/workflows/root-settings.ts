@@ -1,6 +1,6 @@
 /**
- * The settings of the workflow directory itself: pools, calendars and channels. The last valid ones count, also after a restart: they are in the
- * operational state, and calendars with the days of their files. A pool whose size a command has set keeps that.
+ * The settings of the workflow directory itself: pools, calendars, channels, and who is told about what. The last valid ones count,
+ * also after a restart: they are in the operational state, and calendars with the days of their files. A pool whose size a command has set keeps that.
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
@@ -10,6 +10,7 @@ import { type Calendar, calendarOf, type Day } from "../../workflow/calendar.ts"
 import type { ChannelSettings } from "../../workflow/channels.ts";
 import { fileDiagnostic, renderDiagnostics } from "../../workflow/diagnostic.ts";
 import type { CalendarFileResult } from "../../workflow/load.ts";
+import type { NotifyRule } from "../../workflow/notify.ts";
 import type { CalendarFile, CalendarSettings } from "../../workflow/root-fields.ts";
 import type { Settings } from "../../workflow/settings-file.ts";
 import type { WorkflowListing } from "./settings-of-directories.ts";
@@ -27,6 +28,9 @@ interface RootSettingsOptions {
   /** The sizes of pools have changed; part of the unit of work in which they do. */
   readonly poolsChanged: (tx: OperationalTx) => void;
 }
+
+/** The name of a setting of which there is one. */
+const OF_ROOT = "";
 
 /** A calendar as it is stored. */
 interface StoredCalendar extends Omit<CalendarSettings, "ics"> {
@@ -62,6 +66,8 @@ export class RootSettings {
   /** As they are in the operational state, or should be. */
   #channels: ReadonlyMap<string, ChannelSettings> = new Map();
   /** As they are in the operational state, or should be. */
+  #notify: ReadonlyMap<string, readonly NotifyRule[]> = new Map();
+  /** As they are in the operational state, or should be. */
   #stored = new Map<string, StoredCalendar>();
   #calendars: ReadonlyMap<string, Calendar> = new Map();
   readonly #files = new Map<string, ReadFile>();
@@ -84,6 +90,11 @@ export class RootSettings {
     return this.#channels;
   }
 
+  /** Who is told about what, unless a workflow says it. */
+  get notify(): readonly NotifyRule[] {
+    return this.#notify.get(OF_ROOT) ?? [];
+  }
+
   /** The errors of calendar files, by path. */
   get invalid(): ReadonlyMap<string, string> {
     return this.#invalid;
@@ -96,18 +107,20 @@ export class RootSettings {
 
   /** Reads the last valid settings. */
   async load(): Promise<void> {
-    const [pools, calendars, channels] = await this.#o.store.read(async (tx) => [
+    const [pools, calendars, channels, notify] = await this.#o.store.read(async (tx) => [
       await tx.listFileSettings("pool"),
       await tx.listFileSettings("calendar"),
       await tx.listFileSettings("channel"),
+      await tx.listFileSettings("notify"),
     ]);
     this.#pools = JSON.stringify([...pools]);
     this.#stored = readStored<StoredCalendar>(calendars);
     this.#calendars = usable(this.#stored);
     this.#channels = readStored<ChannelSettings>(channels);
+    this.#notify = readStored<readonly NotifyRule[]>(notify);
   }
 
-  /** Takes over what a scan found. @returns whether calendars have changed */
+  /** Takes over what a scan found. @returns whether anything but pools has changed */
   async take(found: Found): Promise<boolean> {
     const { settings } = found;
     this.#isUnsettled = false;
@@ -116,15 +129,18 @@ export class RootSettings {
     this.#stored = await this.#calendarsOf(settings.calendars ?? {}, found);
     const calendars = asJson(this.#stored);
     const pools = asJson(sorted(settings.pools ?? {}), (size) => ({ size }));
-    const isSame = JSON.stringify([...this.#stored]) === before;
-    if (!isSame) this.#calendars = usable(this.#stored);
+    const haveCalendarsChanged = JSON.stringify([...this.#stored]) !== before;
+    if (haveCalendarsChanged) this.#calendars = usable(this.#stored);
     const havePoolsChanged = JSON.stringify([...pools]) !== this.#pools;
     const channels = sorted(settings.channels ?? {});
     const haveChannelsChanged = JSON.stringify([...channels]) !== JSON.stringify([...this.#channels]);
     if (haveChannelsChanged) this.#channels = channels;
-    if (!isSame || havePoolsChanged || haveChannelsChanged || this.#isUnsaved)
-      await this.#save(pools, calendars, found.nowMs);
-    return !isSame;
+    const notify = new Map(settings.notify === undefined ? [] : [[OF_ROOT, settings.notify]]);
+    const hasNotifyChanged = JSON.stringify([...notify]) !== JSON.stringify([...this.#notify]);
+    if (hasNotifyChanged) this.#notify = notify;
+    const hasChanged = haveCalendarsChanged || haveChannelsChanged || hasNotifyChanged;
+    if (hasChanged || havePoolsChanged || this.#isUnsaved) await this.#save(pools, calendars, found.nowMs);
+    return hasChanged;
   }
 
   async #save(
@@ -137,6 +153,7 @@ export class RootSettings {
         await tx.putFileSettings("calendar", calendars, nowMs);
         await tx.putFileSettings("pool", pools, nowMs);
         await tx.putFileSettings("channel", asJson(this.#channels), nowMs);
+        await tx.putFileSettings("notify", asJson(this.#notify), nowMs);
         this.#o.poolsChanged(tx);
       });
       this.#pools = JSON.stringify([...pools]);
@@ -144,7 +161,7 @@ export class RootSettings {
     } catch (error) {
       if (!this.#isUnsaved)
         this.#o.log.warn(
-          `Pools, calendars and channels of _cdktr.yml could not be saved to disk: ${errorMessage(error)}. Calendars and channels are in use; the sizes of pools stay as they were until then.`,
+          `The settings of _cdktr.yml could not be saved to disk: ${errorMessage(error)}. They are in use, but the sizes of pools stay as they were until then.`,
         );
       this.#isUnsaved = true;
     }

@@ -4,16 +4,24 @@ import type { Calendar } from "../../workflow/calendar.ts";
 import { checkCalendars } from "../../workflow/check-calendars.ts";
 import { checkCalls, locateCallProblems } from "../../workflow/check-calls.ts";
 import { checkGroups } from "../../workflow/check-groups.ts";
+import { checkNotify } from "../../workflow/check-notify.ts";
 import { checkChains, locateChainProblem, TRIGGER_CODES } from "../../workflow/check-triggers.ts";
 import type { KnownFile } from "./known-files.ts";
 import { type LoadedWorkflow, textsOf } from "./loaded-workflow.ts";
 
-/** Sets the `triggerProblems` of all workflows. @param calendars those that there are, by name */
+/** What the workflow directory itself has. */
+interface KnownSettings {
+  readonly calendars: ReadonlyMap<string, Calendar>;
+  readonly channels: ReadonlyMap<string, unknown>;
+}
+
+/** Sets the `triggerProblems` of all workflows. @param settings the calendars and the channels that there are, by name */
 export function findTriggerProblems(
   workflows: Map<string, LoadedWorkflow>,
   files: ReadonlyMap<string, KnownFile>,
-  calendars: ReadonlyMap<string, Calendar>,
+  { calendars, channels }: KnownSettings,
 ): void {
+  const names = Object.fromEntries(channels);
   const ids = new Set(workflows.keys());
   for (const { id } of files.values()) if (id !== null) ids.add(id);
   const all = [...workflows.values()].map(({ facts }) => facts);
@@ -38,6 +46,7 @@ export function findTriggerProblems(
       ...(calls?.get(id) ?? []),
       ...(groups?.get(id) ?? []),
       ...checkCalendars(workflow.facts.head.schedules, calendars),
+      ...checkNotify(workflow.facts.head.notify, names),
     ];
     const isFine = chain === undefined && called.length === 0 && own.length === 0;
     if (isFine && workflow.triggerProblems.length === 0) continue;

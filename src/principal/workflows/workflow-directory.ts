@@ -17,6 +17,7 @@ import type { Calendar } from "../../workflow/calendar.ts";
 import type { ChannelSettings } from "../../workflow/channels.ts";
 import { renderDiagnostics } from "../../workflow/diagnostic.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
+import type { NotifyRule } from "../../workflow/notify.ts";
 import { webhooksOf } from "../../workflow/triggers.ts";
 import { findDuplicateIds } from "../../workflow/workflow-id.ts";
 import type { LongPolls } from "../long-polls.ts";
@@ -316,6 +317,17 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     return this.#root.calendars;
   }
 
+  /** Who is told about what of a workflow; undefined if it is not loaded. */
+  notifyOf(workflowId: string): readonly NotifyRule[] | undefined {
+    const workflow = this.#workflows.get(workflowId);
+    return workflow && (workflow.facts.head.notify ?? this.#root.notify);
+  }
+
+  /** Who is told about what, unless a workflow says it, and about what belongs to no workflow. */
+  get notify(): readonly NotifyRule[] {
+    return this.#root.notify;
+  }
+
   /** The workflows that declare a trigger. */
   declared(): Promise<DeclaredWorkflow[]> {
     return this.#views.declared();
@@ -397,7 +409,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     this.#away = decision.away;
     this.#doubt(decision.doubted);
     if (first) this.#awaitMissing(workflows, scan.now);
-    findTriggerProblems(workflows, this.#files.all, this.#root.calendars);
+    findTriggerProblems(workflows, this.#files.all, this.#root);
     const isSaved = await this.#putInForce(workflows);
     this.#files.areInUse();
     const { waiting } = decision;

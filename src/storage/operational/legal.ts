@@ -5,6 +5,7 @@ import { canTransition, type Transitions } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import { AGENT_TRANSITIONS } from "./agent-state.ts";
 import { BACKFILL_TRANSITIONS } from "./backfill-state.ts";
+import { DELIVERY_TRANSITIONS } from "./delivery-state.ts";
 import { LEASE_TRANSITIONS } from "./lease-state.ts";
 import { SLICE_TRANSITIONS } from "./slice-state.ts";
 
@@ -19,6 +20,7 @@ const TABLES = {
   slice: SLICE_TRANSITIONS,
   agent: AGENT_TRANSITIONS,
   backfill: BACKFILL_TRANSITIONS,
+  delivery: DELIVERY_TRANSITIONS,
 } as const;
 
 type Machine = keyof typeof TABLES;

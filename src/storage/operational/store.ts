@@ -11,6 +11,7 @@ import { CdktrError } from "../../errors.ts";
 import type { Service } from "../../service.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { AgentState } from "./agent-state.ts";
+import type { AlertIntentions } from "./alerts.ts";
 import type { BackfillIntentions } from "./backfills.ts";
 import type { BlobIntentions } from "./blobs.ts";
 import type { GroupIntentions } from "./groups.ts";
@@ -604,6 +605,7 @@ export interface OperationalTx
     WorkflowIntentions,
     ReasonIntentions,
     HistoryIntentions,
+    AlertIntentions,
     PauseIntentions,
     SecretIntentions,
     BlobIntentions,

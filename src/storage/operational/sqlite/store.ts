@@ -32,6 +32,7 @@ import {
   type UnitOfWork,
 } from "../store.ts";
 import { agentIntentions } from "./agents.ts";
+import { alertIntentions } from "./alerts.ts";
 import { backfillIntentions } from "./backfills.ts";
 import { blobIntentions } from "./blobs.ts";
 import { followUpIntentions } from "./follow-ups.ts";
@@ -136,6 +137,7 @@ export class SqliteOperationalStore implements OperationalStore {
     const db = new Statements(() => this.#open(), options.beforeStatement);
     this.#statements = db;
     const now = () => Math.round(this.#clockStart + this.#clock.monotonic());
+    const history = historyIntentions(db);
     const tx: OperationalTx = {
       ...runIntentions(db, now),
       ...sliceIntentions(db),
@@ -147,7 +149,8 @@ export class SqliteOperationalStore implements OperationalStore {
       ...followUpIntentions(db),
       ...workflowIntentions(db),
       ...reasonIntentions(db),
-      ...historyIntentions(db),
+      ...history,
+      ...alertIntentions(db, history),
       ...pauseIntentions(db),
       ...secretIntentions(db),
       ...poolIntentions(db),
