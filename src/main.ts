@@ -37,6 +37,7 @@ export const root: Command = command({
       () => import("./cli/backfills.ts"),
     ),
     approvals: lazy("List what waits for a person, approve and reject", () => import("./cli/approvals.ts")),
+    audit: lazy("Who did what: changes, and requests that were refused", () => import("./cli/audit.ts")),
     logs: lazy("Search the log history and follow it live", () => import("./cli/logs.ts")),
     agents: lazy("List agents and drain them", () => import("./cli/agents.ts")),
     pools: lazy(

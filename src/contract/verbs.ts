@@ -9,7 +9,7 @@ import { Nothing } from "./messages/common.ts";
 import * as m from "./messages.ts";
 import { ADMIN, AGENT, ANYBODY, CLIENT, JOIN_TOKEN, READER } from "./roles.ts";
 import { type Speaker, verb, type WithKey } from "./verb-entry.ts";
-import { LIMITS_SINCE } from "./version.ts";
+import { ALERTS_SINCE, LIMITS_SINCE } from "./version.ts";
 
 const asAgent = (): Speaker => "agent";
 const asNewAgent = (): Speaker => "new agent";
@@ -375,6 +375,17 @@ export const VERBS = {
     answers: "OK",
     changes: "idempotent",
     audit: "none",
+  }),
+
+  LSAUDIT: verb({
+    about:
+      "Who did what, oldest first; with the `revision` of the previous reply it waits until there are further rows",
+    roles: READER,
+    request: m.ListAudit,
+    reply: m.AuditPage,
+    changes: "nothing",
+    waits: "wait_ms",
+    since: ALERTS_SINCE,
   }),
 
   // ------------------------------------------------------------ files of runs

@@ -4,6 +4,7 @@ import { LISTENER_EXAMPLES } from "../sdk/listener-examples.ts";
 import agents from "./agents.md" with { type: "text" };
 import alerts from "./alerts.md" with { type: "text" };
 import architecture from "./architecture.md" with { type: "text" };
+import audit from "./audit.md" with { type: "text" };
 import backfill from "./backfill.md" with { type: "text" };
 import childRuns from "./child-runs.md" with { type: "text" };
 import cli from "./cli.md" with { type: "text" };
@@ -118,6 +119,7 @@ export const PAGES: readonly Page[] = [
   page("agents", "Running, draining, placing agents", agents),
   page("secrets", "Passwords and tokens of tasks, and how they are hidden", secrets),
   page("security", "Keys, roles, join tokens, revocation", security),
+  page("audit", "Who did what, and who may do what", audit),
   page("operations", "Doctor, services, metrics, completion", operations),
   page("logs-and-history", "Searching logs, SQL, tables and views, backup", logsAndHistory),
   page("architecture", "The components and the life of a run", architecture),

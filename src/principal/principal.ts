@@ -329,6 +329,7 @@ export class Principal extends BackgroundService {
       audit,
       handlers: handlersOf({
         store,
+        audit,
         runs,
         approvals,
         backfills,

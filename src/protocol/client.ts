@@ -273,6 +273,11 @@ export class PrincipalClient {
     return this.call("QUERYDB", query, options);
   }
 
+  /** Who did what, oldest first. */
+  listAudit(list: RequestFor<"LSAUDIT">, options?: RequestOptions) {
+    return this.call("LSAUDIT", list, options);
+  }
+
   registeredAgents(options?: RequestOptions) {
     return this.call("GETREGISTEREDAGENTS", {}, options);
   }

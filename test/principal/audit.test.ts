@@ -20,6 +20,8 @@ const WORKFLOWS = {
   "ask.yml": "tasks: {go: {config: !Approval {message: really?}}}",
 };
 
+const QUIET = { wake: () => {}, ticket: () => ({ wait: async () => "timeout" as const, drop: () => {} }) };
+
 const COLUMNS = ["actor", "role", "action", "subject", "detail", "outcome", "source"] as const;
 
 /** The audit log, oldest row first. */
@@ -190,7 +192,12 @@ test("of many refused requests of one actor in a minute the first are recorded, 
   const store = await stores.open();
   const clock = new ManualClock();
   const woken: string[] = [];
-  const log = new AuditLog({ store, clock, log: silent, polls: { wake: (topic) => void woken.push(topic) } });
+  const log = new AuditLog({
+    store,
+    clock,
+    log: silent,
+    polls: { ...QUIET, wake: (topic) => void woken.push(topic) },
+  });
   await log.start();
   const refuse = (user: string) =>
     log.refused(
@@ -219,10 +226,41 @@ test("of many refused requests of one actor in a minute the first are recorded, 
   await store.stop();
 });
 
+test("the audit log is read with patterns, which are text whatever they contain; a follower hears of further rows", async () => {
+  await using cluster = await new TestPrincipal({ workflows: WORKFLOWS }).start();
+  const client = cluster.client();
+  await client.pauseWorkflow({ workflow_id: "hello" });
+  await refusal(client.runTask("it's 100%_\\", { dedupe_key: "1" }));
+  await client.resumeWorkflow({ workflow_id: "hello" });
+  const actions = async (list: Parameters<PrincipalClient["listAudit"]>[0]) =>
+    (await client.listAudit(list)).rows.map(({ action }) => action);
+  expect(await actions({})).toEqual(["workflow.pause", "run.trigger", "workflow.resume"]);
+  expect(await actions({ limit: 1 })).toEqual(["workflow.resume"]);
+  expect(await client.listAudit({ limit: 2 })).toMatchObject({ more: true, warning: null });
+  expect(await client.listAudit({ limit: 3 })).toMatchObject({ more: false });
+  expect(await actions({ action: "workflow.*" })).toEqual(["workflow.pause", "workflow.resume"]);
+  expect(await actions({ action: "workflow.%" })).toEqual([]);
+  expect(await actions({ subject: "it's 100%_\\" })).toEqual(["run.trigger"]);
+  expect(await actions({ subject: "*'s 100%_\\*" })).toEqual(["run.trigger"]);
+  expect(await actions({ subject: "it's 100%_\\'; DROP TABLE audit_log; --" })).toEqual([]);
+  expect(await actions({ subject: "it_s*" })).toEqual([]);
+  expect(await actions({ refused: true })).toEqual(["run.trigger"]);
+  expect(await actions({ refused: false, actor: "nobody*" })).toEqual([]);
+  expect(await actions({ until_ms: 1 })).toEqual([]);
+
+  const { revision } = await client.listAudit({});
+  const waiting = client.listAudit({ revision, wait_ms: 60_000, limit: 1 });
+  await client.pauseWorkflow({ workflow_id: "daily" });
+  expect((await waiting).rows).toMatchObject([{ action: "workflow.pause", subject: "daily" }]);
+  // What was written since the revision is there at once, and so it is for a revision of another process.
+  for (const outdated of [revision, "another 1"])
+    expect((await client.listAudit({ revision: outdated, wait_ms: 60_000 })).rows).toHaveLength(4);
+});
+
 test("a unit of work that fails leaves neither the change nor its row", async () => {
   await using stores = new TestStores();
   const store = await stores.open();
-  const log = new AuditLog({ store, clock: new ManualClock(), log: silent, polls: { wake: () => {} } });
+  const log = new AuditLog({ store, clock: new ManualClock(), log: silent, polls: QUIET });
   const audit = log.of("SETPOOL", { name: "db", size: 3 }, { sender: undefined, user: "ada" });
   for (let failing = 1; ; failing++) {
     stores.failStatement(failing);
@@ -246,7 +284,7 @@ test("a unit of work that fails leaves neither the change nor its row", async ()
 test("recording a trigger costs one statement of the commit that makes the run", async () => {
   await using stores = new TestStores();
   const store = await stores.open();
-  const log = new AuditLog({ store, clock: new ManualClock(), log: silent, polls: { wake: () => {} } });
+  const log = new AuditLog({ store, clock: new ManualClock(), log: silent, polls: QUIET });
   const { request } = VERBS.RUNTASK;
   const parsed = request.parse({ workflow_id: "hello", options: { params: { day: "1" } } });
   const audit = log.of("RUNTASK", parsed, { sender: undefined, user: "ada", address: "10.0.0.7" });

@@ -23,7 +23,7 @@ export default command({
   },
   extras: {
     details:
-      "Runs on the live history without stopping the principal. Tables: logstore, workflow_run_status, task_run_status; views: workflow_runs, task_runs.",
+      "Runs on the live history without stopping the principal. Tables: logstore, workflow_run_status, task_run_status, audit_log; views: workflow_runs, task_runs.",
     topic: "logs-and-history",
     examples: [
       {

@@ -81,6 +81,26 @@ export interface LogFilter {
  * @throws UsageError when one is invalid or two exclude each other
  */
 export function readLogFilter(flags: LogFlags, now: number): LogFilter {
+  return {
+    search: {
+      ...(flags.workflow === undefined ? {} : { workflow_id: flags.workflow }),
+      ...(flags.task === undefined ? {} : { task: flags.task }),
+      ...(flags.level === undefined ? {} : { level: flags.level as NonNullable<SearchLogs["level"]> }),
+      ...readStretch(flags, now),
+      ...(flags.grep === undefined ? {} : { grep: flags.grep }),
+    },
+    limit: wholeNumber(flags.lines, "-n", { min: 0, max: 1_000_000 }),
+  };
+}
+
+/**
+ * Reads `--last`, `--since` and `--until`.
+ * @throws UsageError when one is invalid or two exclude each other
+ */
+export function readStretch(
+  flags: Pick<LogFlags, "last" | "since" | "until">,
+  now: number,
+): { readonly since_ms?: number; readonly until_ms?: number } {
   if (flags.last !== undefined && flags.since !== undefined) {
     throw new UsageError("--last and --since cannot be combined.", {
       hint: "--last 1h is short for --since '1h ago'.",
@@ -90,18 +110,11 @@ export function readLogFilter(flags: LogFlags, now: number): LogFilter {
   const since = span === undefined ? instantOption(flags.since, "--since", now) : now - span;
   const until = instantOption(flags.until, "--until", now);
   if (since !== undefined && until !== undefined && since > until) {
-    throw new UsageError("--since is after --until: no line can match.");
+    throw new UsageError("--since is after --until: nothing can match.");
   }
   return {
-    search: {
-      ...(flags.workflow === undefined ? {} : { workflow_id: flags.workflow }),
-      ...(flags.task === undefined ? {} : { task: flags.task }),
-      ...(flags.level === undefined ? {} : { level: flags.level as NonNullable<SearchLogs["level"]> }),
-      ...(since === undefined ? {} : { since_ms: since }),
-      ...(until === undefined ? {} : { until_ms: until }),
-      ...(flags.grep === undefined ? {} : { grep: flags.grep }),
-    },
-    limit: wholeNumber(flags.lines, "-n", { min: 0, max: 1_000_000 }),
+    ...(since === undefined ? {} : { since_ms: since }),
+    ...(until === undefined ? {} : { until_ms: until }),
   };
 }
 

@@ -8,6 +8,8 @@ import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { Activity } from "../activity.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
 import type { Audit } from "../audit/audit.ts";
+import type { AuditLog } from "../audit/audit-log.ts";
+import { auditPage, auditSql } from "../audit/audit-query.ts";
 import type { Backfills } from "../backfills/backfills.ts";
 import type { BlobKeeper } from "../blobs/blob-keeper.ts";
 import type { Forecasts } from "../forecast/forecasts.ts";
@@ -50,6 +52,7 @@ export interface HandlerServices {
   readonly followUps: FollowUps;
   readonly blobs: BlobKeeper;
   readonly forecasts: Forecasts;
+  readonly audit: AuditLog;
   readonly now: () => number;
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
@@ -190,6 +193,13 @@ export function handlersOf(s: HandlerServices): Handlers {
     },
     ISSUBSCRIBED: async ({ probe }) => ({ subscribed: await s.history.isSubscribed(probe) }),
     QUERYDB: (request) => s.history.query(request),
+    LSAUDIT: async (request) => {
+      if (request.revision !== undefined) await s.audit.waitFor(request.revision, request.wait_ms);
+      // Before the rows are read, so that none is missed.
+      const { revision } = s.audit;
+      const result = await s.history.query({ sql: auditSql(request), max_rows: request.limit + 1 });
+      return auditPage(result, request, revision);
+    },
     EXPORTDB: ({ transfer_id }) => s.history.prepare("export", transfer_id),
     BACKUPDB: ({ transfer_id }) => s.history.prepare("database", transfer_id),
     BACKUP: ({ transfer_id }) => s.history.prepare("everything", transfer_id),

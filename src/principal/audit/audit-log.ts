@@ -38,7 +38,7 @@ const MOST_OF_DETAIL = 16 * 1024;
 const MOST_OF_REASON = 1000;
 
 /** The topic of those who wait for further rows. */
-const AUDIT_TOPIC = "audit";
+const TOPIC = "audit";
 
 /** The refused requests of an actor since a time. */
 interface Refusals {
@@ -52,7 +52,7 @@ interface Refusals {
 interface AuditLogOptions {
   readonly store: OperationalStore;
   readonly clock: Clock;
-  readonly polls: Pick<LongPolls, "wake">;
+  readonly polls: Pick<LongPolls, "wake" | "ticket">;
   readonly log: ConsolaInstance;
 }
 
@@ -60,6 +60,8 @@ interface AuditLogOptions {
 export class AuditLog extends BackgroundService {
   readonly name = "audit log";
   readonly #o: AuditLogOptions;
+  readonly #id = crypto.randomUUID();
+  #written = 0;
   readonly #refusals = new Map<string, Refusals>();
   readonly #countUp = this.timer(() => this.track(this.#tellMore(this.clock.monotonic())));
 
@@ -72,6 +74,18 @@ export class AuditLog extends BackgroundService {
 
   protected override async onStop(): Promise<void> {
     await this.#tellMore(Number.POSITIVE_INFINITY);
+  }
+
+  /** Changes with every row; no process has that of another one. */
+  get revision(): string {
+    return `${this.#id} ${this.#written}`;
+  }
+
+  /** Resolves when there are further rows since a revision, or after `waitMs`. One of another process is outdated. */
+  async waitFor(revision: string, waitMs: number): Promise<void> {
+    const ticket = this.#o.polls.ticket(TOPIC);
+    if (revision === this.revision) await ticket.wait(waitMs);
+    else ticket.drop();
   }
 
   /** How to record a request that is about to be handled. */
@@ -156,7 +170,10 @@ export class AuditLog extends BackgroundService {
 
   async #write(tx: OperationalTx, row: Omit<AuditRow, "timestamp_ms">): Promise<void> {
     await tx.audit({ timestamp_ms: this.clock.now(), ...row });
-    tx.afterCommit(() => this.#o.polls.wake(AUDIT_TOPIC));
+    tx.afterCommit(() => {
+      this.#written++;
+      this.#o.polls.wake(TOPIC);
+    });
   }
 }
 
