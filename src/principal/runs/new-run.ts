@@ -50,13 +50,17 @@ export interface NewRun extends Partial<Limits> {
   readonly item_outputs?: ReadonlyMap<string, string>;
 }
 
-/** Those of a run that is created, and is not held yet. */
-export function limitsOf(fresh: NewRun): Limits & Pick<RunRecord, "hold" | "admitted" | "cancel_reason"> {
+/** Those of a run that is created, and is not held yet. @param group the one that it belongs to; null for what it was created with */
+export function limitsOf(
+  fresh: NewRun,
+  group: Pick<RunRecord, "group_key" | "group_max" | "on_conflict"> | null,
+): Limits & Pick<RunRecord, "hold" | "admitted" | "cancel_reason"> {
+  const { group_key = null, group_max = null, on_conflict = null } = group ?? fresh;
   return {
     hold: null,
-    group_key: fresh.group_key ?? null,
-    group_max: fresh.group_max ?? null,
-    on_conflict: fresh.on_conflict ?? null,
+    group_key,
+    group_max,
+    on_conflict,
     admitted: false,
     priority: fresh.priority ?? DEFAULT_PRIORITY,
     rank_ms: fresh.rank_ms ?? null,

@@ -34,42 +34,53 @@ export class RunCreation {
 
   /** Creates a run, which then waits for its time, if it has one, or for an agent: as a whole if one can have all of it. */
   async create(tx: OperationalTx, fresh: NewRun): Promise<RunRecord> {
-    const {
-      carried,
-      definition,
-      items_of = null,
-      fan_outs = [],
-      not_items = [],
-      skipped = [],
-      item_outputs = new Map(),
-      bundle = null,
-      ...fields
-    } = fresh;
+    const { carried, definition, items_of = null, skipped = [], bundle = null, start_at_ms = null } = fresh;
     const now = this.#o.clock.now();
     const parsed = this.#o.definitions.ofText(fresh.definition_hash, definition);
     const plan = parsed?.plan ?? null;
-    const group = groupOfRun(fresh, parsed?.definition ?? null, now);
-    const limits = limitsOf({ ...fresh, ...group });
-    const { start_at_ms = null } = fresh;
+    const limits = limitsOf(fresh, groupOfRun(fresh, parsed?.definition ?? null, now));
+    const { workflow_id } = fresh;
     // An agent that gets all of it knows of those that COMPLETED only.
     const isPlain = skipped.length === 0 && carried.every(({ status }) => status === "COMPLETED");
-    const isAdmitted = start_at_ms === null && !this.#o.admission.concerns({ ...fresh, ...limits });
+    const isAdmitted =
+      start_at_ms === null && !this.#o.admission.concerns({ workflow_id, group_key: limits.group_key });
     const place = isAdmitted ? this.placeOf(plan, limits.priority, isPlain) : NOWHERE;
+    // Field by field: thousands may be created at a time, and copies of such large objects would take a third of it.
     const run: RunRecord = {
-      ...fields,
-      ...limits,
+      workflow_instance_id: fresh.workflow_instance_id,
+      workflow_id,
+      workflow_name: fresh.workflow_name,
+      definition_hash: fresh.definition_hash,
+      params: fresh.params,
       event: fresh.event ?? null,
+      trigger: fresh.trigger,
+      scheduled_time_ms: fresh.scheduled_time_ms,
+      retry_of: fresh.retry_of,
       from_start: fresh.from_start ?? false,
+      actor: fresh.actor ?? null,
+      trigger_depth: fresh.trigger_depth,
       parent_run: fresh.parent_run ?? null,
       parent_task: fresh.parent_task ?? null,
       depth: fresh.depth ?? 0,
-      actor: fresh.actor ?? null,
+      tasks_total: fresh.tasks_total,
+      hold: limits.hold,
+      group_key: limits.group_key,
+      group_max: limits.group_max,
+      on_conflict: limits.on_conflict,
+      admitted: limits.admitted,
+      priority: limits.priority,
+      rank_ms: limits.rank_ms,
+      schedule: limits.schedule,
+      backfill_id: limits.backfill_id,
+      cancel_reason: limits.cancel_reason,
       start_at_ms,
       created_at_ms: now,
       status: "PENDING",
       attempt: 1,
       crashed_attempts: 0,
-      ...place,
+      queued: place.queued,
+      needs: place.needs,
+      revision: place.revision,
       agent_id: null,
       agents: 0,
       cancel_requested_at_ms: null,
@@ -103,6 +114,7 @@ export class RunCreation {
       await tx.referToBlob(run.workflow_instance_id, "bundle", "", bundle.hash);
     }
     if (items_of !== null) {
+      const { fan_outs = [], not_items = [], item_outputs = new Map() } = fresh;
       await tx.carryItems(items_of, run.workflow_instance_id, fan_outs, not_items);
       await tx.restoreOutputs(run.workflow_instance_id, item_outputs);
     }
