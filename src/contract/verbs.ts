@@ -407,6 +407,18 @@ export const VERBS = {
     since: 3,
   }),
 
+  // ------------------------------------------------------------ alerts
+  TESTCHANNEL: verb({
+    about: "Sends a message to a channel now, and waits at most `wait_ms` for its end",
+    roles: CLIENT,
+    request: m.TestChannel,
+    reply: m.ChannelTested,
+    changes: { key: "test_id" },
+    audit: { action: "alert.test", subject: ({ channel }) => channel },
+    waits: "wait_ms",
+    since: ALERTS_SINCE,
+  }),
+
   // ------------------------------------------------------------ secrets
   LSQUEUE: verb({
     about:

@@ -6,6 +6,7 @@ import alerts from "./alerts.md" with { type: "text" };
 import architecture from "./architecture.md" with { type: "text" };
 import audit from "./audit.md" with { type: "text" };
 import backfill from "./backfill.md" with { type: "text" };
+import channels from "./channels.md" with { type: "text" };
 import childRuns from "./child-runs.md" with { type: "text" };
 import cli from "./cli.md" with { type: "text" };
 import clients from "./clients.md" with { type: "text" };
@@ -117,6 +118,7 @@ export const PAGES: readonly Page[] = [
   page("tui", "The terminal UI", tui),
   page("configuration", "Every setting", configuration),
   page("agents", "Running, draining, placing agents", agents),
+  page("channels", "Where alerts go: mail, Slack, webhook, PagerDuty, a program", channels),
   page("secrets", "Passwords and tokens of tasks, and how they are hidden", secrets),
   page("security", "Keys, roles, join tokens, revocation", security),
   page("audit", "Who did what, and who may do what", audit),

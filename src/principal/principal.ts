@@ -31,7 +31,11 @@ import { Activity } from "./activity.ts";
 import { AgentKeys } from "./agents/agent-keys.ts";
 import { AgentRegistry } from "./agents/agent-registry.ts";
 import { Alerts } from "./alerts/alerts.ts";
+import { ChannelSecrets } from "./alerts/channel-secrets.ts";
+import { ChannelSenders } from "./alerts/channel-senders.ts";
+import { ChannelTests } from "./alerts/channel-tests.ts";
 import { Deliveries } from "./alerts/deliveries.ts";
+import { logTails } from "./alerts/log-tail.ts";
 import { Api } from "./api/api.ts";
 import { type HandlerServices, handlersOf } from "./api/handlers.ts";
 import { AuditLog } from "./audit/audit-log.ts";
@@ -190,7 +194,7 @@ export class Principal extends BackgroundService {
     events.on("statuses written", () => history.notifyStatus());
     events.on("agent clock compared", ({ agentId, offsetMs }) => history.clockCompared(agentId, offsetMs));
 
-    const alerts = new Alerts({ store, clock, events, definitions, groupMs: () => 0 });
+    const alerts = new Alerts({ store, clock, events, definitions });
     const paused = new Pauses({ clock, events, definitions, alerts });
 
     // Workflows, runs and agents. Nearly all of these share the store, the clock, the events and the long polls.
@@ -308,12 +312,22 @@ export class Principal extends BackgroundService {
       calendars: () => workflows.calendars,
       givesSecrets: !this.isOpen,
     });
+    const channels = new ChannelSenders({
+      channels: () => workflows.channels,
+      secrets: new ChannelSecrets({ store, secrets, files, env: Bun.env }),
+      logTail: logTails({ history, runs }),
+      zone,
+      installation: () => installation.id,
+      now: () => clock.now(),
+      log: log("alerts"),
+    });
+    const channelTests = new ChannelTests({ store, senders: channels, clock, log: log("alerts") });
     const pools = new PoolService({ ...base, queue, log: log("dispatcher") });
     const queueView = new QueueView({ ...base, waits });
     const deliveries = new Deliveries({
       ...base,
       log: log("alerts"),
-      channels: { get: () => undefined },
+      channels,
     });
     const rehearsal = new Rehearsal({ ...base, log: log("state"), changes });
     const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
@@ -348,6 +362,7 @@ export class Principal extends BackgroundService {
         followUps,
         blobs: keeper,
         forecasts,
+        channelTests,
         access,
         now: () => clock.now(),
         principalId,
@@ -430,6 +445,7 @@ export class Principal extends BackgroundService {
       deliveries,
       keeper,
       audit,
+      channelTests,
       api,
       guard,
       metricsServer,

@@ -23,6 +23,7 @@ export const CHANNEL_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$/;
 
 /** The kinds of channels: each channel has exactly one of these keys. */
 export const CHANNEL_KINDS = ["mail", "slack", "webhook", "pagerduty", "command"] as const;
+export type ChannelKind = (typeof CHANNEL_KINDS)[number];
 
 const CHANNEL_HELP = "such as channels: {ops: {mail: ops@example.org}}";
 
@@ -54,7 +55,7 @@ const Source = new Block({
     .describe("A name in the principal's store, see cdktr secrets"),
 });
 /** Where a secret of a channel is. */
-type ChannelSecret = ValueOf<typeof Source>;
+export type ChannelSecret = ValueOf<typeof Source>;
 
 /** A text, or where the secret is that stands in its place. */
 function orSecret(text: Field<string>, noun: string): Field<string | ChannelSecret> {
@@ -105,7 +106,7 @@ const addresses = () => {
   );
 };
 
-const TLS = ["starttls", "implicit", "none"] as const;
+export const TLS = ["starttls", "implicit", "none"] as const;
 
 /** The host of a server: a name or an address. */
 const hostName = () =>
@@ -162,7 +163,8 @@ const Mail = new Block({
     .describe("The mail server; by default the one on the principal's host"),
 });
 /** A channel that sends mail. */
-type MailSettings = ValueOf<typeof Mail>;
+export type MailSettings = ValueOf<typeof Mail>;
+export type SmtpSettings = MailSettings["smtp"];
 
 const caFile = () =>
   filled()
@@ -191,6 +193,8 @@ const Slack = new Block({
   channel: filled().sparse().describe("Where it posts, for servers that let the sender choose, such as #ops"),
   ca_file: caFile(),
 });
+/** A channel that posts to Slack, or to what takes the same. */
+export type SlackSettings = ValueOf<typeof Slack>;
 
 const header = () => orSecret(headerText(), "a text");
 
@@ -202,10 +206,12 @@ const Webhook = new Block({
     .describe("Further headers: texts, or where the value is if it is secret"),
   ca_file: caFile(),
 });
+/** A channel that posts JSON. */
+export type WebhookSettings = ValueOf<typeof Webhook>;
 
 const SEVERITIES = ["critical", "error", "warning", "info"] as const;
 /** How bad it is, as pagers have it. */
-type Severity = (typeof SEVERITIES)[number];
+export type Severity = (typeof SEVERITIES)[number];
 
 const Pagerduty = new Block({
   routing_key: Source.describe(
@@ -214,6 +220,8 @@ const Pagerduty = new Block({
   severity: severities().sparse().describe("How bad each kind of alert is: critical, error, warning or info"),
   url: url().sparse().describe("Another endpoint of the Events API v2, such as that of the EU region"),
 });
+/** A channel that sends events to PagerDuty. */
+export type PagerdutySettings = ValueOf<typeof Pagerduty>;
 
 function severities(): Field<Partial<Record<string, Severity>>> {
   const one = oneOf(...SEVERITIES);
@@ -240,7 +248,7 @@ const problemOfKind: NameCheck = (name) => {
 };
 
 /** How many messages a channel may send in a time. */
-interface MessageLimit {
+export interface MessageLimit {
   readonly messages: number;
   readonly per_ms: number;
 }

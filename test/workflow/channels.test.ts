@@ -1,5 +1,6 @@
 /** `channels:` of the workflow directory, as they are written, and what is wrong with them. */
 import { describe, expect, test } from "bun:test";
+import { kindOfChannel, paceOf, smtpOf, variablesOfChannel } from "../../src/workflow/channel-defaults.ts";
 import type { ChannelSettings } from "../../src/workflow/channels.ts";
 import { renderDiagnostics } from "../../src/workflow/diagnostic.ts";
 import { parseSettings } from "../../src/workflow/settings-file.ts";
@@ -81,6 +82,50 @@ describe("a channel", () => {
     ["{command: [/usr/local/bin/page, --now]}", { command: ["/usr/local/bin/page", "--now"] }],
   ] as const) {
     test(text, () => expect(channelOf(text)).toEqual(settings as never));
+  }
+
+  test("has a pace of its kind, unless it says another", () => {
+    const hourly = { messages: 30, per_ms: 3_600_000 };
+    expect(paceOf({ mail: { to: ["a"], smtp: LOCAL } })).toEqual({ groupMs: 60_000, limit: hourly });
+    expect(paceOf({ command: ["x"] })).toEqual({ groupMs: 0, limit: hourly });
+    const own = { group_ms: 5, limit: { messages: 1, per_ms: 1000 } };
+    expect(paceOf({ slack: { url: "https://x" }, ...own })).toEqual({ groupMs: 5, limit: own.limit });
+  });
+
+  test("of a kind that a newer cdktr has added has none that this one knows", () => {
+    expect(kindOfChannel({ telegram: {} } as ChannelSettings)).toBeUndefined();
+    expect(paceOf({ telegram: {} } as ChannelSettings).groupMs).toBe(0);
+  });
+
+  test("names the variables that hold its secrets", () => {
+    const channel = channelOf(
+      "{webhook: {url: {env: URL}, secret: {env: KEY}, headers: {A: {env: A}, B: text, C: {store: x}}}}",
+    );
+    expect(variablesOfChannel(channel ?? {})).toEqual(["URL", "KEY", "A"]);
+  });
+
+  for (const [smtp, connection] of [
+    [{ host: "localhost" }, { host: "localhost", port: 25, tls: "none" }],
+    [{ host: "::1" }, { host: "::1", port: 25, tls: "none" }],
+    [{ host: "mail" }, { host: "mail", port: 587, tls: "starttls" }],
+    [
+      { host: "mail", port: 25 },
+      { host: "mail", port: 25, tls: "starttls" },
+    ],
+    [
+      { host: "mail", port: 465 },
+      { host: "mail", port: 465, tls: "implicit" },
+    ],
+    [
+      { host: "mail", tls: "implicit" },
+      { host: "mail", port: 465, tls: "implicit" },
+    ],
+    [
+      { host: "mail", tls: "none" },
+      { host: "mail", port: 25, tls: "none" },
+    ],
+  ] as const) {
+    test(`of mail connects: ${JSON.stringify(smtp)}`, () => expect(smtpOf(smtp)).toEqual(connection));
   }
 });
 

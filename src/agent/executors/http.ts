@@ -1,6 +1,7 @@
 import { VERSION } from "../../build-facts.ts";
 import { faultOfOutputs, type Outputs } from "../../contract/outputs.ts";
 import { errorMessage } from "../../errors.ts";
+import { explainConnection } from "../../host/connection-errors.ts";
 import { Timer } from "../../timer.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import { formatStatuses, type HttpConfig, mayHaveBody, methodOf } from "../../workflow/kinds/http.ts";
@@ -295,45 +296,10 @@ function readJson(text: string): unknown {
   }
 }
 
-/** Certificates that are not trusted, by their codes in OpenSSL. */
-const UNTRUSTED: Readonly<Record<string, string>> = {
-  DEPTH_ZERO_SELF_SIGNED_CERT: "it is signed by itself",
-  SELF_SIGNED_CERT_IN_CHAIN: "it was issued by an authority that is not known",
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: "it was issued by an authority that is not known",
-  UNABLE_TO_GET_ISSUER_CERT: "it was issued by an authority that is not known",
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "it was issued by an authority that is not known",
-  CERT_HAS_EXPIRED: "it has expired",
-  CERT_NOT_YET_VALID: "it is not valid yet",
-  ERR_TLS_CERT_ALTNAME_INVALID: "it is for another host",
-};
-
-const CONNECTING: Readonly<Record<string, string>> = {
-  ECONNREFUSED: "connection refused",
-  ConnectionRefused: "connection refused",
-  ENOTFOUND: "there is no host of this name",
-  EAI_AGAIN: "the name cannot be looked up at the moment",
-  ETIMEDOUT: "it does not answer",
-  EHOSTUNREACH: "no way leads there",
-  ENETUNREACH: "no way leads there",
-};
-
 /** Why a request has failed, in words. */
 function explained(error: unknown, url: URL): RequestError {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  const untrusted = Object.hasOwn(UNTRUSTED, code) ? UNTRUSTED[code] : undefined;
-  if (untrusted !== undefined)
-    return new RequestError(
-      `the certificate of ${url.hostname} is not trusted: ${untrusted}`,
-      untrusted.includes("signed") || untrusted.includes("authority")
-        ? "If that is meant to be so, name the certificate of its authority in ca_file."
-        : undefined,
-    );
-  const connecting = Object.hasOwn(CONNECTING, code) ? CONNECTING[code] : undefined;
-  if (connecting !== undefined) return new RequestError(`cannot connect to ${url.host}: ${connecting}`);
-  if (code === "EPROTO") return new RequestError(`${url.host} does not speak TLS`, "Is it http:// there?");
-  if (code === "ECONNRESET" || code === "ConnectionClosed")
-    return new RequestError(`${url.host} closed the connection without a response`);
-  return new RequestError(errorMessage(error).split("\n")[0]?.replace(/\.$/, "") ?? "it failed");
+  const { message, hint } = explainConnection(error, url);
+  return new RequestError(message, hint);
 }
 
 /** A URL in a message: without a password. */

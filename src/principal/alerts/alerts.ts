@@ -19,6 +19,8 @@ export interface NotifyRules {
   notifyOf(workflowId: string): readonly NotifyRule[] | undefined;
   /** Those of the workflow directory itself. */
   readonly notify: readonly NotifyRule[];
+  /** How long a channel collects alerts for one message, ms; 0 for one that does not exist. */
+  groupMsOf(channel: string): number;
 }
 
 /** What {@link Alerts} needs. */
@@ -30,8 +32,6 @@ export interface AlertsOptions {
   readonly definitions: {
     of(tx: OperationalTx, run: RunRecord): Promise<Pick<WorkflowDefinition, "notify"> | null>;
   };
-  /** How long a channel collects alerts for one message, ms. */
-  readonly groupMs: (channel: string) => number;
 }
 
 /** Raises and resolves alerts. Runs of workflows about which nobody is told cost nothing. */
@@ -42,7 +42,7 @@ export class Alerts implements Service {
   readonly #open = new Set<string>();
   /** Runs about which alerts may be open. */
   readonly #runs = new Set<string>();
-  #rules: NotifyRules = { notifyOf: () => undefined, notify: [] };
+  #rules: NotifyRules = { notifyOf: () => undefined, notify: [], groupMsOf: () => 0 };
 
   constructor(options: AlertsOptions) {
     this.#o = options;
@@ -159,7 +159,7 @@ export class Alerts implements Service {
   ): Promise<void> {
     const created_at_ms = this.#o.clock.now();
     for (const channel of channels) {
-      const due_ms = created_at_ms + this.#o.groupMs(channel);
+      const due_ms = created_at_ms + this.#rules.groupMsOf(channel);
       await tx.addDelivery({ alert_id, channel, about, created_at_ms, due_ms });
     }
     tx.afterCommit(() => {

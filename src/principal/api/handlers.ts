@@ -7,6 +7,7 @@ import { type Access, type Identity, OWN_NAME } from "../../protocol/doors/acces
 import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { Activity } from "../activity.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
+import type { ChannelTests } from "../alerts/channel-tests.ts";
 import type { Audit } from "../audit/audit.ts";
 import type { AuditLog } from "../audit/audit-log.ts";
 import { auditPage, auditSql } from "../audit/audit-query.ts";
@@ -53,6 +54,7 @@ export interface HandlerServices {
   readonly blobs: BlobKeeper;
   readonly forecasts: Forecasts;
   readonly audit: AuditLog;
+  readonly channelTests: ChannelTests;
   readonly now: () => number;
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
@@ -213,6 +215,9 @@ export function handlersOf(s: HandlerServices): Handlers {
     LSPOOLS: () => s.pools.list(),
     SETPOOL: ({ name, size }, sender, { user }, audit) =>
       s.pools.set(name, size, actorOf(sender, user), audit),
+
+    TESTCHANNEL: (request, sender, { user }, audit) =>
+      s.channelTests.run(request, actorOf(sender, user), audit),
 
     SETSECRET: async ({ name, value }, sender, _, audit) => {
       await s.secrets.set(name, value, sender?.name ?? null, audit);

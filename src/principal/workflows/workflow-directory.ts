@@ -14,6 +14,7 @@ import { dropOldest } from "../../recent.ts";
 import { BackgroundService } from "../../service.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
 import type { Calendar } from "../../workflow/calendar.ts";
+import { paceOf } from "../../workflow/channel-defaults.ts";
 import type { ChannelSettings } from "../../workflow/channels.ts";
 import { renderDiagnostics } from "../../workflow/diagnostic.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
@@ -305,6 +306,12 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     if (revision === String(this.#revision)) await ticket.wait(waitMs);
     else ticket.drop();
     return String(this.#revision);
+  }
+
+  /** How long a channel collects alerts for one message, ms; 0 for one that does not exist. */
+  groupMsOf(channel: string): number {
+    const settings = this.#root.channels.get(channel);
+    return settings === undefined ? 0 : paceOf(settings).groupMs;
   }
 
   /** Where alerts can be sent, by name; another map whenever one of them changes. */

@@ -39,7 +39,7 @@ class World implements AsyncDisposable {
     });
     const { store: own, clock, events } = this;
     const definitions = { of: async () => ({ notify: [{ to: ["former"] }] }) };
-    this.alerts = new Alerts({ store: own, clock, events, definitions, groupMs: () => 60_000 });
+    this.alerts = new Alerts({ store: own, clock, events, definitions });
     const { rules } = this;
     const ofRoot = () => this.root;
     this.alerts.follow({
@@ -47,6 +47,7 @@ class World implements AsyncDisposable {
       get notify() {
         return ofRoot();
       },
+      groupMsOf: () => 60_000,
     });
     await this.alerts.start();
   }

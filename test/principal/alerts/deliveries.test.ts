@@ -64,15 +64,15 @@ class World implements AsyncDisposable {
   async start(): Promise<void> {
     const { store, clock, channels } = this;
     this.events = new EventHub();
-    const groupMs = (name: string) => channels.get(name)?.groupMs ?? 0;
     const definitions = { of: async () => null };
     const root = () => this.root;
-    this.alerts = new Alerts({ store, clock, events: this.events, definitions, groupMs });
+    this.alerts = new Alerts({ store, clock, events: this.events, definitions });
     this.alerts.follow({
       notifyOf: () => [{ to: ["ops"] }],
       get notify() {
         return root();
       },
+      groupMsOf: (name) => channels.get(name)?.groupMs ?? 0,
     });
     await this.alerts.start();
     const base = { store, clock, events: this.events, alerts: this.alerts, channels, log: silent };
