@@ -312,6 +312,14 @@ function isUnknown(name: string): boolean {
   return name.startsWith("CDKTR_") && !Object.hasOwn(SETTINGS, name);
 }
 
+/** The variables of programs that cdktr shares with others, such as those of OpenTelemetry: from `.env` and from the environment. */
+export function sharedVariables(
+  environment: Record<string, string | undefined> = process.env,
+  directory: string = process.cwd(),
+): Readonly<Record<string, string | undefined>> {
+  return { ...readDotenv(join(directory, ".env")), ...environment };
+}
+
 /** Expands `~`, `$HOME` and `${HOME}` at the beginning of a path: no shell does so in a `.env` or a unit file. */
 function withHome(path: string, home: string | undefined, name: SettingName): string {
   const match = /^(?:~|\$HOME|\$\{HOME\})(?=\/|$)/.exec(path);

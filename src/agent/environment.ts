@@ -1,6 +1,7 @@
 /** The environment of tasks. Later layers override earlier ones: agent, workflow, task, secrets, then cdktr's own variables. */
 import { systemClock } from "../clock.ts";
 import type { AssignedItem, RunAssignment } from "../contract/messages.ts";
+import { contextOfTask, readTraceparent, writeTraceparent } from "../contract/trace-context.ts";
 import { itemText } from "../workflow/fan-out.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import {
@@ -125,6 +126,16 @@ export function taskEnvironment(
     CDKTR_ARTIFACTS: files.artifacts,
   };
   return { ...layers.inherited, ...layers.workflow, ...task.env, ...secrets, ...layers.run, ...own };
+}
+
+/**
+ * The variable with the trace that a task run is part of, which programs with OpenTelemetry know; what its environment says otherwise goes
+ * before. Empty for a run without a trace.
+ */
+export function traceVariables({ trace }: Pick<RunAssignment, "trace">, instanceId: string): Environment {
+  const run = trace === undefined ? undefined : readTraceparent(trace.traceparent);
+  if (trace === undefined || run === undefined) return {};
+  return { TRACEPARENT: writeTraceparent(trace.has_spans ? contextOfTask(run, instanceId) : run) };
 }
 
 /** cdktr's own variables for an item of a fan-out. */

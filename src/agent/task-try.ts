@@ -7,7 +7,13 @@ import { formatDuration } from "../workflow/duration.ts";
 import type { TaskConfig, TaskDefinition } from "../workflow/model.ts";
 import { ITEM_VARIABLES } from "../workflow/own-variables.ts";
 import { type EnvFile, envFileOf, withEnvFile } from "./env-file.ts";
-import { AGENT_MARKER, itemVariables, TASK_VARIABLES, taskEnvironment } from "./environment.ts";
+import {
+  AGENT_MARKER,
+  itemVariables,
+  TASK_VARIABLES,
+  taskEnvironment,
+  traceVariables,
+} from "./environment.ts";
 import {
   CannotStartError,
   type Command,
@@ -262,6 +268,7 @@ export class TaskTry {
         directory,
         environment,
         secrets: this.#secrets,
+        traceparent: traceVariables(this.#context.assignment, this.#what.id).TRACEPARENT,
         signal: performing.signal,
         say: (level, text) => this.#log.remark(level, text),
         read: (path, maxBytes) => paths.read(resolve(directory, path), maxBytes),
@@ -291,10 +298,11 @@ export class TaskTry {
       const background = task.background ?? "kill";
       const environment = taskEnvironment(
         {
-          inherited:
-            this.#account === undefined
-              ? this.#context.environment
-              : { ...this.#context.environment, ...variablesOfUser(this.#account) },
+          inherited: {
+            ...this.#context.environment,
+            ...(this.#account === undefined ? {} : variablesOfUser(this.#account)),
+            ...traceVariables(this.#context.assignment, id),
+          },
           workflow: this.#resolved.workflowEnv,
           run:
             this.#account === undefined

@@ -47,6 +47,8 @@ export interface RunStatusRow {
   readonly backfill_id?: string | null;
   /** The entry of its workflow's schedules that made it. */
   readonly schedule?: string | null;
+  /** The context of the trace that its trigger is part of, as in the header of the W3C. */
+  readonly traceparent?: string | null;
 }
 
 /** A row of `task_run_status`: a task run got a new status. */

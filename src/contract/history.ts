@@ -23,6 +23,7 @@ import type {
   RunSummary,
   SearchLogs,
 } from "./messages.ts";
+import type { TelemetryCounts, TelemetrySettings } from "./telemetry.ts";
 
 /** The path of a history in memory. */
 export const IN_MEMORY = ":memory:";
@@ -106,6 +107,8 @@ export interface IntakeCounts {
 export interface HistoryVitals {
   readonly held: HeldLogs;
   readonly counts: IntakeCounts;
+  /** Of traces and logs that are exported; absent for none. */
+  readonly telemetry?: TelemetryCounts;
 }
 
 /** What the principal asks the history. Searches, statements, exports and backups first write what is pending. */
@@ -288,6 +291,8 @@ export interface HistorySettings {
   readonly doors: DoorPolicy;
   /** Whether a new state may still take over the id of the installation from the history. */
   readonly may_adopt: boolean;
+  /** Where traces and logs are exported to; absent for nowhere. */
+  readonly telemetry?: TelemetrySettings;
   /** Lines for the principal's log up to this level of consola are told. */
   readonly log_level: number;
 }

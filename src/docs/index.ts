@@ -32,6 +32,7 @@ import scheduling from "./scheduling.md" with { type: "text" };
 import secrets from "./secrets.md" with { type: "text" };
 import security from "./security.md" with { type: "text" };
 import stateMachines from "./state-machines.md" with { type: "text" };
+import telemetry from "./telemetry.md" with { type: "text" };
 import troubleshooting from "./troubleshooting.md" with { type: "text" };
 import tui from "./tui.md" with { type: "text" };
 import waiting from "./waiting.md" with { type: "text" };
@@ -123,6 +124,7 @@ export const PAGES: readonly Page[] = [
   page("security", "Keys, roles, join tokens, revocation", security),
   page("audit", "Who did what, and who may do what", audit),
   page("operations", "Doctor, services, metrics, completion", operations),
+  page("telemetry", "Metrics, traces and logs for Prometheus and OpenTelemetry", telemetry),
   page("logs-and-history", "Searching logs, SQL, tables and views, backup", logsAndHistory),
   page("architecture", "The components and the life of a run", architecture),
   page("reliability", "Guarantees, their limits, and failure modes", reliability),

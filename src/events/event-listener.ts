@@ -21,6 +21,8 @@ export interface RunOptions {
   readonly late?: LatePolicy;
   /** The key of the entry of the workflow's schedules that fires. */
   readonly schedule?: string;
+  /** The `traceparent` that the event brought: the run is part of that trace. One that is not valid is ignored. */
+  readonly traceparent?: string;
 }
 
 /** What to do with a trigger that could not be delivered in time. */
@@ -53,6 +55,7 @@ export interface TriggerRequest {
   readonly triggerDepth?: number;
   readonly late?: LatePolicy;
   readonly schedule?: string;
+  readonly traceparent?: string;
 }
 
 /** Delivers triggers to the principal. */
@@ -133,6 +136,7 @@ export abstract class EventListener {
       ...(options.triggerDepth === undefined ? {} : { triggerDepth: options.triggerDepth }),
       ...(options.late === undefined ? {} : { late: options.late }),
       ...(options.schedule === undefined ? {} : { schedule: options.schedule }),
+      ...(options.traceparent === undefined ? {} : { traceparent: options.traceparent }),
     };
     const { client, delivery } = this.#attached();
     return delivery === undefined ? sendTrigger(client, wanted, request) : delivery.deliver(wanted, request);
@@ -175,6 +179,7 @@ export async function sendTrigger(
       scheduled_time_ms: wanted.scheduledTimeMs,
       ...(wanted.triggerDepth === undefined ? {} : { trigger_depth: wanted.triggerDepth }),
       ...(wanted.schedule === undefined ? {} : { schedule: wanted.schedule }),
+      ...(wanted.traceparent === undefined ? {} : { traceparent: wanted.traceparent }),
     },
     request,
   );

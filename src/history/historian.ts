@@ -39,7 +39,7 @@ import { historyUnavailable } from "./database/error.ts";
 import type { BackupMoment } from "./database/export.ts";
 import { HistoryDatabase } from "./database/history-database.ts";
 import type { HistoryMigrations } from "./database/migrations.ts";
-import type { HistoryCursors } from "./database/write.ts";
+import type { HistoryBatch, HistoryCursors } from "./database/write.ts";
 import { LogIntake, type StreamPosition } from "./log-intake.ts";
 import { Transfers } from "./transfers.ts";
 import { Waiters } from "./waiters.ts";
@@ -113,6 +113,8 @@ export interface HistorianSignals {
   readonly reconciled: undefined;
   /** {@link Historian.available} may have changed. */
   readonly availability: undefined;
+  /** This was written; whether there were no more status rows then. */
+  readonly written: { readonly batch: HistoryBatch; readonly isAll: boolean };
 }
 
 export class Historian extends BackgroundService<HistorianSignals> {
@@ -355,6 +357,11 @@ export class Historian extends BackgroundService<HistorianSignals> {
     return this.#read((database) => database.findFirings(workflowId, timesMs));
   }
 
+  /** The contexts that triggers of runs have brought lately: run and `traceparent`. @throws HistoryUnavailableError */
+  broughtContexts(): Promise<[string, string][]> {
+    return this.#read((database) => database.broughtContexts());
+  }
+
   /** How runs of these workflows ended last. @throws HistoryUnavailableError */
   latestEnds(workflowIds: readonly string[]): Promise<LatestEnd[]> {
     return this.#read((database) => database.latestEnds(workflowIds));
@@ -505,12 +512,14 @@ export class Historian extends BackgroundService<HistorianSignals> {
       const statuses = await this.#o.statuses.takeStatuses(this.#statusCursor, TRANSACTION_STATUSES);
       const portion = this.#intake.take(TRANSACTION_LINES, TRANSACTION_BYTES);
       if (portion.logs.length === 0 && statuses.length === 0) return hasWritten;
-      await database.write({ ...portion, statuses, state_id: this.#state?.state_id });
+      const batch: HistoryBatch = { ...portion, statuses, state_id: this.#state?.state_id };
+      await database.write(batch);
       this.#intake.written(portion);
       for (const streamId of new Set(portion.logs.map(({ stream_id }) => stream_id)))
         this.signals.emit("moved", streamId);
       this.#statusesTaken(statuses.at(-1)?.id ?? 0);
       const isAll = statuses.length < TRANSACTION_STATUSES && textIn(statuses) < LARGE_STATUSES;
+      this.signals.emit("written", { batch, isAll });
       if (isAll && this.#intake.reached(ends)) return true;
     }
   }

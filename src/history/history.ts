@@ -26,6 +26,7 @@ import { BackgroundService, type Service, startServices, stopServices } from "..
 import { Historian } from "./historian.ts";
 import { LogHub } from "./logs/log-hub.ts";
 import { RemoteStatuses } from "./remote-statuses.ts";
+import { EXPORT_WITHIN_MS, Exporter } from "./telemetry/exporter.ts";
 
 /** Positions are told together with those that change within this time, ms. */
 const TELL_POSITIONS_MS = 5;
@@ -53,6 +54,8 @@ export class History extends BackgroundService {
   /** What guards the ports, and the ports. */
   readonly #doors: readonly Service[];
   readonly #guard: ResourceGuard;
+  /** Absent where nothing is exported. */
+  readonly #exporter: Exporter | undefined;
   /** Resolves when the database was opened, or could not be: what arrives at the ports is received from then on. */
   readonly #ready = Promise.withResolvers<void>();
   /** Resolves when DuckDB has been asked for its positions. */
@@ -89,10 +92,24 @@ export class History extends BackgroundService {
       dbPath: settings.db_path,
       dataDirectory,
       statuses: this.#statuses,
-      flushIntervalMs: settings.flush_interval_ms,
+      // What is exported was written before.
+      flushIntervalMs:
+        settings.telemetry === undefined
+          ? settings.flush_interval_ms
+          : Math.min(settings.flush_interval_ms, EXPORT_WITHIN_MS),
       log: log.withTag("history"),
       mayAdopt: settings.may_adopt,
     });
+    const { telemetry } = settings;
+    if (telemetry !== undefined) {
+      const exporter = new Exporter({
+        settings: telemetry,
+        log: log.withTag("telemetry"),
+        broughtContexts: () => this.#historian.broughtContexts(),
+      });
+      this.#exporter = exporter;
+      this.#historian.signals.on("written", ({ batch, isAll }) => exporter.written(batch, isAll));
+    }
     this.#hub = new LogHub({
       host: settings.host,
       listeningPort: settings.listening_port,
@@ -148,6 +165,7 @@ export class History extends BackgroundService {
       publishing: portOf(this.#hub.publishingEndpoint),
     });
     await this.#guard.start();
+    await this.#exporter?.start();
     await this.#historian.start();
     this.#tellAvailability();
     this.#ready.resolve();
@@ -170,7 +188,11 @@ export class History extends BackgroundService {
   /** Processes what has arrived, writes what it holds, if possible, and closes the database. */
   protected override async onStop(): Promise<void> {
     this.#ready.resolve();
-    await stopServices([this.#historian, this.#guard, ...this.#doors]);
+    await stopServices(
+      [this.#exporter, this.#historian, this.#guard, ...this.#doors].filter(
+        (service) => service !== undefined,
+      ),
+    );
     this.#tellPositions();
   }
 
@@ -210,7 +232,11 @@ export class History extends BackgroundService {
       },
       awaitLine: ({ stream_id, seq, timeout_ms }) => this.#historian.waitReceived(stream_id, seq, timeout_ms),
       isSubscribed: (probe) => this.#hub.isSubscribed(probe),
-      vitals: () => ({ held: this.#historian.held, counts: this.#hub.counts }),
+      vitals: () => ({
+        held: this.#historian.held,
+        counts: this.#hub.counts,
+        ...(this.#exporter && { telemetry: this.#exporter.counts }),
+      }),
       ping: () => null,
       stop: async () => {
         await this.stop();

@@ -6,6 +6,7 @@ import { VERSION } from "../build-facts.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import { type HistoryHost, IN_MEMORY } from "../contract/history.ts";
+import type { TelemetrySettings } from "../contract/telemetry.ts";
 import { PROTOCOL } from "../contract/version.ts";
 import { EventHub } from "../event-hub.ts";
 import { DeclaredTriggers, TRIGGER_KINDS } from "../events/declared/declared-triggers.ts";
@@ -75,6 +76,7 @@ import { WaitWatch } from "./runs/wait-watch.ts";
 import { Waits } from "./runs/waits.ts";
 import { DirectDelivery } from "./schedules/direct-delivery.ts";
 import { SecretStore } from "./secrets/secret-store.ts";
+import { Tracing } from "./telemetry/tracing.ts";
 import { declarationsOf } from "./workflows/declarations.ts";
 import { WorkflowDirectory } from "./workflows/workflow-directory.ts";
 
@@ -96,6 +98,8 @@ export interface PrincipalOptions {
   /** How long an unconfirmed offer is valid, ms. */
   readonly leaseTimeoutMs?: number;
   readonly log?: ConsolaInstance;
+  /** Where traces and logs are exported to; nowhere by default. */
+  readonly telemetry?: TelemetrySettings | null;
   /** Wraps the operational state, for tests. */
   readonly wrapStore?: (store: OperationalStore) => OperationalStore;
 }
@@ -145,6 +149,8 @@ export class Principal extends BackgroundService {
     const offerMs = options.leaseTimeoutMs ?? Math.max(10_000, 3 * config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
 
     const zone = options.zone ?? hostZone();
+    const telemetry = options.telemetry ?? null;
+    const tracing = new Tracing(telemetry?.traces == null ? null : telemetry.sampling);
 
     // Shared infrastructure.
     const activity = new Activity(clock);
@@ -184,6 +190,7 @@ export class Principal extends BackgroundService {
         publishing_port: config.CDKTR_LOGS_PUBLISHING_PORT,
         doors: access !== undefined ? "keys" : locals !== undefined ? "own user" : "everyone",
         log_level: allLogs.level,
+        ...(telemetry === null ? {} : { telemetry }),
       },
       mayAdopt: () => !installation.isKnown,
       isAwaited: async () => (await store.identity()).is_new && (await isThere(config.CDKTR_DB_PATH)),
@@ -230,7 +237,16 @@ export class Principal extends BackgroundService {
     });
     const bundles = new Bundles({ keeper, blobs, workflows });
     const rests = new RestWatch({ ...base, log: log("dispatcher") });
-    const changes = new RunChanges({ ...base, queue, followUps, workflows, bundles, rests, pauses: paused });
+    const changes = new RunChanges({
+      ...base,
+      tracing,
+      queue,
+      followUps,
+      workflows,
+      bundles,
+      rests,
+      pauses: paused,
+    });
     const dispatcher = new Dispatcher({
       ...base,
       changes,
@@ -239,6 +255,7 @@ export class Principal extends BackgroundService {
       offerMs,
       secretVariables: () => workflows.secretVariables(),
       secrets,
+      tracing,
     });
     const toleranceMs = config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS;
     const pauses = new PauseWatch({ ...base, log: log("principal"), toleranceMs });

@@ -639,6 +639,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
           schedule: "0011223344556677",
           backfill_id: "backfill",
           cancel_reason: "because",
+          traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         } as const;
         await store.transact(create("held", { queued: false, ...limits }));
         await store.transact(create("plain"));
@@ -649,12 +650,13 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         ]);
         const [first, second] = (await store.takeStatuses(0, 10)).map(({ row }) => row);
         expect(first).toMatchObject({ priority: 8, concurrency_group: "eu", backfill_id: "backfill" });
-        expect(first).toMatchObject({ schedule: "0011223344556677" });
+        expect(first).toMatchObject({ schedule: "0011223344556677", traceparent: limits.traceparent });
         expect(Object.keys(second ?? {})).not.toContainAnyValues([
           "priority",
           "concurrency_group",
           "backfill_id",
           "schedule",
+          "traceparent",
         ]);
         // What is over is not held.
         const step = { status: "SKIPPED", status_at_ms: 2000, finished_at_ms: 2000, error: "full" } as const;

@@ -124,6 +124,7 @@ export function pendingRun(id: string, over: Partial<RunRecord> = {}): RunRecord
     schedule: null,
     backfill_id: null,
     cancel_reason: null,
+    traceparent: null,
     ...over,
   };
 }

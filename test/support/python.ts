@@ -4,6 +4,9 @@ import { join } from "node:path";
 /** The version of pyzmq for tests; a single one, so that all share one environment. */
 export const PYZMQ = "pyzmq==27.3.0";
 
+/** The definitions of OTLP, as OpenTelemetry publishes them. */
+export const OTLP_PYTHON = ["opentelemetry-proto==1.45.2"];
+
 /** Cache directory that persists between test runs. */
 const CACHE = join(import.meta.dir, "../../.cache");
 

@@ -56,6 +56,8 @@ export interface Executor<Config> {
 export interface PerformContext extends ExecutionContext {
   /** The secrets that it asked for, by name. */
   readonly secrets: Readonly<Record<string, string>>;
+  /** The trace that it is part of, for whom it calls; undefined for none. */
+  readonly traceparent?: string | undefined;
   /** Aborted when the task is to end. */
   readonly signal: AbortSignal;
   /** Adds a line to its log. */

@@ -54,7 +54,7 @@ export const http: Performer<HttpConfig> = {
 
   async perform(config, context) {
     const ca = config.ca_file === undefined ? undefined : await certificates(config.ca_file, context);
-    const request = requestOf(config, context.secrets);
+    const request = requestOf(config, context);
     const begun = performance.now();
     const aborting = new AbortController();
     const limit = new Timer(() =>
@@ -85,7 +85,10 @@ export const http: Performer<HttpConfig> = {
   },
 };
 
-function requestOf(config: HttpConfig, secrets: PerformContext["secrets"]): Request {
+function requestOf(
+  config: HttpConfig,
+  { secrets, traceparent }: Pick<PerformContext, "secrets" | "traceparent">,
+): Request {
   const headers: Record<string, string> = {};
   const confidential = new Set(CONFIDENTIAL);
   for (const [name, header] of Object.entries(config.headers ?? {})) {
@@ -96,6 +99,7 @@ function requestOf(config: HttpConfig, secrets: PerformContext["secrets"]): Requ
   const names = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
   const isTyped = names.has("content-type");
   if (!names.has("user-agent")) headers["User-Agent"] = `cdktr/${VERSION}`;
+  if (traceparent !== undefined && !names.has("traceparent")) headers.traceparent = traceparent;
   if (config.body !== undefined && !isTyped && mayHaveBody(methodOf(config)))
     headers["Content-Type"] = typeOf(config.body);
   const method = methodOf(config);

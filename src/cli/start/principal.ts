@@ -1,4 +1,4 @@
-import type { Config } from "../../config.ts";
+import { type Config, sharedVariables } from "../../config.ts";
 import { PrincipalUnreachableError } from "../../errors.ts";
 import { reachableHost } from "../../host/addresses.ts";
 import { keepDataPrivate } from "../../host/private-data.ts";
@@ -8,6 +8,7 @@ import { drainLog, log, setLogLevel } from "../../log.ts";
 import { removeStaleFiles } from "../../native/stale-files.ts";
 import { HistoryProcess } from "../../principal/history/history-process.ts";
 import { Principal } from "../../principal/principal.ts";
+import { telemetrySettings } from "../../principal/telemetry/settings.ts";
 import { connect } from "../../protocol/connect.ts";
 import { type Service, startServices, stopServices } from "../../service.ts";
 import { Supervisor } from "../../systemd/notify.ts";
@@ -97,6 +98,8 @@ export default command({
     });
     setLogLevel(config.CDKTR_LOG_LEVEL);
     keepDataPrivate(config.CDKTR_APP_DATA_DIRECTORY, config.CDKTR_DB_PATH, log);
+    const { settings: telemetry, problems } = telemetrySettings(sharedVariables());
+    for (const problem of problems) log.warn(problem);
     // Must happen before the agent is started, which must not mistake this process's supervisor for its own.
     const supervisor = new Supervisor();
     const principal = new Principal({
@@ -106,6 +109,7 @@ export default command({
         otherwise: async () => (await import("../../history/in-process.ts")).historyHere(),
         log: log.withTag("history"),
       }),
+      telemetry,
       insecure: args.insecure ?? false,
       scheduler: args.scheduler,
       listeners: args.listeners,

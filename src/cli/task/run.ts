@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { LONGEST_WAIT_MS, type PrincipalInfo } from "../../contract/messages.ts";
+import { cleanTraceparent } from "../../contract/trace-context.ts";
 import { LANGUAGE_SINCE, LIMITS_SINCE } from "../../contract/version.ts";
 import {
   type CdktrError,
@@ -73,6 +74,7 @@ export default command({
     const dedupeKey = `cli-${crypto.randomUUID()}`;
     const start = startOption(args, principalNow());
     const priority = wholeNumber(args.priority, "--priority", { min: 0, max: HIGHEST_PRIORITY });
+    const traceparent = cleanTraceparent(process.env.TRACEPARENT);
     let isReached = false;
     let isPaused = false;
     return await withPrincipal(args, (connection) => {
@@ -88,7 +90,15 @@ export default command({
           try {
             const created = await connection.client.runTask(
               args.id,
-              { params, trigger: "cli", dedupe_key: dedupeKey, ...start?.options, priority },
+              {
+                params,
+                trigger: "cli",
+                dedupe_key: dedupeKey,
+                ...start?.options,
+                priority,
+                // Of the task that runs this command, or of another program that is traced.
+                ...(traceparent === null ? {} : { traceparent }),
+              },
               { attempts: TRIGGER_ATTEMPTS },
             );
             for (const note of created.notes ?? []) say(`note: ${note}`);

@@ -149,6 +149,15 @@ const RunOutcome = z.object({
   failed_tasks: z.array(z.string()),
 });
 
+/** The trace that the tasks of a run are part of. */
+const TaskTrace = z.object({
+  /** The context of the run. */
+  traceparent: z.string(),
+  /** Whether each task run has a span of its own, whose id follows from its own id; if not, tasks get the context as it is. */
+  has_spans: z.boolean(),
+});
+export type TaskTrace = z.infer<typeof TaskTrace>;
+
 /** A run, or a slice of one, that is assigned to an agent. */
 export const RunAssignment = z.object({
   workflow_id: z.string(),
@@ -201,6 +210,8 @@ export const RunAssignment = z.object({
   is_confirmed: z.boolean().optional(),
   /** More work waits, perhaps for this agent: if it has room, it may ask with several requests at once. Older principals do not say. */
   has_more: z.boolean().optional(),
+  /** Absent for a run that is part of no trace. Older principals do not send it, and older agents ignore it. */
+  trace: TaskTrace.optional(),
   /** Names of environment variables that hold secrets of the principal; an agent that shares its environment hides them from tasks. */
   secret_variables: z.array(z.string()).optional(),
   /** What the tasks need of the principal's store of secrets, by the names there: a value, or why there is none. */

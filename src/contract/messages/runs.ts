@@ -58,6 +58,8 @@ export const RunTaskOptions = z.object({
   start_in_ms: z.number().int().nonnegative().max(LONGEST_WAIT_MS).optional(),
   /** Instead of that of its workflow. Principals before protocol 4 ignore it. */
   priority: Priority.optional(),
+  /** The `traceparent` of the span that triggers it; one that is not valid is ignored. Principals before protocol 5 ignore it. */
+  traceparent: z.string().optional(),
 });
 export type RunTaskOptions = z.infer<typeof RunTaskOptions>;
 

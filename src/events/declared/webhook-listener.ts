@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../clock.ts";
+import { cleanTraceparent } from "../../contract/trace-context.ts";
 import { errorMessage } from "../../errors.ts";
 import type { FileHelper } from "../../host/file-helper/file-helper.ts";
 import { HttpDoor } from "../../host/http-door.ts";
@@ -209,13 +210,18 @@ export class WebhookListener extends DeclaredListener {
     if (long !== undefined) {
       return reply(413, { error: `the parameter ${long} would be longer than ${MAX_PARAM_BYTES} bytes` });
     }
-    const what = { params, ...eventOf(hook.workflow, offered) };
+    const traceparent = cleanTraceparent(request.headers.get("traceparent"));
+    const what = {
+      params,
+      ...eventOf(hook.workflow, offered),
+      ...(traceparent === null ? {} : { traceparent }),
+    };
     return this.#trigger(hook, what, verdict.deliveryId ?? verdict.signature);
   }
 
   async #trigger(
     hook: Hook,
-    what: Pick<RunOptions, "params" | "event">,
+    what: Pick<RunOptions, "params" | "event" | "traceparent">,
     event: string | null,
   ): Promise<Response> {
     const { id } = hook.workflow;

@@ -20,6 +20,7 @@ import type {
 } from "../../contract/messages.ts";
 import { UnprocessableError } from "../../errors.ts";
 import { pruneBackups } from "../../migrations/database-backups.ts";
+import { findBroughtContexts } from "./brought-contexts.ts";
 import { copyDatabase } from "./copy.ts";
 import { type OpenDatabase, openDatabase } from "./duckdb.ts";
 import { historyUnavailable, isDiskFull, isFatal, readError } from "./error.ts";
@@ -262,6 +263,11 @@ export class HistoryDatabase {
     return this.#read("The query", READ_TIMEOUT_MS, (connection) =>
       findFirings(connection, workflowId, timesMs),
     );
+  }
+
+  /** The contexts that triggers of runs have brought lately: run and `traceparent`. @throws HistoryUnavailableError */
+  broughtContexts(): Promise<[string, string][]> {
+    return this.#readOwn(findBroughtContexts);
   }
 
   /** How runs of these workflows ended last. @throws HistoryUnavailableError */

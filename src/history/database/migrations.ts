@@ -184,6 +184,11 @@ export const HISTORY_MIGRATIONS: HistoryMigrations = [
       },
     },
   },
+  {
+    what: "the traces that triggers of runs are part of",
+    isAdditive: true,
+    adds: { workflow_run_status: { traceparent: "VARCHAR" } },
+  },
 ];
 
 /** A schema older than the current one. */

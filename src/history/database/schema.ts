@@ -39,7 +39,8 @@ export const VIEWS = {
       ${DURATION} AS duration_ms,
       latest.params, latest.error, latest.retry_of, latest.reason, latest.waits, latest.agents,
       latest.event, latest.outputs, coalesce(latest.allowed_failures, 0) AS allowed_failures, latest.parent_run, latest.parent_task,
-      latest.bundle, coalesce(latest.priority, 5) AS priority, latest.concurrency_group, latest.backfill_id, latest.schedule
+      latest.bundle, coalesce(latest.priority, 5) AS priority, latest.concurrency_group, latest.backfill_id, latest.schedule,
+      latest.traceparent
     FROM (
       SELECT
         *, CASE WHEN latest.status IN ${TERMINAL} THEN latest.timestamp_ms END AS finished_at_ms
@@ -54,7 +55,8 @@ export const VIEWS = {
             agent_id: agent_id, scheduled_time_ms: scheduled_time_ms, params: params, error: error, retry_of: retry_of,
             reason: reason, duration_ms: duration_ms, waits: waits, agents: agents, event: event, outputs: outputs,
             allowed_failures: allowed_failures, parent_run: parent_run, parent_task: parent_task, bundle: bundle,
-            priority: priority, concurrency_group: concurrency_group, backfill_id: backfill_id, schedule: schedule
+            priority: priority, concurrency_group: concurrency_group, backfill_id: backfill_id, schedule: schedule,
+            traceparent: traceparent
           }, ${NEWEST}) AS latest
         FROM workflow_run_status
         GROUP BY workflow_instance_id

@@ -2,6 +2,7 @@
 import { VERSION } from "../../build-facts.ts";
 import type { HistoryVitals } from "../../contract/history.ts";
 import type { AgentSummary, ListenerSummary, PoolSummary } from "../../contract/messages.ts";
+import { SIGNALS, type SignalCounts, type TelemetryCounts } from "../../contract/telemetry.ts";
 import type { EventHub } from "../../event-hub.ts";
 import { Exposition, Histogram } from "../../metrics/exposition.ts";
 import { addListeners } from "../../metrics/listener-metrics.ts";
@@ -79,7 +80,7 @@ export class Metrics {
       oldest,
       agents,
       isStateWritable,
-      { available, held, counts: logs, starts, memory },
+      { available, held, counts: logs, starts, memory, telemetry = {} },
     ] = await Promise.all([
       sources.runs(),
       sources.heldRuns(),
@@ -199,8 +200,40 @@ export class Metrics {
       "Unnumbered lines of agents that were lost for lack of space.",
       logs.dropped,
     );
+    addTelemetry(page, telemetry);
     addListeners(page, sources.listeners());
     addProcess(page);
     return page.toString();
   }
+}
+
+/** What becomes of traces and logs that are exported; nothing where none are. */
+function addTelemetry(page: Exposition, telemetry: TelemetryCounts): void {
+  const counts = SIGNALS.flatMap((signal) => {
+    const of = telemetry[signal];
+    return of === undefined ? [] : [{ signal, of }];
+  });
+  if (counts.length === 0) return;
+  const each = (value: (of: SignalCounts) => number) =>
+    counts.map(({ signal, of }) => [{ signal }, value(of)] as const);
+  page.counter(
+    "cdktr_telemetry_exported_total",
+    "Spans (traces) and log lines (logs) that the receiver accepted.",
+    each(({ exported }) => exported),
+  );
+  page.counter(
+    "cdktr_telemetry_dropped_total",
+    "Spans and log lines that were not exported: there was no space, or the receiver refused them.",
+    each(({ dropped }) => dropped),
+  );
+  page.counter(
+    "cdktr_telemetry_failures_total",
+    "Requests to the receiver that failed.",
+    each(({ failures }) => failures),
+  );
+  page.gauge(
+    "cdktr_telemetry_queue_length",
+    "Spans and log lines that wait to be exported.",
+    each(({ queued }) => queued),
+  );
 }

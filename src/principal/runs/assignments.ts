@@ -20,6 +20,7 @@ import { storedSecretsOf } from "../../workflow/secrets.ts";
 import { isPoll } from "../../workflow/slices.ts";
 import type { Ending } from "../../workflow/task-state.ts";
 import type { SecretStore } from "../secrets/secret-store.ts";
+import type { Tracing } from "../telemetry/tracing.ts";
 import type { Definitions } from "./definitions.ts";
 import type { ProgressOfRuns, RunProgress } from "./progress-of-runs.ts";
 import { stopOf } from "./stopped.ts";
@@ -48,6 +49,7 @@ export class Assignments {
   readonly #progress: ProgressOfRuns;
   readonly #secretVariables: () => readonly string[];
   readonly #secrets: Pick<SecretStore, "given"> | undefined;
+  readonly #tracing: Pick<Tracing, "forTasks"> | undefined;
   readonly #tasks = new WeakMap<WorkflowDefinition, ReadonlyMap<string, TaskDefinition>>();
 
   constructor(options: {
@@ -57,11 +59,14 @@ export class Assignments {
     secretVariables: () => readonly string[];
     /** The store of secrets for the tasks. */
     secrets?: Pick<SecretStore, "given"> | undefined;
+    /** The traces of runs; by default there are none. */
+    tracing?: Pick<Tracing, "forTasks"> | undefined;
   }) {
     this.#definitions = options.definitions;
     this.#progress = options.progress;
     this.#secretVariables = options.secretVariables;
     this.#secrets = options.secrets;
+    this.#tracing = options.tracing;
   }
 
   /**
@@ -77,6 +82,7 @@ export class Assignments {
     const stored = storedSecretsOf(part.workflow, tasksOf(part));
     // An agent that has to confirm it is told with the confirmation to stop, before it starts anything.
     const isStopped = stopOf(run, slice?.is_hook) !== null;
+    const trace = this.#tracing?.forTasks(run);
     const left = slice === null && attempt.attempt > 1 ? await tx.timeLeft(run) : null;
     return {
       workflow_id: run.workflow_id,
@@ -92,6 +98,7 @@ export class Assignments {
       ...(part.workflow.files === undefined ? {} : { bundle: await bundleOf(tx, run) }),
       ...(left === null ? {} : { time_left_ms: Math.max(0, Math.round(left)) }),
       ...(attempt.lease === "HELD" && !isStopped ? { is_confirmed: true } : {}),
+      ...(trace === undefined ? {} : { trace }),
       ...(secret_variables.length === 0 ? {} : { secret_variables: [...secret_variables] }),
       ...(stored.length === 0 || this.#secrets === undefined
         ? {}

@@ -24,6 +24,7 @@ import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import { type Bundles, bundleFor, FilesChangedError, type Packed } from "../blobs/bundles.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
+import type { Tracing } from "../telemetry/tracing.ts";
 import { thereIsNoWorkflow } from "../unknown-name.ts";
 import type { Definitions } from "./definitions.ts";
 import type { NewRun } from "./new-run.ts";
@@ -69,6 +70,8 @@ export interface ChildRunsOptions {
   readonly bundles?: Pick<Bundles, "pack"> | undefined;
   readonly create: (tx: OperationalTx, run: NewRun) => Promise<RunRecord>;
   readonly cancel: (tx: OperationalTx, run: RunRecord) => Promise<void>;
+  /** The traces of runs; by default there are none. */
+  readonly tracing?: Pick<Tracing, "ofChild"> | undefined;
   /** Ends a task that waits. */
   readonly end: (tx: OperationalTx, parent: RunRecord, task: string, end: WaitEnd) => Promise<void>;
 }
@@ -149,7 +152,7 @@ export class ChildRuns {
       tx.afterCommit(() => this.#packed.delete(keyOf(wait)));
       const bundle = bundleFor(stored.definition, packed);
       // A retry has the files of the run that it repeats.
-      fresh = { bundle, ...(await this.#newRun(tx, parent, wait.task, told, stored, child)) };
+      fresh = { bundle, ...(await this.#newRun(tx, parent, wait, told, stored, child)) };
     } catch (error) {
       if (error instanceof FilesChangedError) return this.#change(tx, wait, told, at);
       const isOfFiles = error instanceof UnprocessableError && error === this.#packed.get(keyOf(wait))?.error;
@@ -175,7 +178,7 @@ export class ChildRuns {
   async #newRun(
     tx: OperationalTx,
     parent: RunRecord,
-    task: string,
+    { task, task_instance_id }: WaitRecord,
     told: ChildWait,
     stored: StoredDefinition,
     id: string,
@@ -185,6 +188,7 @@ export class ChildRuns {
       parent_run: parent.workflow_instance_id,
       parent_task: task,
       depth: parent.depth + 1,
+      traceparent: this.#o.tracing?.ofChild(parent, task_instance_id) ?? null,
       // Whoever has triggered the parent has triggered this.
       actor: parent.actor,
       trigger: "workflow",

@@ -29,6 +29,7 @@ import { Pools } from "../limits/pools.ts";
 import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { SecretStore } from "../secrets/secret-store.ts";
+import type { Tracing } from "../telemetry/tracing.ts";
 import { Assignments, UnassignableError } from "./assignments.ts";
 import type { Definitions } from "./definitions.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
@@ -114,12 +115,14 @@ export class Dispatcher extends BackgroundService {
     ageingMs?: number;
     /** The store of secrets for the tasks; without it, what needs any waits. */
     secrets?: Pick<SecretStore, "isOpen" | "given">;
+    /** The traces of runs; by default there are none. */
+    tracing?: Pick<Tracing, "forTasks">;
   }) {
     super(options.clock);
     this.#store = options.store;
-    const { definitions, progress, secrets, secretVariables = () => [] } = options;
+    const { definitions, progress, secrets, tracing, secretVariables = () => [] } = options;
     this.#givesSecrets = secrets?.isOpen === false;
-    this.#assignments = new Assignments({ definitions, progress, secretVariables, secrets });
+    this.#assignments = new Assignments({ definitions, progress, secretVariables, secrets, tracing });
     this.#changes = options.changes;
     this.#events = options.events;
     this.#log = options.log;

@@ -32,6 +32,8 @@ export interface NewRun extends Partial<Limits> {
   readonly parent_run?: string;
   readonly parent_task?: string;
   readonly depth?: number;
+  /** The context of the trace that its trigger is part of; by default none. */
+  readonly traceparent?: string | null;
   /** When it starts, ms since the epoch; at once by default. */
   readonly start_at_ms?: number | null;
   readonly tasks_total: number;

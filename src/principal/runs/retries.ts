@@ -113,6 +113,7 @@ export async function retryOf(
       definition: json,
       params,
       event: run.event,
+      traceparent: run.traceparent,
       trigger: "retry",
       scheduled_time_ms: run.scheduled_time_ms,
       retry_of: run.workflow_instance_id,

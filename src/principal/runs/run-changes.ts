@@ -57,6 +57,7 @@ export interface RunChangesOptions
   readonly workflows: ChildRunsOptions["workflows"];
   /** Packs their files. */
   readonly bundles?: ChildRunsOptions["bundles"];
+  readonly tracing?: ChildRunsOptions["tracing"];
 }
 
 /** What became of a run, or of a slice, after its attempt crashed. */

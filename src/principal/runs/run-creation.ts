@@ -73,6 +73,7 @@ export class RunCreation {
       schedule: limits.schedule,
       backfill_id: limits.backfill_id,
       cancel_reason: limits.cancel_reason,
+      traceparent: fresh.traceparent ?? null,
       start_at_ms,
       created_at_ms: now,
       status: "PENDING",

@@ -14,6 +14,7 @@ import type {
   RunTaskOptions,
 } from "../../contract/messages.ts";
 import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
+import { cleanTraceparent } from "../../contract/trace-context.ts";
 import { errorMessage, InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import { RateLimitedWarning } from "../../host/rate-limited-warning.ts";
 import type { MissedEvent } from "../../storage/operational/pauses.ts";
@@ -238,6 +239,7 @@ export class RunService {
       retry_of: null,
       actor: actor ?? (await actorBefore(tx, definition.id, options)),
       trigger_depth: options.trigger_depth,
+      traceparent: cleanTraceparent(options.traceparent),
       priority: options.priority ?? definition.priority,
       start_at_ms,
       schedule: firedMs === null ? null : (options.schedule ?? null),

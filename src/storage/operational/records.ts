@@ -102,6 +102,8 @@ export interface ListedRun {
   readonly backfill_id: string | null;
   /** Why cdktr itself cancels it; null if it does not. */
   readonly cancel_reason: string | null;
+  /** The context of the trace that its trigger is part of, as in the header of the W3C; null for none. */
+  readonly traceparent: string | null;
 }
 
 /** The name in the key of a concurrency group, which begins with a letter for its kind. */

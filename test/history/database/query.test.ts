@@ -26,7 +26,7 @@ describe("statements that read", () => {
     ["VALUES (1), (2);", [[1], [2]]],
     ["WITH x AS (SELECT 1 AS a) SELECT a, a AS a FROM x -- end", [[1, 1]]],
     ["SELECT count(*) FROM (DESCRIBE logstore)", [[11]]],
-    ["SELECT count(*) FROM (SUMMARIZE workflow_runs)", [[28]]],
+    ["SELECT count(*) FROM (SUMMARIZE workflow_runs)", [[29]]],
     ["SELECT name FROM (SHOW TABLES) WHERE name = 'task_runs'", [["task_runs"]]],
     ["SELECT count(*) > 0 FROM duckdb_settings()", [[true]]],
     ["SELECT unnest([1, 2])", [[1], [2]]],

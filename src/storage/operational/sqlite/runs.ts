@@ -23,7 +23,7 @@ type StoredRun = Omit<
 
 /** Those of a {@link RunRecord}. */
 const COLUMNS =
-  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, event, outputs, trigger, scheduled_time_ms, retry_of, actor, trigger_depth, parent_run, parent_task, depth, from_start, created_at_ms, status, resting, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, start_at_ms, hooks_stopped, tasks_total, tasks_done, allowed_failures, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq, hold, group_key, group_max, on_conflict, admitted, priority, rank_ms, schedule, backfill_id, cancel_reason";
+  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, event, outputs, trigger, scheduled_time_ms, retry_of, actor, trigger_depth, parent_run, parent_task, depth, from_start, created_at_ms, status, resting, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, start_at_ms, hooks_stopped, tasks_total, tasks_done, allowed_failures, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq, hold, group_key, group_max, on_conflict, admitted, priority, rank_ms, schedule, backfill_id, cancel_reason, traceparent";
 const RUNS = `SELECT ${COLUMNS} FROM runs`;
 const LISTED = `SELECT ${COLUMNS.replace(" params, event, outputs,", "")} FROM runs`;
 const RUN = `${RUNS} WHERE workflow_instance_id = ?`;

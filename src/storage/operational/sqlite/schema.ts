@@ -657,4 +657,11 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     `);
     },
   },
+  {
+    what: "the traces that triggers of runs are part of",
+    isAdditive: true,
+    apply(database) {
+      database.run("ALTER TABLE runs ADD COLUMN traceparent TEXT");
+    },
+  },
 ];

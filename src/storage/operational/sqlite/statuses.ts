@@ -70,6 +70,7 @@ function insertRunStatus(db: Statements, id: number, run: RunRecord, note: RunNo
     ...(run.group_key === null ? {} : { concurrency_group: groupName(run.group_key) }),
     ...(run.backfill_id === null ? {} : { backfill_id: run.backfill_id }),
     ...(run.schedule === null ? {} : { schedule: run.schedule }),
+    ...(run.traceparent === null ? {} : { traceparent: run.traceparent }),
   };
   append(db, id, "workflow_run_status", row);
 }
