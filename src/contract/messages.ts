@@ -8,6 +8,7 @@ export * from "./messages/audit.ts";
 export * from "./messages/backfills.ts";
 export * from "./messages/blobs.ts";
 export * from "./messages/channels.ts";
+export * from "./messages/expectations.ts";
 export * from "./messages/forecast.ts";
 export * from "./messages/history.ts";
 export * from "./messages/listeners.ts";

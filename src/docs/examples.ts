@@ -26,6 +26,7 @@ import maintenanceWindow from "./examples/maintenance-window.yml" with { type: "
 import mirrorSync from "./examples/mirror-sync.yml" with { type: "text" };
 import mlTraining from "./examples/ml-training.yml" with { type: "text" };
 import monthEnd from "./examples/month-end.yml" with { type: "text" };
+import morningFigures from "./examples/morning-figures.yml" with { type: "text" };
 import nightly from "./examples/nightly.yml" with { type: "text" };
 import oldScript from "./examples/old-script.yml" with { type: "text" };
 import pythonAnalysis from "./examples/python-analysis.yml" with { type: "text" };
@@ -76,6 +77,7 @@ const FILES: Readonly<Record<string, string>> = {
   "mirror-sync": mirrorSync,
   "ml-training": mlTraining,
   "month-end": monthEnd,
+  "morning-figures": morningFigures,
   nightly,
   "old-script": oldScript,
   "python-analysis": pythonAnalysis,

@@ -13,6 +13,7 @@ import clients from "./clients.md" with { type: "text" };
 import concurrency from "./concurrency.md" with { type: "text" };
 import configuration from "./configuration.md" with { type: "text" };
 import { WORKFLOW_EXAMPLES } from "./examples.ts";
+import expectations from "./expectations.md" with { type: "text" };
 import expressions from "./expressions.md" with { type: "text" };
 import fanOut from "./fan-out.md" with { type: "text" };
 import files from "./files.md" with { type: "text" };
@@ -113,6 +114,7 @@ export const PAGES: readonly Page[] = [
   page("backfill", "The firings of a stretch of time that has passed, as runs", backfill),
   page("pauses", "Workflows that rest: what is held, what is missed", pauses),
   page("alerts", "Who is told about what: failures, late runs, lost agents", alerts),
+  page("expectations", "What is told when a run is late, or did not happen", expectations),
   page("listeners", "Runs for any event, in TypeScript and Python", `${listeners}${examples()}`),
   page("clients", "Triggering, outputs, items from TypeScript and Python; types of parameters", clients),
   page("cli", "Commands, exit status, JSON, watching runs", cli),

@@ -33,6 +33,10 @@ interface PrincipalTopics {
   readonly "workflow resumed": string;
   /** Alerts were raised or resolved, or are to be sent. */
   readonly "alerts changed": undefined;
+  /** Something is expected by this time, ms since the epoch, or within this time by the store's clock, ms. */
+  readonly "expectation added": { readonly dueMs?: number; readonly leftMs?: number };
+  /** Something that was expected was not done in time, or was done after all. */
+  readonly "expectations changed": undefined;
   /** Finished runs were removed; only the history has them. */
   readonly "runs forgotten": undefined;
   /** There are new status rows for the history. */

@@ -36,6 +36,8 @@ import { ChannelSecrets } from "./alerts/channel-secrets.ts";
 import { ChannelSenders } from "./alerts/channel-senders.ts";
 import { ChannelTests } from "./alerts/channel-tests.ts";
 import { Deliveries } from "./alerts/deliveries.ts";
+import { ExpectationWatch } from "./alerts/expectation-watch.ts";
+import { Expectations } from "./alerts/expectations.ts";
 import { logTails } from "./alerts/log-tail.ts";
 import { Api } from "./api/api.ts";
 import { type HandlerServices, handlersOf } from "./api/handlers.ts";
@@ -202,10 +204,12 @@ export class Principal extends BackgroundService {
     events.on("agent clock compared", ({ agentId, offsetMs }) => history.clockCompared(agentId, offsetMs));
 
     const alerts = new Alerts({ store, clock, events, definitions });
-    const paused = new Pauses({ clock, events, definitions, alerts });
+    const waits = new Waits(definitions, clock, !this.isOpen);
+    const expectations = new Expectations({ clock, events, definitions, alerts, waits, zone });
+    const paused = new Pauses({ clock, events, definitions, alerts, expectations });
 
     // Workflows, runs and agents. Nearly all of these share the store, the clock, the events and the long polls.
-    const base = { store, clock, events, polls, definitions, progress, alerts };
+    const base = { store, clock, events, polls, definitions, progress, alerts, expectations };
     // One process for all that defines workflows. The files that they watch have another, because a scan of them may take long.
     const files = new FileHelper();
     const queue = new RunQueue();
@@ -220,8 +224,9 @@ export class Principal extends BackgroundService {
       poolsChanged: (tx) => queue.queued(tx),
     });
     alerts.follow(workflows);
-    events.on("workflow paused", () => workflows.pauseChanged());
-    events.on("workflow resumed", () => workflows.pauseChanged());
+    events.on("workflow paused", () => workflows.stateChanged());
+    events.on("workflow resumed", () => workflows.stateChanged());
+    events.on("expectations changed", () => workflows.stateChanged());
     const followUps = new FollowUps({ ...base, workflows });
     const blobs = blobStoreOf(config);
     const keeper = new BlobKeeper({
@@ -275,7 +280,6 @@ export class Principal extends BackgroundService {
     const dues = new DueWatch({ ...base, log: log("dispatcher"), changes });
     const { admission } = changes;
     const admissions = new AdmissionWatch({ ...base, log: log("dispatcher"), admission });
-    const waits = new Waits(definitions, clock, !this.isOpen);
     const waitWatch = new WaitWatch({ ...base, log: log("dispatcher"), waits });
     const runs = new RunService({
       ...base,
@@ -339,6 +343,12 @@ export class Principal extends BackgroundService {
       log: log("alerts"),
     });
     const channelTests = new ChannelTests({ store, senders: channels, clock, log: log("alerts") });
+    const expectationWatch = new ExpectationWatch({
+      ...base,
+      log: log("workflows"),
+      workflows,
+      graceMs: heartbeatTimeoutMs,
+    });
     const pools = new PoolService({ ...base, queue, log: log("dispatcher") });
     const queueView = new QueueView({ ...base, waits });
     const deliveries = new Deliveries({
@@ -413,6 +423,8 @@ export class Principal extends BackgroundService {
         agents,
         workflows,
         pauses: paused,
+        expectations,
+        mostWorkflows: config.CDKTR_METRICS_WORKFLOWS,
         history,
         listeners,
         store,
@@ -451,6 +463,7 @@ export class Principal extends BackgroundService {
       alerts,
       workflows,
       pausing,
+      expectationWatch,
       pauses,
       leases,
       agents,

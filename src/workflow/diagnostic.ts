@@ -63,6 +63,7 @@ export const DIAGNOSTIC_CODES = {
   E110: "bad-notify",
   E111: "bad-channel-name",
   E115: "bad-channel",
+  E120: "bad-expectation",
   W001: "repeated-dependency",
   W002: "no-effect",
   W003: "cannot-fire",
@@ -85,6 +86,7 @@ export const DIAGNOSTIC_CODES = {
   W020: "jitter-over-period",
   W021: "unknown-calendar",
   W022: "unknown-channel",
+  W120: "expects-too-much",
 } as const;
 
 /** The code of a kind of problem, `E…` for errors and `W…` for warnings. */

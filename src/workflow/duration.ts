@@ -19,8 +19,11 @@ const EXAMPLES =
 export const DURATION_PATTERN =
   "^(?=\\d)(\\d+(\\.\\d+)?d ?)?(\\d+(\\.\\d+)?h ?)?(\\d+(\\.\\d+)?m(?!s) ?)?(\\d+(\\.\\d+)?s ?)?(\\d+ms)?$";
 
-/** Parses a duration. Units are d, h, m, s and ms, largest first, each at most once; decimals are allowed (`1.5h`). */
-export function parseDuration(text: string): DurationResult {
+/**
+ * Parses a duration. Units are d, h, m, s and ms, largest first, each at most once; decimals are allowed (`1.5h`).
+ * @param longestMs the longest that is allowed; by default what a timer can wait
+ */
+export function parseDuration(text: string, longestMs = MAX_DURATION_MS): DurationResult {
   const fail = (message: string, help = EXAMPLES): DurationResult => ({ ok: false, message, help });
   const trimmed = text.trim();
   if (trimmed === "") return fail("is empty");
@@ -46,8 +49,8 @@ export function parseDuration(text: string): DurationResult {
     rest = rest.slice(whole.length);
   }
   const ms = Math.round(total);
-  if (!(ms <= MAX_DURATION_MS))
-    return fail(`"${trimmed}" is too long`, `the longest is ${formatDuration(MAX_DURATION_MS)}`);
+  if (!(ms <= longestMs))
+    return fail(`"${trimmed}" is too long`, `the longest is ${formatDuration(longestMs)}`);
   return { ok: true, ms };
 }
 

@@ -11,6 +11,7 @@ import { concurrency } from "./concurrency.ts";
 import { dependencies } from "./conditions.ts";
 import { catchup, Schedules, schedule } from "./entry-fields.ts";
 import { exitCodes } from "./exit-codes.ts";
+import { expectations } from "./expect.ts";
 import {
   Block,
   derived,
@@ -512,6 +513,9 @@ export const Workflow = new Block(
       "Pauses the workflow when so many of its runs in a row have failed, see cdktr docs pauses",
     ),
     notify: notify().describe("Who is told about what, see cdktr docs alerts; [] for nobody"),
+    expect: expectations().describe(
+      "What people rely on: whatever breaks it is shown and told as late or missed, see cdktr docs expectations",
+    ),
     runs_on: runsOn().describe("Labels that an agent must have to run the tasks"),
     priority: priority()
       .sparse()

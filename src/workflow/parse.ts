@@ -1,6 +1,7 @@
 /** Parses the text of a workflow file into its definition, or a list of everything that is wrong with it. */
 
 import { nearest } from "../terminal/did-you-mean.ts";
+import { checkExpect } from "./check-expect.ts";
 import { checkFanOuts } from "./check-fan-outs.ts";
 import { checkHooks } from "./check-hooks.ts";
 import { checkKinds } from "./check-kinds.ts";
@@ -154,6 +155,7 @@ function checkValues(
     ...checkFanOuts(checked.data, root),
     ...checkRetries(hookTasks(checked.data), root, "hooks"),
     ...checkSchedules(checked.data, root),
+    ...checkExpect(checked.data, root),
     ...checkOfferedParams(checked.data, root),
   );
   const tasks = inOrder(checked.data.tasks, root);

@@ -54,7 +54,8 @@ function oneOrList<T>(one: Field<T>, forms: readonly z.ZodType<T>[], noun: strin
   });
 }
 
-const days = () => oneOrList(item(), [item().file], "a list of days", ITEMS_HELP);
+/** One or several days, see readItem in calendar.ts. */
+export const days = () => oneOrList(item(), [item().file], "a list of days", ITEMS_HELP);
 
 /** A file with days of a calendar. */
 export interface CalendarFile {

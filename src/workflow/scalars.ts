@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { isTimezone, timezoneNames } from "../host/timezones.ts";
 import { didYouMean, nearest } from "../terminal/did-you-mean.ts";
-import { DURATION_PATTERN, formatDuration, parseDuration } from "./duration.ts";
+import { DURATION_PATTERN, formatDuration, MAX_DURATION_MS, parseDuration } from "./duration.ts";
 import { type Field, scalar } from "./field.ts";
 import { PARAM_TYPES, type ParamType } from "./param-types.ts";
 import { checkCron } from "./schedule.ts";
@@ -174,16 +174,16 @@ export const processors = () =>
     { noun: "a number of processors" },
   );
 
-/** A duration, stored in ms. */
-export const duration = (minMs: number, maxMs = Number.POSITIVE_INFINITY): Field<number> =>
+/** A duration, stored in ms. @param maxMs may be longer than any timer can wait */
+export const duration = (minMs: number, maxMs?: number): Field<number> =>
   scalar(
     z.number().int().min(minMs),
     { pattern: DURATION_PATTERN },
     (value, refuse) => {
-      const result = parseDuration(value);
+      const result = parseDuration(value, Math.max(MAX_DURATION_MS, maxMs ?? 0));
       if (!result.ok) return refuse("E043", result.message, result.help);
       if (result.ms < minMs) return refuse("E043", "must be longer than 0");
-      return result.ms > maxMs
+      return maxMs !== undefined && result.ms > maxMs
         ? refuse("E043", `must not be longer than ${formatDuration(maxMs)}`)
         : result.ms;
     },

@@ -556,6 +556,132 @@ const CASES: readonly Case[] = [
     message: '"run" of task "a" must be a string, not a list',
     help: "such as run: echo hello; a script of several lines goes below run: |",
   },
+  ...(
+    [
+      [
+        "{}",
+        "6:1",
+        '"expect" is empty',
+        'remove it, or write what is expected, such as {max_duration: 2h, finish_by: "06:00"}',
+      ],
+      [
+        "{finish_by: 25:00}",
+        "6:21",
+        '"finish_by" in expect must be a time of day, not "25:00"',
+        'write hours and minutes, such as "06:00"; a time zone goes into {time: "06:00", timezone: Europe/London}',
+      ],
+      ["{finish_by: 6am}", "6:21", '"finish_by" in expect must be a time of day, not "6am"', 'write "06:00"'],
+      [
+        "{finish_by: 12:30 p.m.}",
+        "6:21",
+        '"finish_by" in expect must be a time of day, not "12:30 p.m."',
+        'write "12:30"',
+      ],
+      [
+        "{finish_by: 24:00}",
+        "6:21",
+        '"finish_by" in expect must be a time of day, not "24:00"',
+        'the end of a day is the start of the next one: "00:00"',
+      ],
+      [
+        "{finish_by: {time: 6:61}}",
+        "6:28",
+        '"time" in finish_by of expect must be a time of day, not "6:61"',
+        /^write hours and minutes/,
+      ],
+    ] as const
+  ).map(
+    ([text, at, message, help]): Case => ({
+      about: `expect: ${text}`,
+      text: task(`expect: ${text}\n`),
+      code: "E120",
+      at,
+      message,
+      help,
+    }),
+  ),
+  ...(
+    [
+      [
+        "2h",
+        "E012",
+        "6:9",
+        '"expect" must be a mapping, not "2h"',
+        'such as {max_duration: 2h, finish_by: "06:00", start_within: 10m, at_least_every: 26h}',
+      ],
+      [
+        "{finish_by: [6:00]}",
+        "E012",
+        "6:10",
+        '"finish_by" in expect must be a time of day, not a list',
+        'such as "06:00", or {time: "06:00", timezone: Europe/London}',
+      ],
+      [
+        "{finish_by: {timezone: UTC}}",
+        "E011",
+        "6:10",
+        '"time" is missing in finish_by of expect',
+        'such as "06:00"',
+      ],
+      [
+        "{finish_by: {time: 6:00, timezone: Europe/Londn}}",
+        "E041",
+        "6:44",
+        '"timezone" in finish_by of expect: "Europe/Londn" is not a known time zone',
+        'did you mean "Europe/London"?',
+      ],
+      [
+        "{finish_by: {time: 6:00, days: [MUN]}}",
+        "E045",
+        "6:41",
+        'entry 1 of "days" in finish_by of expect: "MUN" is neither a weekday, a date nor a range',
+        "such as MON-FRI, 2026-12-25, 12-25, 2026-07-20..2026-08-03",
+      ],
+      ["{max_duration: 2}", "E043", "6:24", '"max_duration" in expect: "2" has no unit', /^write "2s"/],
+      ["{start_within: 0s}", "E043", "6:24", '"start_within" in expect must be longer than 0', undefined],
+      [
+        "{at_least_every: 401d}",
+        "E043",
+        "6:26",
+        '"at_least_every" in expect: "401d" is too long',
+        "the longest is 400d",
+      ],
+      ["{finish_at: 6:00}", "E010", "6:10", 'unknown key "finish_at" in expect', 'did you mean "finish_by"?'],
+    ] as const
+  ).map(
+    ([text, code, at, message, help]): Case => ({
+      about: `expect: ${text}`,
+      text: task(`expect: ${text}\n`),
+      code,
+      at,
+      message,
+      ...(help === undefined ? {} : { help }),
+    }),
+  ),
+  {
+    about: "max_duration as long as the timeout",
+    text: task("timeout: 2h\nexpect: {max_duration: 2h}\n"),
+    code: "W002",
+    at: "7:10",
+    message: '"max_duration" in expect has no effect: the timeout of the workflow ends its runs after 2h',
+    help: "make it shorter than the timeout, or remove it",
+  },
+  ...(
+    [
+      ['"0 2 * * *"', "24h", "1d", "1d"],
+      ['"0 2 * * MON-FRI"', "26h", "1d2h", "3d"],
+      ['["0 2 * * *", "0 14 * * *"]', "11h", "11h", "12h"],
+    ] as const
+  ).map(
+    ([cron, every, said, gap]): Case => ({
+      about: `at_least_every: ${every} with cron: ${cron}`,
+      text: task(`cron: ${cron}\nexpect: {at_least_every: ${every}}\n`),
+      code: "W120",
+      at: "7:10",
+      message: `"at_least_every" in expect is ${said}, but ${gap} may pass between two firings of the schedule: it is missed although all of them run`,
+      help: "allow for the time between two firings and for the duration of a run",
+    }),
+  ),
   {
     about: "auto_pause after no failure",
     text: task("auto_pause: {after_failures: 0}\n"),

@@ -1,4 +1,5 @@
 import { allowedWord } from "../../contract/allowed-failures.ts";
+import { brokenText, isBroken } from "../../contract/expectations.ts";
 import { itemsWord } from "../../contract/item-counts.ts";
 import type { ArtifactsSummary, ItemSummary, RunAttempt, RunDetails } from "../../contract/messages.ts";
 import { agentsOf, isSplit } from "../../contract/run-agents.ts";
@@ -82,6 +83,13 @@ export default command({
     await printRun(run, failed, left, principalNow());
   },
 });
+
+/** What is expected of a run by a time. */
+const DUE: Readonly<Record<string, string>> = {
+  start_within: "to start",
+  max_duration: "to end",
+  finish_by: "to complete",
+};
 
 /** Number of failed items that are shown with a run. */
 const SHOWN_ITEMS = 20;
@@ -186,6 +194,11 @@ async function printRun(
   await fact("Group", run.group === undefined || run.group === run.workflow_id ? null : plainText(run.group));
   for (const { reason } of run.holds ?? []) await fact("Waits", style.yellow(plainText(reason)));
   for (const line of waitLines(run)) await fact("Waits", style.yellow(plainText(line)));
+  for (const each of run.expectations ?? []) {
+    if (isBroken(each)) await fact("Late", style.yellow(plainText(brokenText(each, formatInstant))));
+    else if (each.due_ms !== null)
+      await fact("Expected", `${DUE[each.rule] ?? each.rule} by ${time(each.due_ms)}`);
+  }
   for (const approval of run.approvals ?? []) {
     const asks = `${nameOfApproval(approval)}: ${approval.message} (${answerCommands(approval).approve})`;
     await fact("Asks", style.yellow(plainText(asks)));

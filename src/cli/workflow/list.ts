@@ -1,3 +1,4 @@
+import { brokenText, isBroken } from "../../contract/expectations.ts";
 import type { PrincipalInfo, WorkflowSummary } from "../../contract/messages.ts";
 import { pausedText } from "../../contract/pauses.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
@@ -16,7 +17,7 @@ export default command({
   args: { ...jsonArg, ...principalArg },
   extras: {
     details:
-      "A workflow marked ! has a problem, which is printed below the table: its file is no longer valid (the last valid version stays in use), a trigger can never work, or its latest firing was refused.",
+      "A workflow marked ! has a problem, which is printed below the table: its file is no longer valid (the last valid version stays in use), a trigger can never work, or its latest firing was refused. One marked LATE or MISSED has not done what 'expect' in its file says.",
     examples: [
       { command: "cdktr workflow list", does: "what there is, and when it runs next" },
       { command: "cdktr workflow list --json | jq -r '.[].workflow_id'", does: "the ids, for a program" },
@@ -37,6 +38,7 @@ export default command({
     for (const workflow of workflows) {
       const paused = pauseOfWorkflow(workflow);
       if (paused !== null) say(`${workflow.id}: ${paused}`);
+      for (const broken of brokenOf(workflow)) say(`${workflow.id}: ${broken}`);
       for (const problem of problemsOf(workflow, now)) say(`${workflow.id}: ${plainText(problem)}`);
     }
     if (invalid.length === 0) return;
@@ -68,6 +70,11 @@ export function pauseOfWorkflow({ paused }: WorkflowSummary): string | null {
   return paused === undefined ? null : plainText(pausedText(paused, formatInstant));
 }
 
+/** What is late or missed of a workflow, as sentences. */
+export function brokenOf({ expectations = [] }: WorkflowSummary): string[] {
+  return expectations.filter(isBroken).map((each) => plainText(brokenText(each, formatInstant)));
+}
+
 /** What keeps a workflow, or one of its triggers, from working. */
 export function problemsOf(workflow: WorkflowSummary, now: number): string[] {
   const { error, trigger_problems = [], refused } = workflow;
@@ -86,6 +93,14 @@ export function problemsOf(workflow: WorkflowSummary, now: number): string[] {
 
 function isSound({ error, trigger_problems = [], refused }: WorkflowSummary): boolean {
   return error === null && trigger_problems.length === 0 && refused == null;
+}
+
+/** What stands behind the id of a workflow that needs somebody. */
+function marksOf(workflow: WorkflowSummary): string[] {
+  const broken = new Set(
+    (workflow.expectations ?? []).filter(isBroken).map(({ state }) => state.toUpperCase()),
+  );
+  return [...(isSound(workflow) ? [] : ["!"]), ...broken];
 }
 
 function firstLine(text: string): string {
@@ -114,8 +129,8 @@ function workflowTable(workflows: readonly WorkflowSummary[], now: number): stri
     [
       {
         title: "WORKFLOW",
-        value: (workflow) => (isSound(workflow) ? workflow.id : `${workflow.id} !`),
-        paint: (workflow) => (isSound(workflow) ? (text) => text : style.yellow),
+        value: (workflow) => [workflow.id, ...marksOf(workflow)].join(" "),
+        paint: (workflow) => (marksOf(workflow).length === 0 ? (text) => text : style.yellow),
       },
       { title: "NAME", value: (workflow) => workflow.name, flexible: true, dispensable: true },
       { title: "TASKS", value: (workflow) => String(workflow.tasks), align: "right", dispensable: true },

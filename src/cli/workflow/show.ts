@@ -1,8 +1,9 @@
-import type { WorkflowDetails } from "../../contract/messages.ts";
+import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
 import { plainText, quote } from "../../terminal/foreign-text.ts";
 import { dependencyText } from "../../workflow/conditions.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import { formatExitCodes } from "../../workflow/exit-codes.ts";
+import { EXPECT_RULES, ruleInWords } from "../../workflow/expect.ts";
 import { hookTasks } from "../../workflow/hooks.ts";
 import { factsOf, scriptTextOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
@@ -21,7 +22,7 @@ import { jsonArg, principalArg } from "../support/globals.ts";
 import { printJson, printLine, writeStdout } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
 import { renderTable } from "../support/table.ts";
-import { pauseOfWorkflow, problemsOf, sayStateError, summaryJson } from "./list.ts";
+import { brokenOf, pauseOfWorkflow, problemsOf, sayStateError, summaryJson } from "./list.ts";
 
 export default command({
   meta: { name: "show", description: "Show a workflow: schedule, parameters, tasks" },
@@ -100,6 +101,10 @@ async function printWorkflow(
   }
   if (cron !== null) await fact("Late firings", CATCHUP[definition.catchup]);
   for (const [label, value] of triggerFacts(definition.on)) await fact(label, plainText(value));
+  for (const broken of brokenOf(summary)) {
+    const [label = "", ...rest] = broken.split(" ");
+    await fact(`${label[0]?.toUpperCase()}${label.slice(1)}`, style.yellow(rest.join(" ")));
+  }
   for (const problem of problemsOf({ ...summary, error: null }, now)) {
     await fact("Problem", style.yellow(plainText(problem)));
   }
@@ -108,6 +113,8 @@ async function printWorkflow(
   await fact("Placement", placementFact(definition));
   await fact("Agent dies", FAILOVER[definition.failover]);
   await fact("Auto pause", autoPauseFact(definition));
+  for (const [n, line] of expectFacts(summary, definition, now).entries())
+    await fact(n === 0 ? "Expects" : "", plainText(line));
   await fact("Timeout", timeout_ms === null ? null : formatDuration(timeout_ms));
   await fact("Environment", environment(definition.env));
   const secrets = Object.entries(definition.secrets ?? {}).map(
@@ -163,6 +170,21 @@ function autoPauseFact({ auto_pause }: WorkflowDefinition): string | null {
   if (auto_pause === undefined) return null;
   const { after_failures: n } = auto_pause;
   return n === 1 ? "after a failure" : `after ${n} failures in a row`;
+}
+
+/** What is expected of it, and by when. */
+function expectFacts(summary: WorkflowSummary, { expect }: WorkflowDefinition, now: number): string[] {
+  if (expect === undefined) return [];
+  return EXPECT_RULES.flatMap((rule) => {
+    const words = ruleInWords(rule, expect, summary.schedule_timezone);
+    if (words === null) return [];
+    const open = summary.expectations?.find((each) => each.rule === rule && each.state === "open");
+    const next =
+      open?.due_ms == null
+        ? ""
+        : `, next by ${formatInstant(open.due_ms)} (${formatRelative(open.due_ms, now)})`;
+    return [`${words}${next}`];
+  });
 }
 
 /** Where a secret is. */

@@ -5,6 +5,7 @@ import { Outputs } from "../outputs.ts";
 import { SHORTEST_PREFIX } from "../run-id.ts";
 import { ApprovalSummary } from "./approvals.ts";
 import { Instant, Name, Priority, Slice, Status, WaitMs } from "./common.ts";
+import { ExpectationSummary } from "./expectations.ts";
 
 /** What caused a run. */
 const Trigger = z
@@ -307,6 +308,8 @@ export const RunDetails = RunSummary.extend({
   pool_waiting_slices: z.number().int().optional(),
   /** What keeps it out of the queue: it waits for no agent yet. Principals before protocol 4 do not send it; absent for nothing. */
   holds: z.array(RunHold).optional(),
+  /** What is expected of it while it is not over; absent for nothing, and from principals before protocol 5. */
+  expectations: z.array(ExpectationSummary).optional(),
   /** Its tasks, and items of fan-outs, that wait for a person: at most 100, oldest first; absent for none. */
   approvals: z.array(ApprovalSummary).optional(),
   /**

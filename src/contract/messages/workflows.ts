@@ -3,6 +3,7 @@ import { z } from "zod";
 import { Schedules } from "../../workflow/entry-fields.ts";
 import { ParamDefinitions, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
 import { Name, WaitMs } from "./common.ts";
+import { ExpectationSummary } from "./expectations.ts";
 import { Pause } from "./pauses.ts";
 
 /** An entry of `LSWORKFLOWS`. */
@@ -34,6 +35,8 @@ export const WorkflowSummary = z.object({
   tasks: z.number().int(),
   /** Its pause; absent if it is not paused, and from principals before protocol 4. */
   paused: Pause.optional(),
+  /** What is expected of it, and what its runs have broken; absent for nothing, and from principals before protocol 5. */
+  expectations: z.array(ExpectationSummary).optional(),
   /** The graph as clients of the original implementation need it; only REQ sockets get it. */
   dag: z.record(z.string(), z.unknown()).optional(),
   /** Why the current file does not load; the last valid version stays in use. */

@@ -13,6 +13,7 @@ import type { OperationalStore, OperationalTx, RunRecord } from "../../storage/o
 import { alertKey } from "../../workflow/alert-kinds.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { Alerts } from "../alerts/alerts.ts";
+import type { Expectations } from "../alerts/expectations.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 
 /** How many missed events of a workflow are kept, by its `catchup`. */
@@ -33,6 +34,8 @@ interface PausesOptions {
   readonly events: PrincipalEvents;
   /** Tells those who are to know that a workflow was paused because it keeps failing. By default nobody is told. */
   readonly alerts?: Pick<Alerts, "raise" | "resolve">;
+  /** What is expected of workflows that are not paused; by default nothing. */
+  readonly expectations?: Pick<Expectations, "paused" | "resumed">;
   /** The definitions of runs. */
   readonly definitions: {
     of(tx: OperationalTx, run: RunRecord): Promise<Pick<WorkflowDefinition, "auto_pause"> | null>;
@@ -93,6 +96,7 @@ export class Pauses {
     this.#changes(id);
     await tx.setPause(pause, this.#o.clock.now());
     await tx.parkQueued(id, PARKED_AT_ONCE);
+    await this.#o.expectations?.paused(tx, id, this.#o.clock.now());
     tx.afterCommit(() => {
       this.#known.set(id, pause);
       this.#o.events.emit("workflow paused", pause);
@@ -105,6 +109,7 @@ export class Pauses {
     const now = this.#o.clock.now();
     const wasPaused = await tx.endPause(workflowId, now);
     await this.#o.alerts?.resolve(tx, alertKey("paused", workflowId), now);
+    if (wasPaused) await this.#o.expectations?.resumed(tx, workflowId, now);
     tx.afterCommit(() => {
       this.#known.delete(workflowId);
       if (wasPaused) this.#o.events.emit("workflow resumed", workflowId);

@@ -11,6 +11,7 @@ import { isDoneWithin } from "../../timer.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { HistoryLinkSignals } from "../history/history-link.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
+import { addExpectations, type BrokenExpectation } from "./expectation-metrics.ts";
 import { WorkflowMetrics, type WorkflowMetricsOptions } from "./workflow-metrics.ts";
 
 /** From a local agent that is waiting to a queue of a whole night, seconds. */
@@ -42,6 +43,8 @@ export interface MetricSources {
   agents(): Promise<readonly AgentSummary[]>;
   workflows(): { valid: number; paused: number; invalid: number };
   history(): Promise<HistoryVitals & HistoryProcessFacts>;
+  /** What was expected of workflows and not done in time, and how many of them get series of their own. */
+  expectations(): { broken: readonly BrokenExpectation[]; most: number };
   isStateWritable(): Promise<boolean>;
   listeners(): readonly ListenerSummary[];
   /** The files of runs; undefined for none. */
@@ -160,6 +163,8 @@ export class Metrics {
     page.gauge("cdktr_workflows", "Loaded workflows.", valid);
     page.gauge("cdktr_workflows_paused", "Workflows that are paused.", paused);
     page.gauge("cdktr_workflow_files_invalid", "Invalid workflow files.", invalid);
+    const { broken, most } = sources.expectations();
+    addExpectations(page, broken, most);
     const files = sources.files() ?? { archives: 0, bytes: 0 };
     page.gauge("cdktr_files_archives", "Archives with files of workflows and of tasks.", files.archives);
     page.gauge("cdktr_files_bytes", "Their size.", files.bytes);

@@ -3,6 +3,8 @@ import { residentMemoryOf } from "../../host/resident-memory.ts";
 import type { MetricsServerOptions } from "../../metrics/metrics-server.ts";
 import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
+import { expectationView } from "../alerts/expectation-views.ts";
+import type { Expectations } from "../alerts/expectations.ts";
 import type { HistoryLink } from "../history/history-link.ts";
 import type { Pauses } from "../limits/pauses.ts";
 import type { PoolService } from "../limits/pool-service.ts";
@@ -23,6 +25,9 @@ export interface PagesOptions {
   readonly agents: AgentRegistry;
   readonly workflows: WorkflowDirectory;
   readonly pauses: Pick<Pauses, "all">;
+  readonly expectations: Pick<Expectations, "broken">;
+  /** The number of workflows with series of their own. */
+  readonly mostWorkflows: number;
   readonly history: HistoryLink;
   readonly store: Pick<OperationalStore, "read" | "writeProblem">;
   readonly listeners: ListenerRegistry;
@@ -45,6 +50,13 @@ export function principalPages(o: PagesOptions): Pick<MetricsServerOptions, "pag
           valid: o.workflows.size,
           paused: o.pauses.all().length,
           invalid: o.workflows.invalidFiles.length,
+        }),
+        expectations: () => ({
+          broken: o.expectations.broken().map((row) => {
+            const { rule, state } = expectationView(row);
+            return { workflow_id: row.workflow_id, rule, kind: state === "late" ? "late" : "missed" };
+          }),
+          most: o.mostWorkflows,
         }),
         history: async () => {
           const vitals = await o.history.vitals();

@@ -9,7 +9,7 @@ import type { RunStatus } from "../../workflow/status.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 
 /** The label of the workflows that have no series of their own; no id can be this. */
-const OTHERS = "(other)";
+export const OTHERS = "(other)";
 
 /** From a short script to a whole day, seconds. Few, because each workflow has all of them. */
 const DURATION_BOUNDS = [1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400];

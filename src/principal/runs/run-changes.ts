@@ -23,6 +23,7 @@ import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { isEnding, TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import type { Alerts } from "../alerts/alerts.ts";
+import type { Expectations } from "../alerts/expectations.ts";
 import { Admission, type AdmissionOptions } from "../limits/admission.ts";
 import { needsOfWhole } from "../limits/needs.ts";
 import type { Pauses } from "../limits/pauses.ts";
@@ -47,11 +48,13 @@ import { stopOf } from "./stopped.ts";
 
 /** What {@link RunChanges} needs. */
 export interface RunChangesOptions
-  extends Omit<RunWritingOptions, "childEnded" | "freed" | "pauses" | "alerts"> {
+  extends Omit<RunWritingOptions, "childEnded" | "freed" | "pauses" | "alerts" | "expectations"> {
   /** The pauses of workflows; by default none. */
   readonly pauses?: AdmissionOptions["pauses"] & RunWritingOptions["pauses"] & Pick<Pauses, "requeued">;
   /** Tells those who are to know; by default nobody is told. */
   readonly alerts?: Pick<Alerts, "ended" | "raise" | "resolve">;
+  /** What is expected of runs; by default nothing. */
+  readonly expectations?: Pick<Expectations, "created" | "started" | "ended">;
   readonly progress: ProgressOfRuns;
   /** The workflows that tasks can run. */
   readonly workflows: ChildRunsOptions["workflows"];
@@ -528,15 +531,7 @@ export class RunChanges {
   async #begin(tx: OperationalTx, { run, attempt }: Held): Promise<Held> {
     // Another slice of it may be running already.
     if (run.status === "RUNNING") return { attempt, run };
-    const status = "RUNNING";
-    const status_at_ms = attempt.started_at_ms ?? run.status_at_ms;
-    this.#writing.written(tx);
-    const running = await tx.transitionRun(run, {
-      status,
-      status_at_ms,
-      started_at_ms: run.started_at_ms ?? status_at_ms,
-      error: null,
-    });
+    const running = await this.#writing.begin(tx, run, attempt.started_at_ms ?? run.status_at_ms);
     return { attempt, run: await this.#limit(tx, running, attempt) };
   }
 

@@ -2,6 +2,7 @@
 import type { Clock } from "../../clock.ts";
 import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
 import type { Plan } from "../../workflow/plan.ts";
+import type { Expectations } from "../alerts/expectations.ts";
 import type { Admission } from "../limits/admission.ts";
 import { groupOfRun } from "../limits/group-of-run.ts";
 import { needsOfWhole } from "../limits/needs.ts";
@@ -22,6 +23,7 @@ interface RunCreationOptions {
   readonly writing: RunWriting;
   readonly split: SplitRuns;
   readonly admission: Admission;
+  readonly expectations?: Pick<Expectations, "created">;
 }
 
 /** Creates runs. */
@@ -110,6 +112,7 @@ export class RunCreation {
         attempt: 0,
       })),
     );
+    await this.#o.expectations?.created(tx, run, parsed?.definition.expect);
     if (bundle !== null) {
       await tx.addBlob(bundle.hash, bundle.bytes, now);
       await tx.referToBlob(run.workflow_instance_id, "bundle", "", bundle.hash);

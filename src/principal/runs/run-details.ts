@@ -28,6 +28,7 @@ import type { RetryPolicy, WorkflowDefinition } from "../../workflow/model.ts";
 import { retryDelayMs } from "../../workflow/retry.ts";
 import { RUN_TRANSITIONS, toldStatus } from "../../workflow/run-state.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
+import { expectationsOfRun } from "../alerts/expectation-views.ts";
 import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
 import { approvalsOf } from "./questions.ts";
@@ -53,6 +54,7 @@ export async function detailsOf(
     .map(({ kind, reason, hint, since_ms }) => ({ kind, reason, hint, since_ms }));
   const summaryOfTask = summarizer(leases, definition, items);
   const childOf = await childrenOf(tx, run.workflow_instance_id, definition, tasks);
+  const expectations = definition?.expect === undefined ? [] : await expectationsOfRun(tx, run);
   const approvals = asksPeople(run, definition) ? await approvalsOf(tx, run) : [];
   return {
     ...summaryOf(run),
@@ -78,6 +80,7 @@ export async function detailsOf(
           pool_waiting_slices: poolWaits.length,
         }),
     ...(holds.length === 0 ? {} : { holds }),
+    ...(expectations.length === 0 ? {} : { expectations }),
     ...(approvals.length === 0 ? {} : { approvals }),
     definition,
   };

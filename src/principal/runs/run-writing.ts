@@ -11,6 +11,7 @@ import type { PlanNode } from "../../workflow/plan.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import type { Alerts } from "../alerts/alerts.ts";
+import type { Expectations } from "../alerts/expectations.ts";
 import type { Pauses } from "../limits/pauses.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { Definitions } from "./definitions.ts";
@@ -31,6 +32,8 @@ export interface RunWritingOptions {
   readonly pauses?: Pick<Pauses, "ended">;
   /** Called in the unit of work when a run ends: tells those who are to know. By default nobody is told. */
   readonly alerts?: Pick<Alerts, "ended">;
+  /** Called in the unit of work when a run starts for the first time, and when it ends. By default nobody expects anything. */
+  readonly expectations?: Pick<Expectations, "started" | "ended">;
   /** Called in the unit of work when a run ends that another one has started. */
   readonly childEnded: (tx: OperationalTx, run: RunRecord) => Promise<void>;
   /** Called in the unit of work when a run ends: its place in its concurrency group is free. */
@@ -56,6 +59,20 @@ export class RunWriting {
     this.#o.queue.queued(tx);
   }
 
+  /** A run begins: with an agent, or without one. A further attempt of it goes on. */
+  async begin(tx: OperationalTx, run: RunRecord, status_at_ms: number): Promise<RunRecord> {
+    this.written(tx);
+    const started_at_ms = run.started_at_ms ?? status_at_ms;
+    const running = await tx.transitionRun(run, {
+      status: "RUNNING",
+      status_at_ms,
+      started_at_ms,
+      error: null,
+    });
+    if (run.started_at_ms === null) await this.#o.expectations?.started(tx, running);
+    return running;
+  }
+
   /** Ends a run. */
   async end(
     tx: OperationalTx,
@@ -76,6 +93,7 @@ export class RunWriting {
     this.#o.freed(tx, ended);
     if (ended.backfill_id !== null) await tx.endFiring(ended);
     await this.#o.pauses?.ended(tx, ended);
+    await this.#o.expectations?.ended(tx, ended);
     await this.#o.alerts?.ended(tx, ended);
     if (ended.parent_run !== null) await this.#o.childEnded(tx, ended);
     tx.afterCommit(() => this.#o.events.emit("run ended", ended));

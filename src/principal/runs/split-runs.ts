@@ -531,10 +531,7 @@ export class SplitRuns {
 
   /** A run begins without an agent. */
   async #begun(tx: OperationalTx, run: RunRecord, at: number): Promise<RunRecord> {
-    const status_at_ms = Math.max(run.status_at_ms, at);
-    const started_at_ms = run.started_at_ms ?? status_at_ms;
-    this.#o.writing.written(tx);
-    return tx.transitionRun(run, { status: "RUNNING", status_at_ms, started_at_ms, error: null });
+    return this.#o.writing.begin(tx, run, Math.max(run.status_at_ms, at));
   }
 
   /** A task begins to wait for what no agent has to do with, unless it does so already. */

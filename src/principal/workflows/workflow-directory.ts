@@ -34,7 +34,7 @@ import { SettingsOfDirectories, type WorkflowListing } from "./settings-of-direc
 import { ownReader, StoredWorkflows } from "./stored-workflows.ts";
 import { findTriggerProblems } from "./trigger-problems.ts";
 import { WorkflowFiles } from "./workflow-files.ts";
-import { type PausesOfViews, WorkflowViews } from "./workflow-views.ts";
+import { type ExpectationsOfViews, type PausesOfViews, WorkflowViews } from "./workflow-views.ts";
 
 /** What the workflow directory needs. */
 export interface WorkflowDirectoryOptions {
@@ -56,6 +56,8 @@ export interface WorkflowDirectoryOptions {
   readonly zone: string;
   /** Which workflows are paused; by default none is. */
   readonly pauses?: PausesOfViews;
+  /** What is expected of workflows; by default nothing. */
+  readonly expectations?: ExpectationsOfViews;
   /** See {@link StoredWorkflows}; this executable by default. */
   readonly reader?: string;
   /** Called when the sizes of pools have changed, in the unit of work in which they do. */
@@ -137,6 +139,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       clock,
       zone,
       pauses: options.pauses,
+      expectations: options.expectations,
       calendars,
     });
     this.#problems = new ProblemLog(log);
@@ -290,8 +293,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     return workflow && this.#views.missedFirings(workflow, sinceMs);
   }
 
-  /** A workflow is paused, or goes on: whoever watches the workflows is told. */
-  pauseChanged(): void {
+  /** A workflow is paused, or goes on, or is late, or not any more: whoever watches the workflows is told. */
+  stateChanged(): void {
     this.#changed();
   }
 

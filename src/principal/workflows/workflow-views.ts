@@ -3,6 +3,7 @@ import type { Clock } from "../../clock.ts";
 import type { WorkflowDetails, WorkflowResumed, WorkflowSummary } from "../../contract/messages.ts";
 import type { DeclaredWorkflow } from "../../events/declared/declaration-source.ts";
 import { isTimezone } from "../../host/timezones.ts";
+import type { ExpectationRecord } from "../../storage/operational/expectations.ts";
 import type { PauseRecord } from "../../storage/operational/pauses.ts";
 import { inTurns } from "../../timer.ts";
 import type { Calendar } from "../../workflow/calendar.ts";
@@ -16,6 +17,7 @@ import {
 import { firingsDue, firingsToRun } from "../../workflow/missed.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { type Entry, entryKey, type Scheduled, schedulesOf } from "../../workflow/schedules.ts";
+import { expectationView } from "../alerts/expectation-views.ts";
 import { pauseOf } from "../limits/pauses.ts";
 import { type LoadedWorkflow, textsOf, type WorkflowFacts } from "./loaded-workflow.ts";
 import type { StoredWorkflows } from "./stored-workflows.ts";
@@ -46,6 +48,12 @@ interface WorkflowViewsOptions {
   /** Those that can be used, by name; another map whenever one of them changes. */
   readonly calendars: () => ReadonlyMap<string, Calendar>;
   readonly pauses?: PausesOfViews | undefined;
+  readonly expectations?: ExpectationsOfViews | undefined;
+}
+
+/** What is expected of workflows. */
+export interface ExpectationsOfViews {
+  of(workflowId: string): readonly ExpectationRecord[];
 }
 
 /** Which workflows are paused. */
@@ -208,6 +216,7 @@ export class WorkflowViews {
       ...readsEvent(workflow),
       tasks: facts.tasks,
       ...this.#paused(head.id),
+      ...this.#expected(head.id),
       error,
       trigger_problems: triggerProblems.map(({ message }) => message),
       ...(head.cron === null && head.schedules === undefined
@@ -222,6 +231,11 @@ export class WorkflowViews {
   #paused(workflowId: string): Pick<WorkflowSummary, "paused"> {
     const pause = this.#o.pauses?.of(workflowId) ?? null;
     return pause === null ? {} : { paused: pauseOf(pause) };
+  }
+
+  #expected(workflowId: string): Pick<WorkflowSummary, "expectations"> {
+    const all = this.#o.expectations?.of(workflowId) ?? [];
+    return all.length === 0 ? {} : { expectations: all.map(expectationView) };
   }
 
   #refusal({ facts }: LoadedWorkflow): Refusal | null {

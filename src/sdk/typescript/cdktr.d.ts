@@ -127,6 +127,7 @@ declare module "cdktr" {
     }[];
     readonly tasks: number;
     readonly paused?: Pause;
+    readonly expectations?: readonly Expectation[];
     readonly dag?: Readonly<Record<string, unknown>>;
     readonly error: string | null;
     readonly trigger_problems?: readonly string[];
@@ -247,6 +248,7 @@ declare module "cdktr" {
       readonly hint: string | null;
       readonly since_ms: number;
     }[];
+    readonly expectations?: readonly Expectation[];
     readonly approvals?: readonly Approval[];
     readonly outputs_left_out?: boolean;
     readonly definition: Readonly<Record<string, unknown>> | null;
@@ -305,6 +307,13 @@ declare module "cdktr" {
     readonly name: string;
     readonly user: string;
     readonly reason: string;
+  }
+
+  export interface Expectation {
+    readonly rule: string;
+    readonly state: "open" | "held" | "late" | "missed";
+    readonly due_ms: number | null;
+    readonly workflow_instance_id?: string;
   }
 
   export interface Pause {

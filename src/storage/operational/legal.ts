@@ -6,6 +6,7 @@ import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import { AGENT_TRANSITIONS } from "./agent-state.ts";
 import { BACKFILL_TRANSITIONS } from "./backfill-state.ts";
 import { DELIVERY_TRANSITIONS } from "./delivery-state.ts";
+import { EXPECTATION_TRANSITIONS } from "./expectation-state.ts";
 import { LEASE_TRANSITIONS } from "./lease-state.ts";
 import { SLICE_TRANSITIONS } from "./slice-state.ts";
 
@@ -21,6 +22,7 @@ const TABLES = {
   agent: AGENT_TRANSITIONS,
   backfill: BACKFILL_TRANSITIONS,
   delivery: DELIVERY_TRANSITIONS,
+  expectation: EXPECTATION_TRANSITIONS,
 } as const;
 
 type Machine = keyof typeof TABLES;

@@ -14,6 +14,7 @@ import type { AgentState } from "./agent-state.ts";
 import type { AlertIntentions } from "./alerts.ts";
 import type { BackfillIntentions } from "./backfills.ts";
 import type { BlobIntentions } from "./blobs.ts";
+import type { ExpectationIntentions } from "./expectations.ts";
 import type { GroupIntentions } from "./groups.ts";
 import type { LeaseState } from "./lease-state.ts";
 import type { PauseIntentions } from "./pauses.ts";
@@ -611,6 +612,7 @@ export interface OperationalTx
     BlobIntentions,
     PoolIntentions,
     BackfillIntentions,
+    ExpectationIntentions,
     SettingIntentions,
     HousekeepingIntentions {
   /** Calls `effect` once the unit of work is committed; never when it is not. */

@@ -175,7 +175,9 @@ describe("a principal", () => {
       expect(help).toEndWith(".");
       // What users choose (ids, names, labels) is in no label but that of workflows, whose number is bounded.
       for (const [, labels] of samples) {
-        expect(["", "status", "by", "le", "version", ...OF_WORKFLOWS]).toContain(Object.keys(labels).join());
+        expect(["", "status", "by", "le", "version", "kind", ...OF_WORKFLOWS]).toContain(
+          Object.keys(labels).join(),
+        );
       }
     }
     expect(value(after, "cdktr_workflow_runs_total", { workflow: "good", status: "COMPLETED" })).toBe(2);

@@ -35,6 +35,7 @@ import { agentIntentions } from "./agents.ts";
 import { alertIntentions } from "./alerts.ts";
 import { backfillIntentions } from "./backfills.ts";
 import { blobIntentions } from "./blobs.ts";
+import { expectationIntentions } from "./expectations.ts";
 import { followUpIntentions } from "./follow-ups.ts";
 import { housekeepingIntentions } from "./forget.ts";
 import { groupIntentions } from "./groups.ts";
@@ -157,6 +158,7 @@ export class SqliteOperationalStore implements OperationalStore {
       ...settingIntentions(db),
       ...blobIntentions(db),
       ...backfillIntentions(db),
+      ...expectationIntentions(db, now),
       ...housekeepingIntentions(db),
       afterCommit: (effect) => this.#commits.afterCommit(effect),
       beforeCommit: (step) => this.#commits.beforeCommit(step),
