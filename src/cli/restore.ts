@@ -1,10 +1,12 @@
 import { Database, SQLiteError } from "bun:sqlite";
 import { accessSync, chmodSync, constants, copyFileSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import type { Config } from "../config.ts";
 import { IN_MEMORY } from "../contract/history.ts";
 import { CdktrError, errorMessage, InvalidInputError } from "../errors.ts";
 import { syncToDisk } from "../host/sync-to-disk.ts";
 import { asideFor, exchange, finishRestore, isRestoring, stagedFor } from "../storage/restore-journal.ts";
+import { audited } from "./support/audited.ts";
 import { UNFINISHED_BACKUP } from "./support/backup-marker.ts";
 import { command } from "./support/command.ts";
 import { settings } from "./support/connect.ts";
@@ -27,37 +29,42 @@ export default command({
     examples: [{ command: "cdktr restore /srv/backups/cdktr-2025-01-20", does: "go back to that backup" }],
   },
   run({ args }) {
-    const { values: config } = settings(undefined, { CDKTR_APP_DATA_DIRECTORY: args["data-dir"] });
-    const data = resolve(config.CDKTR_APP_DATA_DIRECTORY);
-    const state = join(data, "state.db");
-    const targets = [{ from: join(args.directory, "state.db"), to: state }];
-    if (config.CDKTR_DB_PATH === IN_MEMORY)
-      say("The history is not restored: CDKTR_DB_PATH keeps it in memory.");
-    else targets.push({ from: join(args.directory, "app.db"), to: resolve(config.CDKTR_DB_PATH) });
-    for (const { from } of targets) requireReadable(from, args.directory);
-    writing(data, () => mkdirSync(data, { recursive: true, mode: 0o700 }));
-    requireStopped(state);
-    const time = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
-    const aside = `before-restore-${time}`;
-    const files = targets.map(({ to }) => to);
-    let replaced: string[];
-    finishRestore(data, say);
-    try {
-      // All complete under other names first: an error, or an interruption up to there, leaves everything as it was.
-      for (const { from, to } of targets) writing(to, () => stage(from, to, to === state));
-      // That may have taken long.
-      requireStopped(state);
-      replaced = exchange(data, files, aside, asWriteError);
-    } finally {
-      if (!isRestoring(data)) for (const file of files) removeStaged(file);
-    }
-    for (const file of files) {
-      if (replaced.includes(file)) say(`Kept ${file} in ${dirname(asideFor(file, aside))}.`);
-      say(`Restored ${file}.`);
-    }
-    say("Start the principal: it goes on from the moment of the backup.");
+    const { values } = settings(undefined, { CDKTR_APP_DATA_DIRECTORY: args["data-dir"] });
+    const deed = { action: "state.restore", subject: resolve(args.directory) };
+    audited(resolve(values.CDKTR_APP_DATA_DIRECTORY), deed, () => restore(args.directory, values));
   },
 });
+
+function restore(directory: string, config: Config): void {
+  const data = resolve(config.CDKTR_APP_DATA_DIRECTORY);
+  const state = join(data, "state.db");
+  const targets = [{ from: join(directory, "state.db"), to: state }];
+  if (config.CDKTR_DB_PATH === IN_MEMORY)
+    say("The history is not restored: CDKTR_DB_PATH keeps it in memory.");
+  else targets.push({ from: join(directory, "app.db"), to: resolve(config.CDKTR_DB_PATH) });
+  for (const { from } of targets) requireReadable(from, directory);
+  writing(data, () => mkdirSync(data, { recursive: true, mode: 0o700 }));
+  requireStopped(state);
+  const time = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
+  const aside = `before-restore-${time}`;
+  const files = targets.map(({ to }) => to);
+  let replaced: string[];
+  finishRestore(data, say);
+  try {
+    // All complete under other names first: an error, or an interruption up to there, leaves everything as it was.
+    for (const { from, to } of targets) writing(to, () => stage(from, to, to === state));
+    // That may have taken long.
+    requireStopped(state);
+    replaced = exchange(data, files, aside, asWriteError);
+  } finally {
+    if (!isRestoring(data)) for (const file of files) removeStaged(file);
+  }
+  for (const file of files) {
+    if (replaced.includes(file)) say(`Kept ${file} in ${dirname(asideFor(file, aside))}.`);
+    say(`Restored ${file}.`);
+  }
+  say("Start the principal: it goes on from the moment of the backup.");
+}
 
 /** Copies a file of the backup to beside the place where it belongs. */
 function stage(from: string, to: string, isState: boolean): void {

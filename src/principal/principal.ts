@@ -360,7 +360,7 @@ export class Principal extends BackgroundService {
     const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
 
     // What is visible from outside.
-    const audit = new AuditLog({ store, clock, polls, log: log("audit") });
+    const audit = new AuditLog({ store, dataDirectory, clock, polls, log: log("audit") });
     const api = new Api({
       host,
       port: config.CDKTR_PRINCIPAL_PORT,

@@ -105,6 +105,23 @@ test("each role may use exactly the verbs that its table says", async () => {
     if (VERBS[verb].roles.includes("viewer")) expect([verb, VERBS[verb].changes]).toEqual([verb, "nothing"]);
 });
 
+test("what commands do to the files of the principal is recorded, too", async () => {
+  const here = { cwd: directory.root, env };
+  expect((await cdktr(["keys", "add", NAMES.client], here)).code).toBe(4);
+  expect((await cdktr(["join-token", "create"], here)).code).toBe(0);
+  const rows = (await auditLog("--action", "key.*")).filter(({ action }) => action !== "key.join");
+  expect(rows.map(({ action, subject, outcome }) => [action, subject, outcome])).toEqual([
+    ["key.init", "admin", "done"],
+    ["key.add", "worker", "done"],
+    ["key.add", "screen", "done"],
+    ["key.add", "ada", "done"],
+    ["key.add", "ada", "refused: There is a key named ada already."],
+  ]);
+  expect(rows[2]?.detail).toMatchObject({ role: "viewer" });
+  const [token] = await auditLog("--action", "token.create");
+  expect(token).toMatchObject({ outcome: "done", detail: { role: "agent", uses: 1 } });
+});
+
 test("a viewer reads, and is told what it may not", async () => {
   for (const words of ["workflow list", "runs list", "agents list", "logs query", "audit", "pools list"]) {
     const { code, stderr } = await as("viewer", ...words.split(" "));

@@ -194,6 +194,7 @@ test("of many refused requests of one actor in a minute the first are recorded, 
   const woken: string[] = [];
   const log = new AuditLog({
     store,
+    dataDirectory: stores.directory,
     clock,
     log: silent,
     polls: { ...QUIET, wake: (topic) => void woken.push(topic) },
@@ -260,7 +261,13 @@ test("the audit log is read with patterns, which are text whatever they contain;
 test("a unit of work that fails leaves neither the change nor its row", async () => {
   await using stores = new TestStores();
   const store = await stores.open();
-  const log = new AuditLog({ store, clock: new ManualClock(), log: silent, polls: QUIET });
+  const log = new AuditLog({
+    store,
+    dataDirectory: stores.directory,
+    clock: new ManualClock(),
+    log: silent,
+    polls: QUIET,
+  });
   const audit = log.of("SETPOOL", { name: "db", size: 3 }, { sender: undefined, user: "ada" });
   for (let failing = 1; ; failing++) {
     stores.failStatement(failing);
@@ -284,7 +291,13 @@ test("a unit of work that fails leaves neither the change nor its row", async ()
 test("recording a trigger costs one statement of the commit that makes the run", async () => {
   await using stores = new TestStores();
   const store = await stores.open();
-  const log = new AuditLog({ store, clock: new ManualClock(), log: silent, polls: QUIET });
+  const log = new AuditLog({
+    store,
+    dataDirectory: stores.directory,
+    clock: new ManualClock(),
+    log: silent,
+    polls: QUIET,
+  });
   const { request } = VERBS.RUNTASK;
   const parsed = request.parse({ workflow_id: "hello", options: { params: { day: "1" } } });
   const audit = log.of("RUNTASK", parsed, { sender: undefined, user: "ada", address: "10.0.0.7" });

@@ -16,6 +16,7 @@ import { KeyStore } from "../../protocol/doors/key-store.ts";
 import { encodeJoinToken } from "../../protocol/join-token.ts";
 import { pause } from "../../timer.ts";
 import { addressFor, warnOfLoopback } from "../join-token/create.ts";
+import { audited, recordDeed } from "../support/audited.ts";
 import { onStopSignals } from "../support/signals.ts";
 import { foreignDataDirectory, settingsIn } from "./complete.ts";
 import { currentUser, userNamed } from "./host-users.ts";
@@ -145,6 +146,8 @@ export async function writeProject(
     // Lets pending signals be delivered here.
     await Promise.race([pause(0), interruption.promise]);
     staging.commit();
+    if (makesKeys)
+      recordDeed(resolve(answers.directory, answers.dataDirectory), { action: "key.init", subject: "admin" });
     return toWrite;
   } finally {
     ignoreSignals();
@@ -250,12 +253,13 @@ function newJoinToken(answers: Answers): string {
   const config = settingsIn(answers.directory);
   warnOfLoopback(config);
   const { host, port } = addressFor(config, undefined);
-  const store = new KeyStore(resolve(answers.directory, answers.dataDirectory));
-  const { serverKey, secretKey } = store.createToken({
-    role: "agent",
-    ttlMs: TOKEN_TTL_MS,
-    uses: 1,
-    nowMs: Date.now(),
-  });
+  const data = resolve(answers.directory, answers.dataDirectory);
+  const token = { role: "agent", ttlMs: TOKEN_TTL_MS, uses: 1, nowMs: Date.now() } as const;
+  const { serverKey, secretKey } = audited(
+    data,
+    { action: "token.create", subject: "", detail: { role: token.role, uses: token.uses, ttl: "1h" } },
+    () => new KeyStore(data).createToken(token),
+    ({ id }) => ({ subject: id }),
+  );
   return encodeJoinToken({ host, port, serverKey, secretKey });
 }

@@ -6,7 +6,7 @@ import { encodeJoinToken } from "../../protocol/join-token.ts";
 import { command, wholeNumber } from "../support/command.ts";
 import { parseAddress } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
-import { dataDirArg, keyStore, roleOf } from "../support/key-store.ts";
+import { changeKeys, dataDirArg, roleOf } from "../support/key-store.ts";
 import { say } from "../support/report.ts";
 import { printLine } from "../support/stdout.ts";
 import { parseSpan } from "../support/time.ts";
@@ -59,12 +59,12 @@ export default command({
     const uses = wholeNumber(args.uses, "--uses", { min: 1, max: 1000 }) ?? 1;
     const config = loadConfig();
     const { host, port } = addressFor(config, args.address);
-    const { id, serverKey, secretKey } = keyStore(args["data-dir"]).createToken({
-      role,
-      ttlMs,
-      uses,
-      nowMs: Date.now(),
-    });
+    const { id, serverKey, secretKey } = changeKeys(
+      args["data-dir"],
+      { action: "token.create", subject: "", detail: { role, uses, ttl: args.ttl } },
+      (store) => store.createToken({ role, ttlMs, uses, nowMs: Date.now() }),
+      (token) => ({ subject: token.id }),
+    );
     await printLine(encodeJoinToken({ host, port, serverKey, secretKey }));
     say(
       `Token ${id}: valid for ${plural(uses, "host")} for ${args.ttl}, with the role ${role}, at ${host}:${port}. On the new host:`,

@@ -1,5 +1,5 @@
 import { command } from "../support/command.ts";
-import { dataDirArg, keyStore } from "../support/key-store.ts";
+import { changeKeys, dataDirArg } from "../support/key-store.ts";
 import { say } from "../support/report.ts";
 
 export default command({
@@ -19,7 +19,8 @@ export default command({
     examples: [{ command: "cdktr join-token revoke 5f0c2a1b", does: "for a token that was seen by others" }],
   },
   async run({ args }) {
-    const { used } = keyStore(args["data-dir"]).revokeToken(args.id, Date.now());
+    const deed = { action: "token.revoke", subject: args.id };
+    const { used } = changeKeys(args["data-dir"], deed, (store) => store.revokeToken(args.id, Date.now()));
     say(`The join token ${args.id} is revoked.`);
     if (used.length > 0) say(`Hosts that joined with it before: ${used.map(({ name }) => name).join(", ")}.`);
   },

@@ -1,5 +1,5 @@
 import { command } from "../support/command.ts";
-import { dataDirArg, keyStore, roleOf } from "../support/key-store.ts";
+import { changeKeys, dataDirArg, roleOf } from "../support/key-store.ts";
 import { say } from "../support/report.ts";
 import { printLine } from "../support/stdout.ts";
 
@@ -36,7 +36,8 @@ export default command({
   },
   async run({ args }) {
     const role = roleOf(args.role);
-    const path = keyStore(args["data-dir"]).add(args.name, role, Date.now());
+    const deed = { action: "key.add", subject: args.name, detail: { role } };
+    const path = changeKeys(args["data-dir"], deed, (store) => store.add(args.name, role, Date.now()));
     await printLine(path);
     const place = role === "agent" ? "agent.key" : "client.key";
     say(`The key ${args.name} has the role ${role}. Copy this file to the other host and remove it here.`);

@@ -1,5 +1,5 @@
 import { command } from "../support/command.ts";
-import { dataDirArg, keyStore } from "../support/key-store.ts";
+import { changeKeys, dataDirArg } from "../support/key-store.ts";
 import { say } from "../support/report.ts";
 import { printLine } from "../support/stdout.ts";
 
@@ -14,7 +14,8 @@ export default command({
     examples: [{ command: "cdktr keys init", does: "once, before the principal is reached from elsewhere" }],
   },
   async run({ args }) {
-    const path = keyStore(args["data-dir"]).init(Date.now());
+    const deed = { action: "key.init", subject: "admin" };
+    const path = changeKeys(args["data-dir"], deed, (store) => store.init(Date.now()));
     await printLine(path);
     say("The principal has keys. This file is the admin's key; commands on this host use it automatically.");
     say("Restart the principal, and give each agent that ran without keys a key:");

@@ -1,5 +1,5 @@
 import { command } from "../support/command.ts";
-import { dataDirArg, keyStore } from "../support/key-store.ts";
+import { changeKeys, dataDirArg } from "../support/key-store.ts";
 import { say } from "../support/report.ts";
 
 export default command({
@@ -20,7 +20,12 @@ export default command({
     examples: [{ command: "cdktr keys revoke worker-1", does: "for a host that is lost or given up" }],
   },
   async run({ args }) {
-    const { name, role } = keyStore(args["data-dir"]).revoke(args.name, Date.now());
+    const { name, role } = changeKeys(
+      args["data-dir"],
+      { action: "key.revoke", subject: args.name },
+      (store) => store.revoke(args.name, Date.now()),
+      (revoked) => ({ detail: { role: revoked.role } }),
+    );
     say(`The key ${name} (${role}) is revoked.`);
   },
 });

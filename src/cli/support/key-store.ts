@@ -3,6 +3,7 @@
 import { CLIENT_ROLES, type ClientRole } from "../../contract/roles.ts";
 import { UsageError } from "../../errors.ts";
 import { KeyStore } from "../../protocol/doors/key-store.ts";
+import { audited, type Deed } from "./audited.ts";
 import { settings } from "./connect.ts";
 
 /** `--data-dir`, the same as the principal's. */
@@ -16,8 +17,25 @@ export const dataDirArg = {
 
 /** The keys in the configured data directory. */
 export function keyStore(dataDirectory: string | undefined): KeyStore {
-  const { values } = settings(undefined, { CDKTR_APP_DATA_DIRECTORY: dataDirectory });
-  return new KeyStore(values.CDKTR_APP_DATA_DIRECTORY);
+  return new KeyStore(dataDirectoryOf(dataDirectory));
+}
+
+function dataDirectoryOf(dataDirectory: string | undefined): string {
+  return settings(undefined, { CDKTR_APP_DATA_DIRECTORY: dataDirectory }).values.CDKTR_APP_DATA_DIRECTORY;
+}
+
+/**
+ * Changes the keys in the configured data directory, and records that there.
+ * @param done what is known afterwards
+ */
+export function changeKeys<T>(
+  dataDirectory: string | undefined,
+  deed: Deed,
+  change: (store: KeyStore) => T,
+  done?: (result: T) => Partial<Deed>,
+): T {
+  const data = dataDirectoryOf(dataDirectory);
+  return audited(data, deed, () => change(new KeyStore(data)), done);
 }
 
 /**

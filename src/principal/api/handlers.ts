@@ -196,6 +196,7 @@ export function handlersOf(s: HandlerServices): Handlers {
     ISSUBSCRIBED: async ({ probe }) => ({ subscribed: await s.history.isSubscribed(probe) }),
     QUERYDB: (request) => s.history.query(request),
     LSAUDIT: async (request) => {
+      await s.audit.takeIn();
       if (request.revision !== undefined) await s.audit.waitFor(request.revision, request.wait_ms);
       // Before the rows are read, so that none is missed.
       const { revision } = s.audit;

@@ -8,9 +8,11 @@ import { isFiring } from "../../contract/firing.ts";
 import type { AuditRow } from "../../contract/history-rows.ts";
 import type { VerbEntry } from "../../contract/verb-entry.ts";
 import { type RequestOf, VERBS, type Verb } from "../../contract/verbs.ts";
+import { errorMessage } from "../../errors.ts";
 import { ForbiddenError, type Identity, OWN_NAME } from "../../protocol/doors/access.ts";
 import { dropOldest } from "../../recent.ts";
 import { BackgroundService } from "../../service.ts";
+import { type AuditLine, auditTaken, prepareAuditFiles, takeAudit } from "../../storage/audit-file.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
 import { logFailure } from "../log-failure.ts";
 import type { LongPolls } from "../long-polls.ts";
@@ -37,6 +39,10 @@ const MOST_OF_DETAIL = 16 * 1024;
 /** Characters of the reason of a refusal. */
 const MOST_OF_REASON = 1000;
 
+/** How often it is looked for what commands have recorded, ms; also whenever somebody reads the audit log. */
+const LOOK_MS = 5000;
+const LINES_AT_ONCE = 200;
+
 /** The topic of those who wait for further rows. */
 const TOPIC = "audit";
 
@@ -51,6 +57,8 @@ interface Refusals {
 /** What {@link AuditLog} needs. */
 interface AuditLogOptions {
   readonly store: OperationalStore;
+  /** Where commands record what they do. */
+  readonly dataDirectory: string;
   readonly clock: Clock;
   readonly polls: Pick<LongPolls, "wake" | "ticket">;
   readonly log: ConsolaInstance;
@@ -62,6 +70,8 @@ export class AuditLog extends BackgroundService {
   readonly #o: AuditLogOptions;
   readonly #id = crypto.randomUUID();
   #written = 0;
+  readonly #look = this.timer(() => this.track(this.takeIn()));
+  #taking = Promise.resolve();
   readonly #refusals = new Map<string, Refusals>();
   readonly #countUp = this.timer(() => this.track(this.#tellMore(this.clock.monotonic())));
 
@@ -70,10 +80,49 @@ export class AuditLog extends BackgroundService {
     this.#o = options;
   }
 
-  protected onStart(): void {}
+  protected override async onStart(): Promise<void> {
+    try {
+      prepareAuditFiles(this.#o.dataDirectory);
+    } catch (error) {
+      this.#o.log.warn(errorMessage(error));
+    }
+    await this.takeIn();
+    this.#look.every(LOOK_MS);
+  }
 
   protected override async onStop(): Promise<void> {
     await this.#tellMore(Number.POSITIVE_INFINITY);
+    await this.takeIn();
+  }
+
+  /** Takes in what commands have recorded. Never rejects: what fails is tried again. */
+  async takeIn(): Promise<void> {
+    this.#taking = this.#taking.then(() => this.#takeIn());
+    await this.#taking;
+  }
+
+  async #takeIn(): Promise<void> {
+    const { store, dataDirectory, log } = this.#o;
+    try {
+      const lines = takeAudit(dataDirectory, () =>
+        log.warn("A line of what commands have recorded is damaged, and left out of the audit log."),
+      );
+      for (let start = 0; start < lines.length; start += LINES_AT_ONCE)
+        await store.transact(async (tx) => {
+          for (const line of lines.slice(start, start + LINES_AT_ONCE)) await this.#takeLine(tx, line);
+        });
+      if (lines.length > 0) auditTaken(dataDirectory);
+    } catch (error) {
+      logFailure(log, "What commands have recorded cannot be taken into the audit log now", error);
+    }
+  }
+
+  /** Part of a unit of work. */
+  async #takeLine(tx: OperationalTx, { id, ...row }: AuditLine): Promise<void> {
+    const fresh = crypto.randomUUID();
+    if ((await tx.claimKey(`audit ${id}`, fresh, this.clock.now())) !== fresh) return;
+    await tx.audit({ ...row, role: null, source: "local" });
+    this.#told(tx);
   }
 
   /** Changes with every row; no process has that of another one. */
@@ -170,6 +219,10 @@ export class AuditLog extends BackgroundService {
 
   async #write(tx: OperationalTx, row: Omit<AuditRow, "timestamp_ms">): Promise<void> {
     await tx.audit({ timestamp_ms: this.clock.now(), ...row });
+    this.#told(tx);
+  }
+
+  #told(tx: OperationalTx): void {
     tx.afterCommit(() => {
       this.#written++;
       this.#o.polls.wake(TOPIC);
