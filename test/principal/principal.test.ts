@@ -131,7 +131,7 @@ describe("a principal that stops", () => {
 
   test("does not wait for statements and exports, however long they would take", async () => {
     await using cluster = await new TestPrincipal().start();
-    const client = cluster.client();
+    const client = cluster.client(60_000);
     const endless = "SELECT count(*) FROM range(1000000000000) t(i) WHERE i % 7 = 3";
     // Once they have met, the requests of a client are sent at once, and taken in order: with the answer to the second, both have arrived.
     await client.ping();
