@@ -11,6 +11,7 @@ import {
   SCHEMA_PATH,
 } from "./answers.ts";
 import { importReport } from "./crontab/import-report.ts";
+import { withChannels } from "./crontab/mail-channels.ts";
 import { type DotenvValues, dotenvText, mergeDotenv } from "./dotenv.ts";
 import {
   EDITOR_SETTINGS_PATH,
@@ -89,6 +90,15 @@ export function projectFiles(answers: Answers): ProjectFile[] {
   if (crontab !== undefined) {
     const mode = crontab.isPrivate ? 0o600 : 0o644;
     const directory = posix.join(workflowDirectory, IMPORT_DIRECTORY);
+    const { channels } = crontab.imported;
+    if (channels.length > 0)
+      files.push({
+        path: posix.join(workflowDirectory, "_cdktr.yml"),
+        mode: 0o644,
+        what: "where mail of the jobs goes",
+        text: (current) => withChannels(current, channels),
+        isExtended: true,
+      });
     for (const { file, text, line, disabled } of crontab.imported.workflows) {
       fixed(
         posix.join(directory, file),

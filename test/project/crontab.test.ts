@@ -6,10 +6,12 @@ import { readEnvironmentLine } from "../../src/project/crontab/environment-line.
 import { type CrontabImport, importCrontab, leftLines } from "../../src/project/crontab/import-crontab.ts";
 import { importReport } from "../../src/project/crontab/import-report.ts";
 import { jobName } from "../../src/project/crontab/job-name.ts";
+import { withChannels } from "../../src/project/crontab/mail-channels.ts";
 import { firingsBetween } from "../../src/workflow/firings.ts";
 import type { WorkflowDefinition } from "../../src/workflow/model.ts";
 import { parseWorkflow } from "../../src/workflow/parse.ts";
 import { checkCron } from "../../src/workflow/schedule.ts";
+import { parseSettings } from "../../src/workflow/settings-file.ts";
 import { Random } from "../chaos/random.ts";
 import { entryOf, runsBetween } from "./vixie.ts";
 
@@ -332,7 +334,7 @@ test("a typical crontab: every line is in a workflow or in the list", () => {
     "comment",
     "environment",
     "environment",
-    "left",
+    "environment",
     "blank",
     "comment",
     "workflow",
@@ -379,9 +381,14 @@ test("a typical crontab: every line is in a workflow or in the list", () => {
 
   const report = importReport(all, "workflows/cron");
   for (const line of CRONTAB.trimEnd().split("\n")) expect(report).toContain(line);
-  expect(report).toContain("Line 6:\n\n    MAILTO=ops@example.org\n\ncdktr sends no mail");
+  expect(report).toContain("Line 6:\n\n    MAILTO=ops@example.org\n\nCron mails what jobs print.");
+  expect(report).toContain("   6  receiver of mail");
+  expect(all.channels).toEqual([{ name: "cron", to: ["ops@example.org"], from: undefined }]);
+  expect(definitions(CRONTAB).map(({ notify }) => notify)).toEqual(
+    all.workflows.map(() => [{ on: ["failed", "recovered"], to: ["cron"] }]),
+  );
   expect(report).toContain(
-    "4 jobs became workflows in `workflows/cron/`, 1 commented-out job a workflow that never fires. 3 lines could not",
+    "4 jobs became workflows in `workflows/cron/`, 1 commented-out job a workflow that never fires. 2 lines could not",
   );
   expect(report).toMatch(/It looks like a secret/);
 });
@@ -560,4 +567,89 @@ test("guesses, drops and changes are reported, and match what happens", () => {
 
   const group = imported("0 0 * * * root:daemon /bin/x\n", { format: "system", user: "root" });
   expect(group.lines[0]?.notes).toEqual([expect.stringContaining('":daemon" after the user is dropped')]);
+});
+
+describe("MAILTO", () => {
+  const channelsOf = (text: string) => {
+    const all = imported(text);
+    return {
+      channels: all.channels.map(({ name, to, from }) => [name, to.join(" "), from]),
+      told: all.workflows.map(({ channel }) => channel),
+    };
+  };
+  const JOB = "0 0 * * * true\n";
+
+  test.each([
+    ["", [], [undefined]],
+    ['MAILTO=""\n', [], [undefined]],
+    ["MAILTO=root\n", [["cron", "root", undefined]], ["cron"]],
+    [
+      "MAILTO=a@example.org, b@example.org,a@example.org\n",
+      [["cron", "a@example.org b@example.org", undefined]],
+      ["cron"],
+    ],
+    [
+      "MAILTO=a@example.org\nMAILFROM=cron@example.org\n",
+      [["cron", "a@example.org", "cron@example.org"]],
+      ["cron"],
+    ],
+    ["MAILFROM=cron@example.org\n", [], [undefined]],
+  ])("%j", (text, channels, told) => {
+    expect(channelsOf(`${text}${JOB}`)).toEqual({ channels, told } as never);
+  });
+
+  test("counts for the jobs below it, until the next one", () => {
+    const text = ["", "MAILTO=a@b.c", "MAILTO=d@e.f", "MAILTO=", "MAILTO=a@b.c"]
+      .map((line) => `${line}\n${JOB}`)
+      .join("");
+    expect(channelsOf(text)).toEqual({
+      channels: [
+        ["cron", "a@b.c", undefined],
+        ["cron-2", "d@e.f", undefined],
+      ],
+      told: [undefined, "cron", "cron-2", undefined, "cron"],
+    });
+  });
+
+  test("that is no address is listed, and changes nothing", () => {
+    const text = `MAILTO=ops@example.org\nMAILTO="not an address"\n${JOB}`;
+    expect(channelsOf(text).told).toEqual(["cron"]);
+    expect(leftLines(imported(text))).toMatchObject([
+      { number: 2, detail: expect.stringContaining("it cannot be a channel") },
+    ]);
+  });
+
+  describe("in _cdktr.yml", () => {
+    const cron = { name: "cron", to: ["ops@example.org", "root"], from: undefined };
+    const other = { name: "cron-2", to: ["a@example.org"], from: "cron <cron@example.org>" };
+    const settings = (text: string) => {
+      const result = parseSettings(text, "_cdktr.yml", true);
+      return result.ok ? Object.entries(result.settings.channels ?? {}) : result.diagnostics;
+    };
+    const MADE = [
+      ["cron", { mail: { to: cron.to, smtp: { host: "localhost" } } }],
+      ["cron-2", { mail: { to: other.to, from: other.from, smtp: { host: "localhost" } } }],
+    ];
+
+    test("there is a channel for each, and what is there stays", () => {
+      expect(settings(withChannels(undefined, [cron, other]))).toEqual(MADE as never);
+      for (const before of ["pools: {a: 1}\n", "pools: {a: 1}", "# mine\npools:\n  a: 1\n"]) {
+        const text = withChannels(before, [cron, other]);
+        expect(text).toStartWith(before);
+        expect(settings(text)).toEqual(MADE as never);
+        expect(withChannels(text, [cron, other])).toBe(text);
+      }
+      const text = withChannels("channels: # mine\n    page: {command: [x]}\npools: {a: 1}\n", [cron, other]);
+      expect(settings(text)).toEqual([...MADE, ["page", { command: ["x"] }]] as never);
+    });
+
+    test("a channel of the same name, a file with mistakes, and one that cannot be added to stay as they are", () => {
+      for (const text of [
+        "channels: {cron: {command: [x]}}\n",
+        "pools: 7\n",
+        "channels: {page: {command: [x]}}\n",
+      ])
+        expect(withChannels(text, [cron])).toBe(text);
+    });
+  });
 });

@@ -14,6 +14,7 @@ import {
   readCrontab,
 } from "./crontab-file.ts";
 import { jobName, UniqueNames } from "./job-name.ts";
+import { type MailChannel, MailChannels, type MailSettings, problemOfMail } from "./mail-channels.ts";
 import { workflowText } from "./workflow-text.ts";
 
 /** Options for reading a crontab. */
@@ -43,6 +44,8 @@ interface ImportedWorkflow {
   readonly text: string;
   readonly line: number;
   readonly disabled: boolean;
+  /** The channel that is told when it fails; undefined for none. */
+  readonly channel: string | undefined;
 }
 
 /** The result for a line. */
@@ -61,6 +64,8 @@ export interface CrontabImport {
   readonly source: string;
   /** The host's time zone, in which cron ran the jobs. */
   readonly zone: string;
+  /** What takes the place of MAILTO: the workflows name them under `notify`. */
+  readonly channels: readonly MailChannel[];
   /** What was guessed or changed in the crontab as a whole. */
   readonly notes: readonly string[];
   readonly workflows: readonly ImportedWorkflow[];
@@ -75,11 +80,8 @@ export function leftLines({ lines }: CrontabImport): LineOutcome[] {
 
 /** Variables for cron itself that mean nothing to the commands, with the reason why they are dropped. */
 const CRONS_OWN: Readonly<Record<string, string>> = {
-  MAILTO:
-    "cdktr sends no mail: the output of a job is in its log ('cdktr logs query'), and a failed run is FAILED ('cdktr docs listeners' shows how to react)",
-  MAILFROM: "cdktr sends no mail",
-  CONTENT_TYPE: "cdktr sends no mail",
-  CONTENT_TRANSFER_ENCODING: "cdktr sends no mail",
+  CONTENT_TYPE: "mails have a text and an HTML part",
+  CONTENT_TRANSFER_ENCODING: "mails have a text and an HTML part",
   RANDOM_DELAY: "a workflow fires exactly on time",
   START_HOURS_RANGE: "it is for anacron: a workflow fires exactly on time",
   LOGNAME: "cron does not allow it to be set either",
@@ -92,6 +94,8 @@ export function importCrontab(bytes: Uint8Array, options: ImportOptions): Cronta
   const workflows: ImportedWorkflow[] = [];
   const lines: LineOutcome[] = [];
   const env = new Map<string, string>();
+  const mails = new MailChannels();
+  let mail: MailSettings = { to: "", from: undefined };
   let timezone: string | undefined;
   let comments: string[] = [];
 
@@ -129,17 +133,32 @@ export function importCrontab(bytes: Uint8Array, options: ImportOptions): Cronta
           break;
         }
         const why = Object.hasOwn(CRONS_OWN, name) ? CRONS_OWN[name] : undefined;
-        if (why !== undefined && !(name === "MAILTO" && value === "")) tell("left", why);
+        if (why !== undefined) tell("left", why);
         else if (!NAME.test(name)) tell("left", "a workflow cannot have a variable with this name");
-        else if (name === "MAILTO") tell("environment", "no mail, as requested");
-        else {
+        else if (name === "MAILTO" || name === "MAILFROM") {
+          const next = name === "MAILTO" ? { ...mail, to: value } : { ...mail, from: value || undefined };
+          const problem = problemOfMail(next);
+          if (problem !== null) tell("left", `it cannot be a channel: ${problem}`);
+          else {
+            mail = next;
+            if (name === "MAILFROM") tell("environment", "sender of mail");
+            else if (value.trim() === "") tell("environment", "no mail, as requested");
+            else tell("environment", "receiver of mail", [ON_MAIL]);
+          }
+        } else {
           env.set(name, value);
           tell("environment", "variable", notesOnVariable(name, value));
         }
         break;
       }
       case "job": {
-        const made = translate(line, content, above, { options, names, env, timezone });
+        const made = translate(line, content, above, {
+          options,
+          names,
+          env,
+          timezone,
+          mail: () => mails.take(mail)?.name,
+        });
         if ("why" in made) {
           // A comment that merely looked like a job needs no mention.
           if (content.disabled) {
@@ -155,8 +174,20 @@ export function importCrontab(bytes: Uint8Array, options: ImportOptions): Cronta
     }
   }
   const { source, zone } = options;
-  return { source, zone, workflows, lines, notes: [...(options.notes ?? []), ...notesOnFile(bytes)] };
+  const used = new Set(workflows.map(({ channel }) => channel));
+  const channels = mails.all.filter(({ name }) => used.has(name));
+  return {
+    source,
+    zone,
+    channels,
+    workflows,
+    lines,
+    notes: [...(options.notes ?? []), ...notesOnFile(bytes)],
+  };
 }
+
+const ON_MAIL =
+  "Cron mails what jobs print. Here, a mail is sent when a run fails, and when the next one completes; what jobs print is in their logs. It goes to the mail server of the principal's host, unless channels in _cdktr.yml say another: 'cdktr alerts test CHANNEL' tries it.";
 
 /** What cron makes of the bytes of the file, and the import does not. */
 function notesOnFile(bytes: Uint8Array): string[] {
@@ -211,6 +242,7 @@ function translate(
     names: UniqueNames;
     env: ReadonlyMap<string, string>;
     timezone: string | undefined;
+    mail: () => string | undefined;
   },
 ): { workflow: ImportedWorkflow; notes: string[] } | { why: string } {
   const { options } = at;
@@ -264,6 +296,7 @@ function translate(
         : clockNote(times.fixed, at.timezone ?? options.zone, options.nowMs)),
     );
     const name = jobName(command.command);
+    const channel = at.mail();
     const text = workflowText(
       {
         name,
@@ -275,6 +308,7 @@ function translate(
         env: at.env,
         home: at.env.get("HOME") || options.home,
         command,
+        channel,
         notes,
         line,
         source: options.source,
@@ -289,7 +323,10 @@ function translate(
           .join("; "),
       };
     const file = `${at.names.take(name)}.yml`;
-    return { workflow: { file, text, line: line.number, disabled: job.disabled }, notes };
+    return {
+      workflow: { file, text, line: line.number, disabled: job.disabled, channel },
+      notes,
+    };
   } catch (error) {
     if (error instanceof CronFieldError) return { why: error.message };
     throw error;

@@ -34,7 +34,11 @@ The crontab itself was not changed: **its jobs still run.** Remove them (\`cront
 
 - The command runs in the same shell, in the same directory (\`HOME\`), at the same times if the principal is in the time zone of this host (${imported.zone}): where no \`timezone\` is given, a workflow follows the principal's. Missed firings are not caught up (\`catchup: none\`), and jobs are not rerun when a host dies (\`failover: never\`); both can be changed in each file.
 - What a command puts into the background (\`&\`, \`nohup\`, \`setsid\`) runs on, and the run ends when that has ended (\`background: wait\`). For a daemon that is to stay, write \`background: leave\`.
-- What a job prints is in its log instead of a mail; a status other than 0 makes the run FAILED.
+- What a job prints is in its log instead of a mail; a status other than 0 makes the run FAILED.${
+    imported.channels.length === 0
+      ? ""
+      : ` Whom \`MAILTO\` names gets a mail then, and when the next run completes (\`notify\` of the workflows, \`channels\` in \`_cdktr.yml\`: \`cdktr docs channels\`).`
+  }
 - Variables that the crontab does not set come from the agent: its \`PATH\` is usually longer than cron's \`/usr/bin:/bin\`.
 - When the clock is put forward or back, a job with one fixed time a day runs once, as with cron. A job with several fixed times (\`0,30 2 * * *\`) follows the clock, whereas cron would catch up on skipped times and not repeat doubled ones.`);
   sections.push(`## Every line\n\n~~~text\n${lines.map(lineOf).join("\n")}\n~~~`);

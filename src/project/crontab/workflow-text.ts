@@ -15,6 +15,8 @@ export interface ImportedJob {
   readonly env: ReadonlyMap<string, string>;
   readonly home: string;
   readonly command: CronCommand;
+  /** The channel that is told when it fails; undefined for none. */
+  readonly channel: string | undefined;
   readonly notes: readonly string[];
   /** Origin: number and text of the line. */
   readonly line: { readonly number: number; readonly text: string };
@@ -48,6 +50,7 @@ export function workflowText(job: ImportedJob, schemaPath: string): string {
   if (job.timezone !== undefined) firing.push(`timezone: ${yamlScalar(job.timezone)}`);
   firing.push("catchup: none");
   head.push(...firing.map((line) => (job.disabled ? `# ${line}` : line)), "failover: never");
+  if (job.channel !== undefined) head.push(`notify: [{on: [failed, recovered], to: [${job.channel}]}]`);
   if (job.env.size > 0) {
     head.push("env:");
     for (const [name, value] of job.env) head.push(`  ${name}: ${quoted(value)}`);
