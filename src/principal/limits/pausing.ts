@@ -46,7 +46,7 @@ export interface PausingOptions {
   /** The firings of a workflow's schedules that were missed, and how many of them run now; undefined without a schedule. */
   readonly missedFirings?: (workflowId: string, sinceMs: number) => WorkflowResumed["firings"];
   /** A run that was held goes on. Part of a unit of work. */
-  readonly goOn: (tx: OperationalTx, run: RunRecord) => Promise<unknown>;
+  readonly goOn: (tx: OperationalTx, run: RunRecord) => Promise<RunRecord>;
   /** Makes the runs of missed events. */
   readonly missed: {
     /** Outside a unit of work: packs the files of the workflow. */
@@ -233,31 +233,33 @@ export class Pausing extends BackgroundService<{ swept: undefined }> {
     first: (tx: OperationalTx) => Promise<void> = async () => {},
   ): Promise<Released> {
     const { store } = this.#o;
-    let { runs, left } = await store.transact(async (tx) => {
+    const waiting = async (tx: OperationalTx) => {
+      const { held, parked } = await tx.countPaused(id);
+      return held + parked;
+    };
+    let { before, isMore } = await store.transact(async (tx) => {
       await first(tx);
-      return this.#releaseRuns(tx, id);
+      const before = await waiting(tx);
+      return { before, isMore: before > 0 && (await this.#releaseRuns(tx, id)) };
     });
-    while (left && !this.isStopping) {
-      const more = await store.transact((tx) => this.#releaseRuns(tx, id));
-      runs += more.runs;
-      // What cannot go on is left to the next sweep.
-      left = more.left && more.runs > 0;
-    }
+    while (isMore && !this.isStopping) isMore = await store.transact((tx) => this.#releaseRuns(tx, id));
+    const runs = before === 0 ? 0 : Math.max(before - (await store.read(waiting)), 0);
     return { runs, events: await this.#makeMissed(id) };
   }
 
-  /** Lets runs go on that were held. Part of a unit of work. */
-  async #releaseRuns(tx: OperationalTx, id: string): Promise<{ runs: number; left: boolean }> {
+  /**
+   * Lets runs go on that were held. Part of a unit of work.
+   * @returns whether more may be held. What cannot go on is left to the next sweep
+   */
+  async #releaseRuns(tx: OperationalTx, id: string): Promise<boolean> {
     const { pauses, queue, goOn } = this.#o;
-    if ((await pauses.at(tx, id)) !== null) return { runs: 0, left: false };
-    const before = await tx.countPaused(id);
-    if (before.held + before.parked === 0) return { runs: 0, left: false };
+    if ((await pauses.at(tx, id)) !== null) return false;
     const parked = await tx.unparkQueued(id, PARKED_AT_ONCE);
-    for (const run of await tx.pausedRuns(id, PARKED_AT_ONCE - parked)) await goOn(tx, run);
+    const held = await tx.pausedRuns(id, PARKED_AT_ONCE - parked);
+    let went = parked;
+    for (const run of held) if ((await goOn(tx, run)).hold !== "pause") went++;
     queue.queued(tx);
-    const after = await tx.countPaused(id);
-    const left = after.held + after.parked;
-    return { runs: before.held + before.parked - left, left: left > 0 };
+    return went > 0 && parked + held.length === PARKED_AT_ONCE;
   }
 
   /** Makes runs of the events that a workflow has missed. What fails stays for later. Returns how many there are. */

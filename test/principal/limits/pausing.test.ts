@@ -86,10 +86,10 @@ class World implements AsyncDisposable {
     await this.pausing.start();
   }
 
-  async #goOn(tx: OperationalTx, run: RunRecord): Promise<void> {
+  #goOn(tx: OperationalTx, run: RunRecord): Promise<RunRecord> {
     const since = Math.max(run.status_at_ms, this.clock.now());
     // In place of an admission: what has gone on is over, in the order in which it went on.
-    await tx.transitionRun(run, {
+    return tx.transitionRun(run, {
       status: "CANCELLED",
       status_at_ms: since,
       finished_at_ms: since,

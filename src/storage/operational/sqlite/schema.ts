@@ -664,4 +664,14 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
       database.run("ALTER TABLE runs ADD COLUMN traceparent TEXT");
     },
   },
+  {
+    what: "runs that a pause holds in the order in which they go on",
+    isAdditive: true,
+    apply: (database) =>
+      void database.run(`
+      DROP INDEX runs_paused;
+      CREATE INDEX runs_paused ON runs (workflow_id, (coalesce(rank_ms, created_at_ms) - priority * 600000), seq)
+        WHERE hold = 'pause' AND finished_at_ms IS NULL;
+    `),
+  },
 ];
