@@ -19,6 +19,8 @@ export class TestStores implements AsyncDisposable {
   /** Transactions that were committed. */
   commits = 0;
   statements = 0;
+  /** The texts of the statements of all such stores of this process. */
+  static readonly texts = new Set<string>();
 
   /** @param parent where to make the directory: in memory, a disk's time for each transaction is saved */
   constructor(parent = tmpdir()) {
@@ -51,6 +53,7 @@ export class TestStores implements AsyncDisposable {
   #before(sql: string): void {
     if (this.#left !== null && --this.#left === 0) throw diskFull();
     this.statements++;
+    TestStores.texts.add(sql);
     if (sql === "COMMIT") this.commits++;
   }
 

@@ -323,3 +323,26 @@ test("versions of workflows that an older cdktr wrote: the newest counts, whoeve
   await outside((database) => database.run("DELETE FROM workflow_versions WHERE workflow_id = 'flow'"));
   expect(await present()).toEqual({ own: 0, others: [] });
 });
+
+/** Tables with a row a run, or more: they have millions. The others are bounded, or have one a workflow or an agent. */
+const LARGE =
+  "runs|task_runs|attempts|slices|slice_attempts|status_outbox|dedupe_keys|artifacts|missed_events|backfill_firings|waits";
+/** What follows from a condition is looked up. Those in the order of their keys end after a page. */
+const IN_PAGES = /^SELECT (?!.* WHERE ).* ORDER BY seq DESC LIMIT \?$/;
+
+test("none of the statements of this file reads all of a large table", async () => {
+  await using stores = new TestStores();
+  await (await stores.open()).stop();
+  using database = new Database(join(stores.directory, "data", "state.db"), { readonly: true });
+  const texts = [...TestStores.texts].filter((sql) => /^\s*(WITH|SELECT|UPDATE|DELETE|INSERT)\b/.test(sql));
+  expect(texts.length).toBeGreaterThan(150);
+  const whole = texts.flatMap((sql) => {
+    const short = sql.replaceAll(/\s+/g, " ").trim();
+    const aliases = [...short.matchAll(new RegExp(`\\b(?:${LARGE}) AS (\\w+)`, "g"))].map(([, name]) => name);
+    const scan = new RegExp(`^SCAN (${[LARGE, ...aliases].join("|")})$`);
+    const steps = database.query(`EXPLAIN QUERY PLAN ${sql}`).all() as { detail: string }[];
+    const found = steps.filter(({ detail }) => scan.test(detail));
+    return found.length === 0 || IN_PAGES.test(short) ? [] : [`${found[0]?.detail}: ${short}`];
+  });
+  expect(whole).toEqual([]);
+});

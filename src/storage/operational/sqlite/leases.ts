@@ -431,11 +431,12 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
     },
 
     async countRunningTasks() {
+      // From the open leases to their tasks, and not through all tasks.
       const rows = db.all<{ agent_id: string; n: number }>(
-        `SELECT agent_id, count(*) AS n FROM attempts AS a JOIN task_runs AS t USING (workflow_instance_id, attempt)
+        `SELECT agent_id, count(*) AS n FROM attempts AS a CROSS JOIN task_runs AS t USING (workflow_instance_id, attempt)
          WHERE ${OPEN} AND t.slice = 0 AND t.status = 'RUNNING' AND t.items_total IS NULL GROUP BY agent_id
          UNION ALL
-         SELECT agent_id, count(*) FROM slice_attempts AS a JOIN task_runs AS t USING (workflow_instance_id, slice, attempt)
+         SELECT agent_id, count(*) FROM slice_attempts AS a CROSS JOIN task_runs AS t USING (workflow_instance_id, slice, attempt)
          WHERE ${OPEN} AND t.slice > 0 AND t.status = 'RUNNING' AND t.items_total IS NULL GROUP BY agent_id`,
       );
       const counts = new Map<string, number>();
