@@ -199,3 +199,27 @@ test("a wait that cannot be ended does not hold up those after it, and is tried 
   expect(waits.size).toBe(0);
   await watch.stop();
 });
+
+test("a run whose agents are full says how much of the queue goes before it", async () => {
+  const plain = `tasks:\n  a: ${RUN}}\n`;
+  const workflows = { "w.yml": plain, "urgent.yml": `priority: 9\n${plain}` };
+  await using cluster = await new TestPrincipal({ workflows }).start();
+  const agent = await cluster.agent("x", { capacity: 1 });
+  await trigger(cluster);
+  required(await agent.fetch());
+  const ids = [
+    await trigger(cluster),
+    await trigger(cluster),
+    await trigger(cluster),
+    await trigger(cluster, "urgent"),
+  ];
+  const reasons = [];
+  for (const id of ids) reasons.push((await cluster.client().getRun(id)).waits?.map(({ reason }) => reason));
+  const full = "the only agent that is up is full: x 1/1";
+  expect(reasons).toEqual([
+    [`${full}; 1 waits before it`],
+    [`${full}; 2 wait before it`],
+    [`${full}; 3 wait before it`],
+    [full],
+  ]);
+});

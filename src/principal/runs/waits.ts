@@ -74,9 +74,9 @@ export class Waits {
     };
   }
 
-  /** What of a run waits, in order; empty when nothing does. */
+  /** What of a run waits, in order, and where in the queue; empty when nothing does. */
   async of(tx: OperationalTx, run: RunRecord): Promise<Wait[]> {
-    const waits = await this.why(tx, run);
+    const waits = await this.#placed(tx, run, await this.why(tx, run));
     if (run.revision > 0 || waits.length === 0) return waits;
     const definition = await this.#definitions.of(tx, run);
     const completed = new Set(await tx.completedTasks(run.workflow_instance_id));
@@ -84,7 +84,20 @@ export class Waits {
     return waits.map((wait) => ({ ...wait, tasks }));
   }
 
-  /** As {@link of}, but without the tasks of a whole run. @param reasons read now, if something waits, by default */
+  /** Adds to waits for agents that are full how much of the queue goes before them. */
+  async #placed(tx: OperationalTx, { workflow_instance_id: id }: RunRecord, waits: Wait[]): Promise<Wait[]> {
+    if (!waits.some(({ kind }) => kind === "full")) return waits;
+    const entries = (await tx.queueEntries(COUNTED)).filter(({ needs }) => !readNeeds(needs).isPaused);
+    const order = inOrder(entries, this.#clock.now());
+    return waits.map((wait) => {
+      if (wait.kind !== "full") return wait;
+      const at = order.findIndex((each) => each.workflow_instance_id === id && each.slice === wait.slice);
+      const before = at === -1 ? `more than ${COUNTED} wait` : at === 1 ? "1 waits" : `${at} wait`;
+      return at === 0 ? wait : { ...wait, reason: `${wait.reason}; ${before} before it` };
+    });
+  }
+
+  /** As {@link of}, but without the tasks of a whole run, and without its place. @param reasons read now, if something waits, by default */
   async why(tx: OperationalTx, run: RunRecord, reasons?: Reasons): Promise<Wait[]> {
     if (run.hold !== null && run.finished_at_ms === null)
       return [{ ...whole(run.status_at_ms), ...(await holdReason(tx, run)) }];
@@ -132,6 +145,8 @@ export function startNote(startMs: number): RunNote {
   return { reason: startReason(startMs).reason, waits: null };
 }
 
+/** So much of the queue is looked through for the place of a run. */
+const COUNTED = 200;
 /** Slices that are named if very many wait. */
 const NAMED = 100;
 
