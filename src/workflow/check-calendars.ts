@@ -16,7 +16,8 @@ export function checkCalendars(
   schedules: readonly Entry[] | undefined,
   calendars: ReadonlyMap<string, Calendar>,
 ): CalendarProblem[] {
-  return (schedules ?? []).flatMap(({ calendar: name }, n): CalendarProblem[] => {
+  if (schedules === undefined) return [];
+  return schedules.flatMap(({ calendar: name }, n): CalendarProblem[] => {
     if (name === undefined || calendars.has(name)) return [];
     const near = didYouMean(name, calendars.keys());
     const where = "calendars are in _cdktr.yml of the workflow directory";

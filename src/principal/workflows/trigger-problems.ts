@@ -22,14 +22,22 @@ export function findTriggerProblems(
   { calendars, channels }: KnownSettings,
 ): void {
   const names = Object.fromEntries(channels);
-  const ids = new Set(workflows.keys());
-  for (const { id } of files.values()) if (id !== null) ids.add(id);
   const all = [...workflows.values()].map(({ facts }) => facts);
-  const chains = checkChains(
-    all.map(({ head }) => head),
-    ids,
-  );
-  const calls = all.some((facts) => facts.calls !== undefined)
+  // There may be 100,000, of which one has changed: what none of them has is not looked for.
+  const isFollowing = all.some(({ head }) => head.on?.workflow != null);
+  const isCalling = all.some((facts) => facts.calls !== undefined);
+  const ids = new Set<string>();
+  if (isFollowing || isCalling) {
+    for (const id of workflows.keys()) ids.add(id);
+    for (const { id } of files.values()) if (id !== null) ids.add(id);
+  }
+  const chains = isFollowing
+    ? checkChains(
+        all.map(({ head }) => head),
+        ids,
+      )
+    : null;
+  const calls = isCalling
     ? checkCalls(
         all.map(({ head, calls = [] }) => ({ id: head.id, params: head.params, calls })),
         ids,
@@ -39,15 +47,15 @@ export function findTriggerProblems(
     ? checkGroups(all.map(({ head, calls = [] }) => ({ id: head.id, concurrency: head.concurrency, calls })))
     : null;
   for (const [id, workflow] of workflows) {
-    const warnings = files.get(workflow.path)?.read?.facts.warnings ?? [];
-    const own = warnings.filter(({ code }) => TRIGGER_CODES.has(code));
-    const chain = chains.get(id);
-    const called = [
-      ...(calls?.get(id) ?? []),
-      ...(groups?.get(id) ?? []),
-      ...checkCalendars(workflow.facts.head.schedules, calendars),
-      ...checkNotify(workflow.facts.head.notify, names),
-    ];
+    const warnings = files.get(workflow.path)?.read?.facts.warnings ?? NONE;
+    const own = warnings.length === 0 ? NONE : warnings.filter(({ code }) => TRIGGER_CODES.has(code));
+    const chain = chains?.get(id);
+    const called = joined([
+      calls?.get(id),
+      groups?.get(id),
+      checkCalendars(workflow.facts.head.schedules, calendars),
+      checkNotify(workflow.facts.head.notify, names),
+    ]);
     const isFine = chain === undefined && called.length === 0 && own.length === 0;
     if (isFine && workflow.triggerProblems.length === 0) continue;
     const source = isFine ? "" : textsOf(workflow).source;
@@ -57,4 +65,13 @@ export function findTriggerProblems(
     ];
     workflows.set(id, { ...workflow, triggerProblems: [...own, ...placed] });
   }
+}
+
+const NONE: readonly never[] = [];
+
+/** All that is in these lists: most are empty. */
+function joined<T>(lists: readonly (readonly T[] | undefined)[]): readonly T[] {
+  return lists.every((list) => list === undefined || list.length === 0)
+    ? NONE
+    : lists.flatMap((list) => list ?? NONE);
 }
