@@ -1,4 +1,5 @@
 /** Explains why a connection to a principal fails: libzmq only retries, or gives up silently. */
+import type { ClientRole } from "../contract/roles.ts";
 import { PrincipalUnreachableError } from "../errors.ts";
 import { pause } from "../timer.ts";
 import type { Socket, SocketEvent } from "../zmq/index.ts";
@@ -12,6 +13,8 @@ export interface CurveClientKeys {
   readonly name?: string;
   /** The file it was read from. */
   readonly path?: string;
+  /** Its role, as far as its file says. */
+  readonly role?: ClientRole;
 }
 
 /** The socket options of a client with these keys; none without keys. */

@@ -95,6 +95,7 @@ export function curveKeysOf({ path, key }: LoadedKey): CurveClientKeys {
     secretKey: key.secret_key,
     name: key.name,
     path,
+    role: key.role,
   };
 }
 

@@ -208,7 +208,9 @@ export class App implements Store {
 
   #connect(address: PrincipalAddress): PrincipalClient {
     const { config, keysOf } = this.#options;
-    return connect(config, { keys: keysOf?.(address) }, address);
+    const keys = keysOf?.(address);
+    this.state.reader = keys?.role === "viewer" ? (keys.name ?? "in use") : null;
+    return connect(config, { keys }, address);
   }
 
   #makeFeed(): PrincipalFeed {

@@ -47,6 +47,7 @@ export function initialState(
     principals,
     principal: 0,
     connection: newConnection(now),
+    reader: null,
     data: noData(),
     tab: "workflows",
     pages: {

@@ -193,6 +193,8 @@ export interface State {
   /** Index of the current one. */
   principal: number;
   connection: Connection;
+  /** The name of the key, if it may only read. */
+  reader: string | null;
   data: Data;
   tab: Tab;
   /** Each tab's stack of pages, the current one last. */

@@ -39,6 +39,34 @@ describe("tables of keys", () => {
     }
   });
 
+  test("with a key that may only read, no key on any page asks for a change, and those that would say so", () => {
+    const no = "The key screen may only read: its role is viewer.";
+    const refused = new Set<string>();
+    for (const page of pages) {
+      for (const binding of bindingsFor(state(80, 24, page))) {
+        for (const key of binding.keys) {
+          const { s, keys, actions } = ui(page);
+          s.reader = "screen";
+          keys(key);
+          if (s.toasts.some(({ text }) => text === no)) refused.add(key);
+          const { overlay } = s;
+          if (overlay?.kind === "confirm") expect([key, overlay.action.kind]).toEqual([key, "quit"]);
+          expect([key, overlay?.kind === "form"]).toEqual([key, false]);
+          keys("ENTER");
+          expect(actions.filter(({ kind }) => kind !== "quit")).toEqual([]);
+        }
+      }
+    }
+    expect([...refused]).toEqual(expect.arrayContaining(["t", "c", "d", "Z", "A", "R", "+"]));
+    const { s, keys, type, actions } = ui();
+    s.reader = "screen";
+    keys(":");
+    type("trigger etl.daily");
+    keys("ENTER");
+    expect(s.toasts.map(({ text }) => text)).toContain(no);
+    expect(actions).toEqual([]);
+  });
+
   test("no key needs what tmux (^B), screen (^A) or the line itself (^S, ^Q) takes away", () => {
     for (const page of pages) {
       for (const { keys } of bindingsFor(state(80, 24, page))) {

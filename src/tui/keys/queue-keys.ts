@@ -4,7 +4,7 @@ import type { Effects } from "../effects.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import { type QueueRow, queueRows, runOfRow } from "../lists/queue-rows.ts";
 import { listState, openPage, openRun } from "../navigation.ts";
-import { askCancel, askCancelBackfill } from "../overlays/ask.ts";
+import { askCancel, askCancelBackfill, isRefused } from "../overlays/ask.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
 import type { Binding } from "./binding.ts";
@@ -24,6 +24,7 @@ function isBackfill(state: State): boolean {
 
 /** Changes the priority of the selected run by one. */
 function prioritize(state: State, effects: Effects, step: 1 | -1): void {
+  if (isRefused(state)) return;
   const row = selectedRow(state);
   const runId = runOfRow(row);
   if (row === undefined || runId === null) {
@@ -55,6 +56,7 @@ function cancel(state: State): void {
 }
 
 function pauseOrResume(state: State, effects: Effects): void {
+  if (isRefused(state)) return;
   const row = selectedRow(state);
   if (row?.kind !== "backfill") {
     addToast(state, "Only a backfill is paused here; workflows are in tab 1.");

@@ -21,10 +21,22 @@ function summaryOf(state: State, runId: string): RunSummary | undefined {
   );
 }
 
+/** Why nothing can be changed at all; null if it can. */
+function changeProblem({ reader }: State): string | null {
+  return reader === null ? null : `The key ${reader} may only read: its role is viewer.`;
+}
+
+/** Tells that nothing can be changed, if that is so. */
+export function isRefused(state: State): boolean {
+  const problem = changeProblem(state);
+  if (problem !== null) addToast(state, problem, "bad");
+  return problem !== null;
+}
+
 /** Why a run cannot be cancelled; null if it can, as far as is known. */
 export function cancelProblem(state: State, runId: string): string | null {
   const status = statusOf(state, runId);
-  if (status === undefined || !isTerminal(RUN_TRANSITIONS, status)) return null;
+  if (status === undefined || !isTerminal(RUN_TRANSITIONS, status)) return changeProblem(state);
   return `The run is over (${status}); there is nothing to cancel.`;
 }
 
@@ -32,7 +44,7 @@ export function cancelProblem(state: State, runId: string): string | null {
 export function retryProblem(state: State, runId: string): string | null {
   const status = statusOf(state, runId);
   return status === undefined || isTerminal(RUN_TRANSITIONS, status)
-    ? null
+    ? changeProblem(state)
     : `The run is ${status}; it can be retried when it is over.`;
 }
 
@@ -47,6 +59,7 @@ function aboutRun(state: State, runId: string): string[] {
 
 /** Trigger a workflow: shows a form if it has parameters. */
 export function askTrigger(state: State, workflowId: string): void {
+  if (isRefused(state)) return;
   const workflow = state.data.workflows?.find((one) => one.id === workflowId);
   if (workflow === undefined) {
     addToast(state, `There is no workflow ${workflowId}.`, "bad");
@@ -73,6 +86,7 @@ export function askTrigger(state: State, workflowId: string): void {
 
 /** Approve or reject what waits for a person: with its form, and with a note. */
 export function askAnswer(state: State, approval: ApprovalSummary, approves: boolean): void {
+  if (isRefused(state)) return;
   if (approval.refusal !== undefined) {
     addToast(state, approval.refusal, "bad");
     return;
@@ -171,6 +185,7 @@ function unknownOptions({ data: { info } }: State): string | null {
 
 /** Pause a workflow, with a reason, or let it go on. */
 export function askPause(state: State, workflowId: string): void {
+  if (isRefused(state)) return;
   const paused = state.data.workflows?.find((one) => one.id === workflowId)?.paused;
   if (paused === undefined) {
     state.overlay = {
@@ -208,6 +223,7 @@ export function pauseText({ at_ms, by, reason, until_ms }: Pause, now: number): 
 
 /** Cancel a backfill with its runs. */
 export function askCancelBackfill(state: State, backfill: BackfillSummary): void {
+  if (isRefused(state)) return;
   const { backfill_id: backfillId, workflow_id, state: now, active } = backfill;
   if (now === "CANCELLED" || now === "DONE") {
     addToast(state, `The backfill is ${now}; there is nothing to cancel.`);
@@ -226,6 +242,7 @@ export function askCancelBackfill(state: State, backfill: BackfillSummary): void
 
 /** Drain an agent. */
 export function askDrain(state: State, agentId: string): void {
+  if (isRefused(state)) return;
   const agent = state.data.agents?.find((one) => one.agent_id === agentId);
   const now =
     agent === undefined
