@@ -50,6 +50,10 @@ export const root: Command = command({
     ui: lazy("Open the terminal UI", () => import("./cli/ui.ts")),
     listen: lazy("Run an event listener written in TypeScript", () => import("./cli/listen.ts")),
     sdk: lazy("Write the client packages bundled with this executable", () => import("./cli/sdk.ts")),
+    telemetry: lazy(
+      "Write a dashboard for Grafana and alert rules for Prometheus",
+      () => import("./cli/telemetry.ts"),
+    ),
     keys: lazy("Manage keys: who may connect", () => import("./cli/keys.ts")),
     secrets: lazy("Manage the principal's secrets for tasks", () => import("./cli/secrets.ts")),
     "join-token": lazy("Let a new host get its own key", () => import("./cli/join-token.ts")),

@@ -1,5 +1,7 @@
 /** Traces and logs on the compiled binary: what a receiver gets of runs, and what runs notice of a receiver that does not work: nothing. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { type Cluster, freePorts, startCluster } from "../support/cdktr.ts";
 import { OtlpReceiver, type ReceivedSpan } from "../support/otlp-receiver.ts";
 import { until } from "../support/until.ts";
@@ -211,4 +213,23 @@ test("runs notice nothing of a receiver that refuses or hangs, and it gets what 
   await cluster.principal?.waitFor(/The receiver of traces at \S+ takes them again\./);
   expect(await counted("cdktr_telemetry_dropped_total", "traces")).toBe(0);
   expect(await counted("cdktr_telemetry_dropped_total", "logs")).toBe(0);
+});
+
+test("the dashboard and the alert rules are written, and every metric in them is on the page", async () => {
+  for (const kind of ["grafana", "prometheus"]) {
+    const written = await cluster.cdktr(["telemetry", kind, "monitoring", "--json"]);
+    expect(written).toMatchObject({ code: 0, stderr: "" });
+    expect((JSON.parse(written.stdout) as { written: string[] }).written).toHaveLength(1);
+  }
+  const read = (name: string) => readFileSync(join(cluster.directory, "monitoring", name), "utf8");
+  const files = read("cdktr-dashboard.json") + read("cdktr-rules.yml");
+  const used = new Set(files.match(/\b(?:cdktr|process)_[a-z_]+\b/g));
+  const there = new Set([...(await page()).matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name]) => name));
+  expect(used.size).toBeGreaterThan(25);
+  expect([...used].filter((name) => !there.has(name.replace(/_(bucket|sum|count)$/, "")))).toEqual([]);
+  // They are not written over what somebody has changed.
+  writeFileSync(join(cluster.directory, "monitoring", "cdktr-rules.yml"), "groups: []\n");
+  const refused = await cluster.cdktr(["telemetry", "prometheus", "monitoring"]);
+  expect(refused.code).not.toBe(0);
+  expect(refused.stderr).toContain("--force");
 });

@@ -12,14 +12,13 @@ import type { RunStatus } from "../../workflow/status.ts";
 import type { HistoryLinkSignals } from "../history/history-link.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { addExpectations, type BrokenExpectation } from "./expectation-metrics.ts";
-import { WorkflowMetrics, type WorkflowMetricsOptions } from "./workflow-metrics.ts";
+import { ENDS, WorkflowMetrics, type WorkflowMetricsOptions } from "./workflow-metrics.ts";
 
 /** From a local agent that is waiting to a queue of a whole night, seconds. */
 const DISPATCH_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 120, 600, 3600];
 const FLUSH_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 /** How long a page waits for what the history knows of workflows, ms. */
 const RECALL_MS = 1000;
-const ENDS = ["COMPLETED", "FAILED", "CRASHED", "SKIPPED", "CANCELLED"] as const satisfies RunStatus[];
 const AGENT_STATES = ["UP", "DRAINING", "LOST"] as const;
 
 /** What the principal knows of the history by itself. */

@@ -8,6 +8,9 @@ import type { RunRecord } from "../../storage/operational/store.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 
+/** The statuses of runs that are over. */
+export const ENDS = ["COMPLETED", "FAILED", "CRASHED", "SKIPPED", "CANCELLED"] as const satisfies RunStatus[];
+
 /** The label of the workflows that have no series of their own; no id can be this. */
 export const OTHERS = "(other)";
 
@@ -112,7 +115,8 @@ export class WorkflowMetrics {
       "cdktr_workflow_runs_total",
       "Runs that ended since the principal started, by workflow and status.",
       all.flatMap(([workflow, { ended }]) =>
-        [...ended].map(([status, count]): [Labels, number] => [{ workflow, status }, count]),
+        // Also those of which there are none: the first one is an increase then.
+        ENDS.map((status): [Labels, number] => [{ workflow, status }, ended.get(status) ?? 0]),
       ),
     );
     page.gauge(

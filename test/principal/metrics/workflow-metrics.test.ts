@@ -24,23 +24,30 @@ function metricsOf(
     const times = { started_at_ms: 1000, finished_at_ms: 3000, duration_ms: null };
     events.emit("run ended", { workflow_id, status: "COMPLETED", ...times, ...run } as RunRecord);
   };
+  /** The samples of a name, but for runs of which there are none. */
   const lines = (name: string) => {
     const page = new Exposition();
     metrics.addTo(page);
     return page
       .toString()
       .split("\n")
-      .filter((line) => line.startsWith(name));
+      .filter((line) => line.startsWith(name) && !/^cdktr_workflow_runs_total.* 0$/.test(line));
   };
-  return { metrics, ended, lines };
+  const zeros = () => {
+    const page = new Exposition();
+    metrics.addTo(page);
+    return page.toString().match(/^cdktr_workflow_runs_total.* 0$/gm);
+  };
+  return { metrics, ended, lines, zeros };
 }
 
 test("runs are counted by workflow and status, and their durations", () => {
-  const { ended, lines } = metricsOf();
+  const { ended, lines, zeros } = metricsOf();
   expect(lines("cdktr_")).toEqual([]);
   ended("a");
   ended("a", { status: "FAILED", duration_ms: 61_000, finished_at_ms: 9000 });
   ended("b", { status: "SKIPPED", started_at_ms: null });
+  expect(zeros()).toHaveLength(7);
   expect(lines("cdktr_workflow_runs_total")).toEqual([
     'cdktr_workflow_runs_total{workflow="a",status="COMPLETED"} 1',
     'cdktr_workflow_runs_total{workflow="a",status="FAILED"} 1',
