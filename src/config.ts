@@ -12,6 +12,17 @@ import { homeFor } from "./host/home.ts";
 const port = z.coerce.number().int().min(1).max(65535);
 const positive = z.coerce.number().int().positive();
 
+/** How long something is kept: days, weeks or years, or all of it. */
+const kept = z.string().regex(/^(all|[1-9]\d{0,4}d|[1-9]\d{0,3}w|[1-9]\d{0,1}y)$/);
+const KEPT = "all, or a number of days, weeks or years such as 90d, 12w or 2y";
+const DAYS = { d: 1, w: 7, y: 365 } as const;
+
+/** The number of days of a setting that says how long something is kept; null for all. */
+export function daysOf(text: string): number | null {
+  const unit = text.at(-1);
+  return unit === "d" || unit === "w" || unit === "y" ? Number.parseInt(text, 10) * DAYS[unit] : null;
+}
+
 interface SettingSpec<T> {
   readonly description: string;
   readonly schema: z.ZodType<T>;
@@ -125,6 +136,18 @@ export const SETTINGS = {
     z.string().min(1),
     "a path, or :memory:",
     (values) => join(String(values.CDKTR_APP_DATA_DIRECTORY), "app.db"),
+  ),
+  CDKTR_HISTORY_KEEP: setting(
+    "How long the history stays in the DuckDB file; days that are older move into Parquet files beside it",
+    kept,
+    KEPT,
+    "all",
+  ),
+  CDKTR_ARCHIVE_KEEP: setting(
+    "How long days stay in these files; days that are older are deleted",
+    kept,
+    KEPT,
+    "all",
   ),
   CDKTR_BLOB_URL: setting(
     "Where the principal keeps the files that travel with runs: a directory, or a bucket as s3://BUCKET/PREFIX",

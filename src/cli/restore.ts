@@ -1,7 +1,18 @@
 import { Database, SQLiteError } from "bun:sqlite";
-import { accessSync, chmodSync, constants, copyFileSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import type { Config } from "../config.ts";
+import { ARCHIVE_IN_BACKUP, archiveDirectory } from "../contract/archive-files.ts";
 import { IN_MEMORY } from "../contract/history.ts";
 import { CdktrError, errorMessage, InvalidInputError } from "../errors.ts";
 import { syncToDisk } from "../host/sync-to-disk.ts";
@@ -42,9 +53,13 @@ function restore(directory: string, config: Config): void {
   if (config.CDKTR_DB_PATH === IN_MEMORY)
     say("The history is not restored: CDKTR_DB_PATH keeps it in memory.");
   else targets.push({ from: join(directory, "app.db"), to: resolve(config.CDKTR_DB_PATH) });
+  const archive = join(directory, ARCHIVE_IN_BACKUP);
+  const archiveTo = archiveDirectory(resolve(config.CDKTR_DB_PATH));
   for (const { from } of targets) requireReadable(from, directory);
   writing(data, () => mkdirSync(data, { recursive: true, mode: 0o700 }));
   requireStopped(state);
+  if (targets.length > 1 && archiveTo !== null && existsSync(archive))
+    targets.push({ from: archive, to: archiveTo });
   const time = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
   const aside = `before-restore-${time}`;
   const files = targets.map(({ to }) => to);
@@ -70,17 +85,36 @@ function restore(directory: string, config: Config): void {
 function stage(from: string, to: string, isState: boolean): void {
   mkdirSync(dirname(to), { recursive: true, mode: 0o700 });
   const staged = stagedFor(to);
+  if (statSync(from).isDirectory()) {
+    stageDirectory(from, staged);
+    return;
+  }
   copyFileSync(from, staged);
   chmodSync(staged, 0o600);
   if (isState) markAsRestored(staged, from);
   syncToDisk(staged);
 }
 
+/** The files of the archive, each flushed to disk. */
+function stageDirectory(from: string, to: string): void {
+  mkdirSync(to, { recursive: true, mode: 0o700 });
+  for (const entry of readdirSync(from, { withFileTypes: true })) {
+    const [source, target] = [join(from, entry.name), join(to, entry.name)];
+    if (entry.isDirectory()) stageDirectory(source, target);
+    else if (entry.isFile()) {
+      copyFileSync(source, target);
+      chmodSync(target, 0o600);
+      syncToDisk(target);
+    }
+  }
+  syncToDisk(to);
+}
+
 /** Removes what {@link stage} left. */
 function removeStaged(to: string): void {
   for (const end of ["", "-journal", "-wal", "-shm"]) {
     try {
-      rmSync(stagedFor(to) + end, { force: true });
+      rmSync(stagedFor(to) + end, { force: true, recursive: true });
     } catch {
       // A failure here must not hide why the restore failed.
     }

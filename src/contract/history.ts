@@ -10,6 +10,9 @@ import { UnprocessableError } from "../errors.ts";
 import type { RunStatus } from "../workflow/status.ts";
 import type { HistoricStatuses, PendingStatus } from "./history-rows.ts";
 import type {
+  ArchiveDatabase,
+  ArchiveInfo,
+  ArchiveProgress,
   FilePiece,
   ItemSummary,
   ListItems,
@@ -77,6 +80,13 @@ export interface LineQuery {
 /** Which files are prepared: Parquet files, a copy of the database, or copies of the database and the state as of one moment. */
 export type Preparation = "export" | "database" | "everything";
 
+/** Where a request to the archive has got to. */
+export interface ArchiveStep {
+  readonly phase: "move" | "days" | "runs";
+  /** The day or the workflow that was done last; empty for none. */
+  readonly done: string;
+}
+
 /** Whether the history can be written and read, and if not, why. */
 export interface HistoryAvailability {
   readonly ok: boolean;
@@ -103,8 +113,16 @@ export interface IntakeCounts {
   readonly dropped: number;
 }
 
+/** Sizes of the history, bytes, and how many files of the archive are missing. */
+export interface HistorySizes {
+  readonly database: number;
+  readonly archive: number;
+  readonly missing: number;
+}
+
 /** What the metrics of the principal show of the history. */
 export interface HistoryVitals {
+  readonly sizes: HistorySizes;
   readonly held: HeldLogs;
   readonly counts: IntakeCounts;
   /** Of traces and logs that are exported; absent for none. */
@@ -133,7 +151,12 @@ export interface HistoryCalls {
   readonly latestEnds: Call<readonly string[], readonly LatestEnd[]>;
   readonly listRuns: Call<{ readonly filter: ListRuns; readonly before_ms?: number }, RunSummary[]>;
   /** @see PrepareFiles for the id */
-  readonly prepare: Call<{ readonly what: Preparation; readonly transfer_id?: string }, PreparedFiles>;
+  readonly prepare: Call<
+    { readonly what: Preparation; readonly transfer_id?: string; readonly without_archive?: boolean },
+    PreparedFiles
+  >;
+  readonly archive: Call<ArchiveDatabase, ArchiveProgress>;
+  readonly archiveInfo: Call<null, ArchiveInfo>;
   readonly readFile: Call<ReadFile, FilePiece>;
   /** Also ends the preparation of files that are not complete. */
   readonly dropFiles: Call<string, null>;
@@ -262,6 +285,19 @@ export interface PrincipalCalls {
     Differences
   >;
   readonly mayDeliver: Call<Delivery, DeliveryVerdict>;
+  /** What workflows keep of their history, of those that say so. */
+  readonly retentions: Call<null, readonly KeptRuns[]>;
+  /** These runs are about to be deleted from the history. */
+  readonly forgetRuns: Call<readonly string[], null>;
+}
+
+/** What a workflow keeps of its history. */
+export interface KeptRuns {
+  readonly workflow_id: string;
+  /** Runs that ended before so many days are deleted; null: no run for its age. */
+  readonly days: number | null;
+  /** Only so many runs are kept, the newest; null: any number. */
+  readonly runs: number | null;
 }
 
 /** An error on its way to the other side. */
@@ -282,6 +318,9 @@ export interface HistorySettings {
   /** cdktr's own directory, for prepared files and DuckDB's temporary ones. */
   readonly data_directory: string;
   readonly flush_interval_ms: number;
+  /** Days that are kept in the database, and in the archive; null for all. */
+  readonly history_keep_days: number | null;
+  readonly archive_keep_days: number | null;
   /** Address of the two ports. */
   readonly host: string;
   /** Port on which agents deliver; 0 for any free one. */

@@ -360,6 +360,25 @@ export const VERBS = {
     reply: m.PreparedFiles,
     changes: "nothing",
   }),
+  GETARCHIVE: verb({
+    about: "Sizes of the history, and how the archive is",
+    roles: READER,
+    request: Nothing,
+    reply: m.ArchiveInfo,
+    changes: "nothing",
+    since: ALERTS_SINCE,
+  }),
+  ARCHIVEDB: verb({
+    about:
+      "A step of moving old days into the archive, or what would be moved; the next one with `after: next`",
+    roles: ADMIN,
+    request: m.ArchiveDatabase,
+    reply: m.ArchiveProgress,
+    changes: "idempotent",
+    // It does what the settings say, and each deletion is a row of its own.
+    audit: "none",
+    since: ALERTS_SINCE,
+  }),
   READFILE: verb({
     about: "A piece of a prepared file in base64; the next one with `offset: next`",
     roles: CLIENT,

@@ -29,6 +29,7 @@ import operations from "./operations.md" with { type: "text" };
 import pauses from "./pauses.md" with { type: "text" };
 import pools from "./pools.md" with { type: "text" };
 import reliability from "./reliability.md" with { type: "text" };
+import retention from "./retention.md" with { type: "text" };
 import scheduling from "./scheduling.md" with { type: "text" };
 import secrets from "./secrets.md" with { type: "text" };
 import security from "./security.md" with { type: "text" };
@@ -128,6 +129,7 @@ export const PAGES: readonly Page[] = [
   page("operations", "Doctor, services, metrics, completion", operations),
   page("telemetry", "Metrics, traces and logs for Prometheus and OpenTelemetry", telemetry),
   page("logs-and-history", "Searching logs, SQL, tables and views, backup", logsAndHistory),
+  page("retention", "How long the history is kept, and the archive of old days", retention),
   page("architecture", "The components and the life of a run", architecture),
   page("reliability", "Guarantees, their limits, and failure modes", reliability),
   page("state-machines", "State transitions of runs, tasks, leases and agents", stateMachines),

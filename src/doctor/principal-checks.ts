@@ -19,6 +19,7 @@ import { loadCurveKeys } from "../protocol/key-file.ts";
 import { cannotConnect } from "../protocol/tcp-probe.ts";
 import { isDoneWithin } from "../timer.ts";
 import { hostAndPort } from "../zmq/endpoint.ts";
+import { checkArchive } from "./archive-checks.ts";
 import { checkBackfills } from "./backfill-checks.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 import { checkPauses } from "./pause-checks.ts";
@@ -95,6 +96,7 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
       ...(await workflows(client, info)),
       ...(await checkBackfills(client)),
       ...(await checkPools(client)),
+      ...(await checkArchive(client, info.now_ms ?? Date.now())),
       ...info.invalid_workflow_files.map((file) =>
         warning(
           "workflows",

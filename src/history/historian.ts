@@ -10,6 +10,7 @@ import {
   type HistoricFiring,
   type HistoricRun,
   type HistoryAvailability,
+  type HistorySizes,
   HistoryUnavailableError,
   IN_MEMORY,
   type LatestEnd,
@@ -35,6 +36,9 @@ import { FileIdentity } from "../host/file-identity.ts";
 import { BackgroundService } from "../service.ts";
 import type { StateIdentity, StatusFeed } from "../storage/operational/store.ts";
 import { BackOff, isDoneWithin, turn } from "../timer.ts";
+import type { Archive } from "./database/archive.ts";
+import { carryParts } from "./database/archive-layout.ts";
+import type { Part } from "./database/archive-manifest.ts";
 import { historyUnavailable } from "./database/error.ts";
 import type { BackupMoment } from "./database/export.ts";
 import { HistoryDatabase } from "./database/history-database.ts";
@@ -332,6 +336,19 @@ export class Historian extends BackgroundService<HistorianSignals> {
     return { ...result, warning };
   }
 
+  /** Its sizes; 0 while the database is not open. */
+  get sizes(): HistorySizes {
+    return this.#database?.archive.sizes ?? { database: 0, archive: 0, missing: 0 };
+  }
+
+  /**
+   * Calls `work` with the archive of the open database, which has everything that was received before.
+   * @throws HistoryUnavailableError; errors of `work`
+   */
+  async withArchive<T>(work: (archive: Archive) => Promise<T>): Promise<T> {
+    return this.#read((database) => work(database.archive));
+  }
+
   /** Ends the statements of users that run now: their callers are told why. */
   endQueries(why: string): void {
     this.#database?.endQueries(why);
@@ -387,23 +404,26 @@ export class Historian extends BackgroundService<HistorianSignals> {
   }
 
   /**
-   * Prepares a consistent copy of the database.
+   * Prepares a consistent copy of the database, which also has the rows of the archive.
    * @throws HistoryUnavailableError; UnprocessableError when too many are in progress
    */
-  async prepareBackup(transferId?: string): Promise<PreparedFiles> {
+  async prepareBackup(transferId?: string, withoutArchive = false): Promise<PreparedFiles> {
     return this.#transfers.prepare(async (directory, signal) => {
       await this.flush();
-      await this.#read((database) => database.backupTo(join(directory, "cdktr.duckdb"), undefined, signal));
+      await this.#read((database) =>
+        database.backupTo(join(directory, "cdktr.duckdb"), undefined, signal, withoutArchive ? null : "rows"),
+      );
       return new Map();
     }, transferId);
   }
 
   /**
    * Prepares copies of state and history as of one moment. Nothing is written into the history between the moment of the copy of the state
-   * and the beginning of the copy of the history: lines wait here and on the agents, status rows in the state.
+   * and the beginning of the copy of the history: lines wait here and on the agents, status rows in the state. The files of the archive are
+   * prepared with them.
    * @throws HistoryUnavailableError; UnprocessableError when too many are in progress
    */
-  async prepareFullBackup(transferId?: string): Promise<PreparedFiles> {
+  async prepareFullBackup(transferId?: string, withoutArchive = false): Promise<PreparedFiles> {
     return this.#transfers.prepare(async (directory, signal) => {
       await this.flush();
       let release = () => {};
@@ -420,7 +440,12 @@ export class Historian extends BackgroundService<HistorianSignals> {
         fixed: () => release(),
       };
       try {
-        await this.#read((database) => database.backupTo(join(directory, "app.db"), moment, signal));
+        await this.#read((database) => {
+          const carry = withoutArchive
+            ? null
+            : (parts: readonly Part[]) => carryParts(database.path, parts, directory);
+          return database.backupTo(join(directory, "app.db"), moment, signal, carry);
+        });
       } finally {
         release();
         // It writes into the directory until it has ended.

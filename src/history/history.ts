@@ -23,6 +23,7 @@ import { LocalPeers } from "../protocol/doors/local-peers.ts";
 import { type Answers, type Ears, MessageLink, textOf } from "../protocol/message-link.ts";
 import { dropOldest } from "../recent.ts";
 import { BackgroundService, type Service, startServices, stopServices } from "../service.ts";
+import { ArchiveKeeper } from "./archive-keeper.ts";
 import { Historian } from "./historian.ts";
 import { LogHub } from "./logs/log-hub.ts";
 import { RemoteStatuses } from "./remote-statuses.ts";
@@ -50,6 +51,7 @@ export class History extends BackgroundService {
   readonly #link: MessageLink<PrincipalCalls, HistoryNews, HistoryCalls, PrincipalNews>;
   readonly #statuses: RemoteStatuses;
   readonly #historian: Historian;
+  readonly #keeper: ArchiveKeeper;
   readonly #hub: LogHub;
   /** What guards the ports, and the ports. */
   readonly #doors: readonly Service[];
@@ -110,6 +112,15 @@ export class History extends BackgroundService {
       this.#exporter = exporter;
       this.#historian.signals.on("written", ({ batch, isAll }) => exporter.written(batch, isAll));
     }
+    this.#keeper = new ArchiveKeeper({
+      withArchive: (work) => this.#historian.withArchive(work),
+      historyKeepDays: settings.history_keep_days,
+      archiveKeepDays: settings.archive_keep_days,
+      retentions: () => this.#link.ask("retentions", null),
+      forget: async (runs) => void (await this.#link.ask("forgetRuns", runs)),
+      log: log.withTag("history"),
+      clock: this.clock,
+    });
     this.#hub = new LogHub({
       host: settings.host,
       listeningPort: settings.listening_port,
@@ -167,6 +178,7 @@ export class History extends BackgroundService {
     await this.#guard.start();
     await this.#exporter?.start();
     await this.#historian.start();
+    await this.#keeper.start();
     this.#tellAvailability();
     this.#ready.resolve();
   }
@@ -188,11 +200,14 @@ export class History extends BackgroundService {
   /** Processes what has arrived, writes what it holds, if possible, and closes the database. */
   protected override async onStop(): Promise<void> {
     this.#ready.resolve();
+    // A step of the archive ends when the database is closed.
+    const kept = this.#keeper.stop();
     await stopServices(
       [this.#exporter, this.#historian, this.#guard, ...this.#doors].filter(
         (service) => service !== undefined,
       ),
     );
+    await kept;
     this.#tellPositions();
   }
 
@@ -210,12 +225,17 @@ export class History extends BackgroundService {
       findFirings: ({ workflow_id, times_ms }) => this.#historian.findFirings(workflow_id, times_ms),
       latestEnds: (workflowIds) => this.#historian.latestEnds(workflowIds),
       listRuns: ({ filter, before_ms }) => this.#historian.listRuns(filter, before_ms),
-      prepare: ({ what, transfer_id: id }) => {
+      prepare: ({ what, transfer_id: id, without_archive }) => {
         if (what === "export") return this.#historian.prepareExport(id);
         return what === "database"
-          ? this.#historian.prepareBackup(id)
-          : this.#historian.prepareFullBackup(id);
+          ? this.#historian.prepareBackup(id, without_archive)
+          : this.#historian.prepareFullBackup(id, without_archive);
       },
+      archive: async (request) => {
+        await this.#historian.flush();
+        return this.#keeper.step(request);
+      },
+      archiveInfo: () => this.#keeper.info(),
       readFile: (request) => this.#historian.readFile(request),
       dropFiles: async (transferId) => {
         await this.#historian.dropFiles(transferId);
@@ -234,6 +254,7 @@ export class History extends BackgroundService {
       isSubscribed: (probe) => this.#hub.isSubscribed(probe),
       vitals: () => ({
         held: this.#historian.held,
+        sizes: this.#historian.sizes,
         counts: this.#hub.counts,
         ...(this.#exporter && { telemetry: this.#exporter.counts }),
       }),

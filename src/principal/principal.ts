@@ -4,7 +4,7 @@ import { stat } from "node:fs/promises";
 import type { ConsolaInstance } from "consola";
 import { VERSION } from "../build-facts.ts";
 import { type Clock, systemClock } from "../clock.ts";
-import type { Config } from "../config.ts";
+import { type Config, daysOf } from "../config.ts";
 import { type HistoryHost, IN_MEMORY } from "../contract/history.ts";
 import type { TelemetrySettings } from "../contract/telemetry.ts";
 import { PROTOCOL } from "../contract/version.ts";
@@ -187,6 +187,8 @@ export class Principal extends BackgroundService {
         db_path: config.CDKTR_DB_PATH,
         data_directory: dataDirectory,
         flush_interval_ms: config.CDKTR_LOG_FLUSH_INTERVAL_MS,
+        history_keep_days: daysOf(config.CDKTR_HISTORY_KEEP),
+        archive_keep_days: daysOf(config.CDKTR_ARCHIVE_KEEP),
         host,
         listening_port: config.CDKTR_LOGS_LISTENING_PORT,
         publishing_port: config.CDKTR_LOGS_PUBLISHING_PORT,
@@ -196,7 +198,13 @@ export class Principal extends BackgroundService {
       },
       mayAdopt: () => !installation.isKnown,
       isAwaited: async () => (await store.identity()).is_new && (await isThere(config.CDKTR_DB_PATH)),
-      state: { statuses: store, installation, keys: access && agentKeys && { access, agentKeys } },
+      state: {
+        statuses: store,
+        installation,
+        keys: access && agentKeys && { access, agentKeys },
+        retentions: () => workflows.retentions(),
+        forget: (ids) => store.transact((tx) => tx.forgetRuns(ids)),
+      },
       log: allLogs,
       memory: historyMemory(),
     });

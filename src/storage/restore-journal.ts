@@ -21,8 +21,8 @@ const Journal = z.object({
 });
 type Journal = z.infer<typeof Journal>;
 
-/** What belongs to a database besides its file: SQLite's log and its index, and DuckDB's log. */
-const ENDS = ["", "-wal", "-shm", ".wal"];
+/** What belongs to a database besides its file: SQLite's log and its index, DuckDB's log, and the archive of the history. */
+const ENDS = ["", "-wal", "-shm", ".wal", ".archive"];
 
 interface Move {
   readonly from: string;

@@ -39,6 +39,7 @@ import { isOwnVariable, isReservedVariable } from "./own-variables.ts";
 import { Params } from "./param-fields.ts";
 import { pool } from "./pool.ts";
 import { priority } from "./priority.ts";
+import { retention } from "./retention.ts";
 import { calendars, pools } from "./root-fields.ts";
 import {
   anyText,
@@ -515,6 +516,9 @@ export const Workflow = new Block(
     notify: notify().describe("Who is told about what, see cdktr docs alerts; [] for nobody"),
     expect: expectations().describe(
       "What people rely on: whatever breaks it is shown and told as late or missed, see cdktr docs expectations",
+    ),
+    retention: retention().describe(
+      "How much of its history is kept: runs that are older, or beyond a number, are deleted; see cdktr docs retention",
     ),
     runs_on: runsOn().describe("Labels that an agent must have to run the tasks"),
     priority: priority()

@@ -9,6 +9,8 @@ const SETTINGS: HistorySettings = {
   db_path: ":memory:",
   data_directory: "/nowhere",
   flush_interval_ms: 1000,
+  history_keep_days: null,
+  archive_keep_days: null,
   host: "127.0.0.1",
   listening_port: 0,
   publishing_port: 0,

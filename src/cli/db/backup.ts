@@ -12,13 +12,17 @@ export default command({
   args: {
     file: { type: "positional", required: true, description: "Path of the copy, on this host" },
     force: { type: "boolean", description: "Replace the file if it exists" },
+    "without-archive": {
+      type: "boolean",
+      description: "Leave out the days of the history that are in the archive",
+    },
     ...jsonArg,
     ...principalArg,
   },
   extras: {
     completes: { file: "file" },
     details:
-      "The principal keeps running. The copy is a separate DuckDB file that any DuckDB client can open; it gets its name only when it is complete and verified.",
+      "The principal keeps running. The copy is a separate DuckDB file that any DuckDB client can open, with what is in the archive as rows of its tables; it gets its name only when it is complete and verified.",
     topic: "logs-and-history",
     examples: [
       { command: "cdktr db backup history-2025-01-20.duckdb", does: "a copy of everything up to now" },
@@ -27,7 +31,13 @@ export default command({
   async run({ args }) {
     refuseExisting(args.file, args.force ?? false);
     const [written] = await withPrincipal(args, (connection) =>
-      fetchPrepared(connection, "BACKUPDB", () => args.file, args.force ?? false),
+      fetchPrepared(
+        connection,
+        "BACKUPDB",
+        () => args.file,
+        args.force ?? false,
+        args["without-archive"] === true,
+      ),
     );
     if (written === undefined) throw new CdktrError("The principal did not prepare a backup.");
     const { file } = written;

@@ -24,20 +24,22 @@ export function markUnfinished(directory: string): Disposable {
 /**
  * Removes what a killed backup left.
  * @param names the names of the files of a backup
+ * @param further the name of a directory that may be part of it
  */
-export function removeUnfinished(directory: string, names: readonly string[]): void {
+export function removeUnfinished(directory: string, names: readonly string[], further: string): void {
   const marker = join(directory, UNFINISHED_BACKUP);
   if (!existsSync(marker)) return;
   const pid = Number(readFileSync(marker, "utf8"));
   // Another one may be at work.
   if (existsSync(`/proc/${pid}`)) return;
   const places = names.map((name) => join(directory, name));
-  // Each file gets its name when it is complete: if all have theirs, so is the backup.
+  // Each file gets its name when it is complete, those of the archive first: if all have theirs, so is the backup.
   if (!places.every((place) => existsSync(place))) {
     for (const place of places) {
       rmSync(place, { force: true });
       rmSync(partialOf(place, pid), { force: true });
     }
+    rmSync(join(directory, further), { force: true, recursive: true });
     say(`A backup to ${directory} was killed before it was complete: what it left is removed.`);
   }
   rmSync(marker, { force: true });

@@ -23,20 +23,20 @@ interface Target {
  * @param prepare requests them
  * @param pathOf where a file is to be
  * @param force see {@link download}
+ * @param withoutArchive a backup without what is in the archive
  */
 export async function fetchPrepared(
   connection: Connection,
   prepare: "BACKUP" | "BACKUPDB" | "EXPORTDB",
   pathOf: (file: PreparedFile) => string,
   force: boolean | undefined,
+  withoutArchive = false,
 ): Promise<readonly Target[]> {
   const { client, patiently } = connection;
   let transfer_id: string = crypto.randomUUID();
   try {
-    const asked = transfer_id;
-    const prepared = await orInterrupted(
-      patiently((options) => client.call(prepare, { transfer_id: asked }, options)),
-    );
+    const request = { transfer_id, ...(withoutArchive ? { without_archive: true } : {}) };
+    const prepared = await orInterrupted(patiently((options) => client.call(prepare, request, options)));
     // An older principal chooses one itself.
     transfer_id = prepared.transfer_id;
     const targets = prepared.files.map((file) => ({ file, path: pathOf(file) }));

@@ -25,6 +25,8 @@ export type QueryResult = z.infer<typeof QueryResult>;
 export const PrepareFiles = z.object({
   /** Random, chosen by the client: with it, `DROPFILES` ends the preparation too. */
   transfer_id: z.uuid().optional(),
+  /** A backup without what is in the archive. */
+  without_archive: z.boolean().optional(),
 });
 export type PrepareFiles = z.infer<typeof PrepareFiles>;
 
@@ -50,3 +52,60 @@ export type FilePiece = z.infer<typeof FilePiece>;
 
 /** `DROPFILES`: the principal may delete the prepared files. */
 export const DropFiles = z.object({ transfer_id: z.string().max(64) });
+
+/** `ARCHIVEDB`: a step of moving old days into the archive and of deleting what is kept no longer; the next one with `after: next`. */
+export const ArchiveDatabase = z.object({
+  /** Tells what would be done. */
+  dry_run: z.boolean().default(false),
+  /** Moves the days before this one, ms since the epoch, and deletes nothing; by default what the settings say. */
+  before_ms: z.number().optional(),
+  after: z.string().max(512).optional(),
+});
+export type ArchiveDatabase = z.infer<typeof ArchiveDatabase>;
+
+/** What was done with a day of the history, a day of the archive, or runs of a workflow. */
+export const ArchiveItem = z.object({
+  action: z.enum(["move", "delete"]),
+  /** A day (YYYY-MM-DD), or the id of a workflow. */
+  subject: z.string(),
+  /** Number of runs of a workflow; null for a day. */
+  runs: z.number().nullable(),
+  tables: z.array(z.object({ table: z.string(), rows: z.number(), bytes: z.number() })),
+});
+export type ArchiveItem = z.infer<typeof ArchiveItem>;
+
+/** Reply to `ARCHIVEDB`. */
+export const ArchiveProgress = z.object({
+  items: z.array(ArchiveItem),
+  /** Null when everything is done. */
+  next: z.string().nullable(),
+  /** Days before this one move; null when all stay. */
+  before: z.string().nullable(),
+});
+export type ArchiveProgress = z.infer<typeof ArchiveProgress>;
+
+/** Reply to `GETARCHIVE`: sizes of the history, and how the archive is. */
+export const ArchiveInfo = z.object({
+  /** The directory of the archive; null for a history in memory. */
+  directory: z.string().nullable(),
+  /** Days that are kept in the database, and in the archive; null for all. */
+  history_keep_days: z.number().nullable(),
+  archive_keep_days: z.number().nullable(),
+  database_bytes: z.number(),
+  archive_bytes: z.number(),
+  files: z.number(),
+  days: z.number(),
+  /** The first and the last day of the archive, YYYY-MM-DD. */
+  first_day: z.string().nullable(),
+  last_day: z.string().nullable(),
+  /** The oldest status that is in the database, ms since the epoch. */
+  oldest_ms: z.number().nullable(),
+  /** Files that should be there and are not, at most 20, and their number. */
+  missing: z.array(z.string()),
+  missing_files: z.number(),
+  /** When everything that was due was done the last time, ms since the epoch. */
+  passed_at_ms: z.number().nullable(),
+  /** Why it could not be done the last time. */
+  problem: z.string().nullable(),
+});
+export type ArchiveInfo = z.infer<typeof ArchiveInfo>;

@@ -55,14 +55,16 @@ export interface OpenDatabase {
 export interface DatabaseOptions {
   /** A file, or `:memory:`. Missing parent directories are created. */
   readonly path: string;
-  /** The only directory in which statements may read and write files. */
+  /** The only directory in which statements may read and write files, beside that of the archive. */
   readonly filesDirectory: string;
+  /** The directory of the archive; null for none. */
+  readonly archiveDirectory?: string | null;
   /** Where DuckDB spills what does not fit into memory; emptied on open. */
   readonly tempDirectory: string;
 }
 
 /**
- * Opens a database that, whatever statement it is given, can neither access the host's files, apart from its own and `filesDirectory`,
+ * Opens a database that, whatever statement it is given, can neither access the host's files, apart from its own and those directories,
  * nor load extensions.
  * @throws errors of DuckDB
  */
@@ -82,7 +84,11 @@ export async function openDatabase(options: DatabaseOptions): Promise<OpenDataba
   });
   try {
     const connection = await instance.connect();
-    await connection.run(`SET allowed_directories = [${quoteText(`${options.filesDirectory}/`)}]`);
+    const directories = [options.filesDirectory, options.archiveDirectory ?? null].filter(
+      (path) => path !== null,
+    );
+    const allowed = directories.map((path) => quoteText(`${path}/`));
+    await connection.run(`SET allowed_directories = [${allowed.join(", ")}]`);
     await connection.run("SET enable_external_access = false");
     await connection.run("SET lock_configuration = true");
     return { duckdb, instance, connection };

@@ -80,6 +80,11 @@ const CAUSES: readonly [RegExp, (path: string, match: RegExpExecArray) => string
   ],
 ];
 
+/** The file of the archive that an error is about; undefined if it is about something else. */
+export function archiveFileIn(error: unknown): string | undefined {
+  return /\.archive\/([^\s"']+\.parquet)\b/.exec(errorMessage(error))?.[1];
+}
+
 /** Converts any error from opening or writing the database to the typed error. */
 export function historyUnavailable(error: unknown, path: string): HistoryUnavailableError {
   if (error instanceof HistoryUnavailableError) return error;
@@ -124,6 +129,13 @@ export function readError(error: unknown, path: string, what: string): CdktrErro
     return new UnprocessableError(`${what} needs more memory than the history may use: ${firstLine(text)}`, {
       cause: error,
       hint: "Narrow it, or open a copy made with 'cdktr db backup' in another DuckDB client.",
+    });
+  }
+  const file = archiveFileIn(error);
+  if (file !== undefined && !isDiskFull(error)) {
+    return new UnprocessableError(`A file of the archive cannot be read: ${path}.archive/${file}.`, {
+      cause: error,
+      hint: "If it is missing or damaged, its day is left out of what is asked next. Put it back from a backup and restart the principal; 'cdktr doctor' names the files that are missing.",
     });
   }
   return historyUnavailable(error, path);

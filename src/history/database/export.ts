@@ -2,8 +2,12 @@
 import { join } from "node:path";
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { pause } from "../../timer.ts";
+import { type Archived, MANIFEST, type Part, readParts } from "./archive-manifest.ts";
 import { quoteName, quoteText } from "./duckdb.ts";
-import { logOrder } from "./logs.ts";
+import { orderOfAll } from "./logs.ts";
+import type { Table } from "./migrations.ts";
+import { TABLES } from "./schema.ts";
+import { type AnySources, HISTORY_SCHEMA, TABLES_ALONE } from "./sources.ts";
 
 /**
  * Writes one Parquet file per table and view. The connection is in a transaction, so all show the same state.
@@ -13,14 +17,17 @@ export async function exportTables(
   connection: DuckDBConnection,
   directory: string,
   disordered: boolean,
+  sources: AnySources = TABLES_ALONE,
 ): Promise<Map<string, number>> {
-  const { from, time } = logOrder(disordered);
+  const { from, time } = await orderOfAll(disordered, sources);
+  const all = async (table: Archived, order: string) =>
+    `SELECT ${sources.columns(table, "t")} FROM ${await sources.of(table)} t ORDER BY ${order}`;
   const queries: Readonly<Record<string, string>> = {
-    logstore: `SELECT l.* FROM ${from} ORDER BY ${time}, l.rowid`,
-    workflow_run_status: "SELECT * FROM workflow_run_status ORDER BY rowid",
-    task_run_status: "SELECT * FROM task_run_status ORDER BY rowid",
-    workflow_runs: "SELECT * FROM workflow_runs ORDER BY created_at_ms, workflow_instance_id",
-    task_runs: "SELECT * FROM task_runs ORDER BY created_at_ms, task_instance_id",
+    logstore: `SELECT ${sources.columns("logstore", "l")} FROM ${from} ORDER BY ${time}, l.rowid`,
+    workflow_run_status: await all("workflow_run_status", "t.rowid"),
+    task_run_status: await all("task_run_status", "t.rowid"),
+    workflow_runs: await all("workflow_runs", "t.created_at_ms, t.workflow_instance_id"),
+    task_runs: await all("task_runs", "t.created_at_ms, t.task_instance_id"),
   };
   const rows = new Map<string, number>();
   for (const [table, query] of Object.entries(queries)) {
@@ -38,6 +45,13 @@ const CHECKPOINT_AGAIN_MS = 50;
 /** Their number: a minute's worth. */
 const CHECKPOINT_TRIES = 1200;
 
+/** What a copy contains of the archive. */
+export type ArchiveInCopy =
+  /** Its rows are rows of the copy, which needs nothing else. */
+  | { readonly as: "rows"; readonly sources: AnySources }
+  /** Its files, which are put beside the copy. */
+  | { readonly as: "files"; readonly carry: (parts: readonly Part[]) => Promise<void> };
+
 /** The moment of which a copy is. */
 export interface BackupMoment {
   /** Awaited when everything is ready, just before it is decided what the copy contains. */
@@ -46,11 +60,12 @@ export interface BackupMoment {
   readonly fixed?: () => void;
 }
 
-/** Writes a copy of the database, read in one transaction. */
+/** Writes a copy of the database, read in one transaction. @param archive undefined: the copy has what is not archived */
 export async function writeBackup(
   connection: DuckDBConnection,
   file: string,
   { before, fixed }: BackupMoment = {},
+  archive?: ArchiveInCopy,
 ): Promise<void> {
   const target = quoteName(`backup_${crypto.randomUUID().replaceAll("-", "")}`);
   const source = quoteName(String((await connection.runAndReadAll("SELECT current_database()")).value(0, 0)));
@@ -58,6 +73,10 @@ export async function writeBackup(
   try {
     // The schema does not change while the database is open.
     await connection.run(`COPY FROM DATABASE ${source} TO ${target} (SCHEMA)`);
+    // The views name files of this host; whoever opens the copy with its archive defines them anew.
+    await connection.run(`DROP SCHEMA IF EXISTS ${target}.${HISTORY_SCHEMA} CASCADE`);
+    if (archive?.as !== "files")
+      for (const table of MANIFEST) await connection.run(`DROP TABLE IF EXISTS ${target}.main.${table}`);
     await before?.();
     await connection.run("BEGIN TRANSACTION");
     try {
@@ -66,9 +85,14 @@ export async function writeBackup(
         "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() AND (SELECT count(*) FROM ingest_cursor) >= 0",
       );
       fixed?.();
+      const hasArchive = tables.getRows().some(([table]) => table === MANIFEST[0]);
+      if (hasArchive && archive?.as === "files") await archive.carry(await readParts(connection, null));
       for (const [table] of tables.getRows()) {
+        if (archive?.as !== "files" && MANIFEST.includes(String(table))) continue;
         const name = quoteName(String(table));
-        await connection.run(`INSERT INTO ${target}.${name} FROM ${source}.${name}`);
+        if (hasArchive && archive?.as === "rows" && String(table) in TABLES)
+          await insertArchived(connection, `${target}.main.${name}`, String(table) as Table, archive);
+        await connection.run(`INSERT INTO ${target}.main.${name} FROM ${source}.main.${name}`);
       }
       await connection.run("COMMIT");
       // Detaching does it too, but later, if another statement looks at all databases just then.
@@ -79,6 +103,19 @@ export async function writeBackup(
     }
   } finally {
     await detach(connection, target);
+  }
+}
+
+/** Archived rows come before all others. */
+async function insertArchived(
+  connection: DuckDBConnection,
+  target: string,
+  table: Table,
+  { sources }: Extract<ArchiveInCopy, { as: "rows" }>,
+): Promise<void> {
+  for (const part of await sources.parts(table)) {
+    const selected = sources.rowsOf(table, part);
+    await connection.run(`INSERT INTO ${target} BY NAME ${selected}`);
   }
 }
 

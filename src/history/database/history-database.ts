@@ -1,5 +1,7 @@
 /** The history database: one file with logs and statuses, one connection that writes, a few that read. */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, statSync } from "node:fs";
+import type { DuckDBConnection } from "@duckdb/node-api";
+import { archiveDirectory } from "../../contract/archive-files.ts";
 import {
   type HistoricFiring,
   type HistoricRun,
@@ -20,13 +22,16 @@ import type {
 } from "../../contract/messages.ts";
 import { UnprocessableError } from "../../errors.ts";
 import { pruneBackups } from "../../migrations/database-backups.ts";
+import { Archive } from "./archive.ts";
+import type { Part } from "./archive-manifest.ts";
 import { findBroughtContexts } from "./brought-contexts.ts";
 import { copyDatabase } from "./copy.ts";
 import { type OpenDatabase, openDatabase } from "./duckdb.ts";
-import { historyUnavailable, isDiskFull, isFatal, readError } from "./error.ts";
+import { archiveFileIn, historyUnavailable, isDiskFull, isFatal, readError } from "./error.ts";
 import { type BackupMoment, exportTables, writeBackup } from "./export.ts";
 import { findFirings } from "./firings.ts";
 import { findLatestEnds } from "./latest-ends.ts";
+import { LineMarks } from "./line-marks.ts";
 import { queryLogLines, searchLogs } from "./logs.ts";
 import {
   applyMigration,
@@ -38,8 +43,10 @@ import { runQuery } from "./query.ts";
 import { HistoryReaders } from "./readers.ts";
 import { findItems, findOutputs, findRun, listRuns } from "./runs.ts";
 import { VIEWS } from "./schema.ts";
+import { type AnySources, HISTORY_SCHEMA } from "./sources.ts";
 import { crashRuns, findStatuses, findUnfinished } from "./unfinished.ts";
 import { type HistoryBatch, type HistoryCursors, HistoryWriter } from "./write.ts";
+import type { Steps } from "./write-part.ts";
 
 /** Options of {@link HistoryDatabase}. */
 export interface HistoryDatabaseOptions {
@@ -55,6 +62,8 @@ export interface HistoryDatabaseOptions {
   readonly say?: (what: string) => void;
   /** Aborts the copying before a migration. */
   readonly signal?: AbortSignal;
+  /** Called at each step of the archive, in tests. */
+  readonly at?: Steps | undefined;
   /** The inode of the file: null if there is none, undefined if that is not known. By default it is not looked at. */
   readonly inode?: () => Promise<number | null | undefined>;
 }
@@ -69,12 +78,13 @@ const READERS = 4;
 const QUERIES = 2;
 const EXPORTS = 2;
 const OWN_READS = 1;
+const ARCHIVING = 1;
 /** How long a read waits for its turn, and an export or a backup, ms. */
 const READ_WAITS_MS = 30_000;
 const EXPORT_WAITS_MS = 120_000;
 /** How much the process may grow while a user's statement runs: the size of DuckDB's buffers plus half as much again. */
 const QUERY_GROWTH_BYTES = 768 * 1024 * 1024;
-/** Timeout of an export or a backup, ms. */
+/** Timeout of an export, a backup, or a step of the archive, ms. */
 const EXPORT_TIMEOUT_MS = 3_600_000;
 /** Number of newest lines from which the latest times are read after a start. */
 const ORDER_WINDOW_LINES = 50_000;
@@ -88,6 +98,10 @@ export class HistoryDatabase {
   readonly #queries: HistoryReaders;
   readonly #exports: HistoryReaders;
   readonly #own: HistoryReaders;
+  readonly #archiving: HistoryReaders;
+  readonly #marks: LineMarks;
+  /** What was moved out of the database. */
+  readonly archive: Archive;
   readonly #inodeNow: () => Promise<number | null | undefined>;
   readonly #inode: number | null | undefined;
   #isReplaced = false;
@@ -106,6 +120,19 @@ export class HistoryDatabase {
     this.#queries = new HistoryReaders(database.instance, QUERIES, READ_WAITS_MS);
     this.#exports = new HistoryReaders(database.instance, EXPORTS, EXPORT_WAITS_MS);
     this.#own = new HistoryReaders(database.instance, OWN_READS, READ_WAITS_MS);
+    this.#archiving = new HistoryReaders(database.instance, ARCHIVING, EXPORT_WAITS_MS);
+    const readers = [this.#readers, this.#queries, this.#exports, this.#own];
+    this.archive = new Archive({
+      directory: archiveDirectory(options.path),
+      lend: (work) => this.#lendForArchive(work),
+      read: (work) => this.#read("The query", READ_TIMEOUT_MS, work),
+      databaseBytes: () => statSync(options.path, { throwIfNoEntry: false })?.size ?? 0,
+      readersEnded: async () => void (await Promise.all(readers.map((pool) => pool.ended()))),
+      disordered: () => this.#disordered,
+      say: options.say ?? (() => {}),
+      at: options.at,
+    });
+    this.#marks = new LineMarks(() => this.archive.moves);
     this.#inodeNow = options.inode ?? (async () => undefined);
     this.#inode = inode;
   }
@@ -122,6 +149,7 @@ export class HistoryDatabase {
         const history = new HistoryDatabase(options, database, await options.inode?.());
         const reader = await database.connection.runAndReadAll("SELECT count(*)::INTEGER FROM log_disorder");
         history.#disordered = reader.value(0, 0) !== 0;
+        await history.archive.open(database.connection);
         return history;
       } catch (error) {
         shut(database);
@@ -201,8 +229,8 @@ export class HistoryDatabase {
    * @throws InvalidInputError when the pattern or the position is invalid; HistoryUnavailableError
    */
   searchLogs(search: SearchLogs): Promise<Omit<LogPage, "warning">> {
-    return this.#read("The search", READ_TIMEOUT_MS, (connection) =>
-      searchLogs(connection, search, this.#disordered),
+    return this.#read("The search", READ_TIMEOUT_MS, (connection, sources) =>
+      searchLogs(connection, search, this.#disordered, sources, this.#marks),
     );
   }
 
@@ -211,8 +239,8 @@ export class HistoryDatabase {
    * @throws HistoryUnavailableError
    */
   queryLogLines(query: LineQuery): Promise<string[]> {
-    return this.#read("The query", READ_TIMEOUT_MS, (connection) =>
-      queryLogLines(connection, query, this.#disordered),
+    return this.#read("The query", READ_TIMEOUT_MS, (connection, sources) =>
+      queryLogLines(connection, query, this.#disordered, sources),
     );
   }
 
@@ -228,7 +256,10 @@ export class HistoryDatabase {
     try {
       return await this.#queries.read(
         timeoutMs,
-        (connection) => runQuery(this.#database.duckdb, connection, query),
+        async (connection) => {
+          if (this.archive.isUsed) await connection.run(`SET search_path = '${HISTORY_SCHEMA},main'`);
+          return runQuery(this.#database.duckdb, connection, query);
+        },
         QUERY_GROWTH_BYTES,
       );
     } catch (error) {
@@ -243,25 +274,29 @@ export class HistoryDatabase {
 
   /** A run, or null. @throws HistoryUnavailableError */
   findRun(workflowInstanceId: string, outputs: boolean): Promise<HistoricRun | null> {
-    return this.#read("The query", READ_TIMEOUT_MS, (connection) =>
-      findRun(connection, workflowInstanceId, outputs),
+    return this.#read("The query", READ_TIMEOUT_MS, (connection, sources) =>
+      findRun(connection, workflowInstanceId, outputs, sources),
     );
   }
 
   /** A page of the items of a fan-out. @throws HistoryUnavailableError */
   findItems(list: ListItems): Promise<ItemSummary[]> {
-    return this.#read("The query", READ_TIMEOUT_MS, (connection) => findItems(connection, list));
+    return this.#read("The query", READ_TIMEOUT_MS, (connection, sources) =>
+      findItems(connection, list, sources),
+    );
   }
 
   /** What task runs published, as JSON, by their ids; null if that is too much for a message. @throws HistoryUnavailableError */
   findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null> {
-    return this.#read("The query", READ_TIMEOUT_MS, (connection) => findOutputs(connection, taskInstanceIds));
+    return this.#read("The query", READ_TIMEOUT_MS, (connection, sources) =>
+      findOutputs(connection, taskInstanceIds, sources),
+    );
   }
 
   /** The runs of a workflow with one of these times in its schedule. @throws HistoryUnavailableError */
   findFirings(workflowId: string, timesMs: readonly number[]): Promise<HistoricFiring[]> {
-    return this.#read("The query", READ_TIMEOUT_MS, (connection) =>
-      findFirings(connection, workflowId, timesMs),
+    return this.#read("The query", READ_TIMEOUT_MS, (connection, sources) =>
+      findFirings(connection, workflowId, timesMs, sources),
     );
   }
 
@@ -272,12 +307,16 @@ export class HistoryDatabase {
 
   /** How runs of these workflows ended last. @throws HistoryUnavailableError */
   latestEnds(workflowIds: readonly string[]): Promise<LatestEnd[]> {
-    return this.#read("The query", READ_TIMEOUT_MS, (connection) => findLatestEnds(connection, workflowIds));
+    return this.#read("The query", READ_TIMEOUT_MS, (connection, sources) =>
+      findLatestEnds(connection, workflowIds, sources),
+    );
   }
 
   /** Runs, newest first; with `before` only those created before that time (ms). @throws HistoryUnavailableError */
   listRuns(list: ListRuns, before?: number): Promise<RunSummary[]> {
-    return this.#read("The query", READ_TIMEOUT_MS, (connection) => listRuns(connection, list, before));
+    return this.#read("The query", READ_TIMEOUT_MS, (connection, sources) =>
+      listRuns(connection, list, before, sources),
+    );
   }
 
   /** The runs that are unfinished according to the history. @throws HistoryUnavailableError */
@@ -287,7 +326,7 @@ export class HistoryDatabase {
 
   /** What the history has of runs. @throws HistoryUnavailableError */
   statusesOf(ids: readonly string[]): Promise<HistoricStatuses[]> {
-    return this.#readOwn((connection) => findStatuses(connection, ids));
+    return this.#readOwn((connection) => findStatuses(connection, ids, this.archive.sources(connection)));
   }
 
   /**
@@ -309,8 +348,8 @@ export class HistoryDatabase {
    */
   async exportTo(directory: string, signal?: AbortSignal): Promise<Map<string, number>> {
     try {
-      const work = (connection: Parameters<typeof exportTables>[0]) =>
-        exportTables(connection, directory, this.#disordered);
+      const work = (connection: DuckDBConnection) =>
+        exportTables(connection, directory, this.#disordered, this.archive.sources(connection));
       return await this.#exports.read(EXPORT_TIMEOUT_MS, work, undefined, signal);
     } catch (error) {
       throw isDiskFull(error) ? noRoom(error, directory) : this.#readFailure(error, "The export");
@@ -319,11 +358,23 @@ export class HistoryDatabase {
 
   /**
    * Writes a consistent copy of the database to `file`, which any DuckDB client can open.
+   * @param archive how what is archived gets into the copy: as rows of its tables, or as files, for which this is called; null: not at all
    * @throws UnprocessableError when there is not enough space, or its turn does not come; HistoryUnavailableError
    */
-  async backupTo(file: string, moment?: BackupMoment, signal?: AbortSignal): Promise<void> {
+  async backupTo(
+    file: string,
+    moment?: BackupMoment,
+    signal?: AbortSignal,
+    archive: "rows" | ((parts: readonly Part[]) => Promise<void>) | null = "rows",
+  ): Promise<void> {
     try {
-      const work = (connection: Parameters<typeof writeBackup>[0]) => writeBackup(connection, file, moment);
+      const work = (connection: DuckDBConnection) => {
+        const kept =
+          archive === "rows"
+            ? { as: archive, sources: this.archive.sources(connection) }
+            : archive !== null && { as: "files" as const, carry: archive };
+        return writeBackup(connection, file, moment, kept || undefined);
+      };
       await this.#exports.lend(EXPORT_TIMEOUT_MS, work, undefined, signal);
     } catch (error) {
       throw isDiskFull(error) ? noRoom(error, file) : this.#readFailure(error, "The backup");
@@ -332,8 +383,9 @@ export class HistoryDatabase {
 
   /** Ends all reads, checkpoints everything into the one file and closes it. */
   async close(): Promise<void> {
-    const readers = [this.#readers, this.#queries, this.#exports, this.#own];
+    const readers = [this.#readers, this.#queries, this.#exports, this.#own, this.#archiving];
     await Promise.all(readers.map((pool) => pool.close()));
+    await this.archive.settled();
     // Asynchronously, so that closing finds little left to do. If this fails, the data is in the WAL file and read at the next start.
     if (!this.#broken) await this.#database.connection.run("CHECKPOINT").catch(() => {});
     shut(this.#database);
@@ -348,13 +400,26 @@ export class HistoryDatabase {
     }
   }
 
+  /** A step of the archive: it has a connection of its own, which no other statement uses. */
+  async #lendForArchive<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
+    try {
+      return await this.#archiving.lend(EXPORT_TIMEOUT_MS, work);
+    } catch (error) {
+      throw isDiskFull(error)
+        ? noRoom(error, `${this.path}.archive`)
+        : this.#readFailure(error, "The archive");
+    }
+  }
+
   async #read<T>(
     what: string,
     timeoutMs: number,
-    work: Parameters<typeof HistoryReaders.prototype.read<T>>[1],
+    work: (connection: DuckDBConnection, sources: AnySources) => Promise<T>,
   ): Promise<T> {
     try {
-      return await this.#readers.read(timeoutMs, work);
+      return await this.#readers.read(timeoutMs, (connection) =>
+        work(connection, this.archive.sources(connection)),
+      );
     } catch (error) {
       throw this.#readFailure(error, what);
     }
@@ -362,6 +427,7 @@ export class HistoryDatabase {
 
   #readFailure(error: unknown, what: string): unknown {
     if (isFatal(error)) this.#broken = true;
+    else if (archiveFileIn(error) !== undefined) this.archive.recheckSoon();
     return readError(error, this.path, what);
   }
 
@@ -384,7 +450,8 @@ function noRoom(cause: unknown, path: string): UnprocessableError {
  */
 async function openMigrated(options: HistoryDatabaseOptions): Promise<OpenDatabase> {
   const { path, migrations = HISTORY_MIGRATIONS, say } = options;
-  let database: OpenDatabase | undefined = await openDatabase(options);
+  const files = { ...options, archiveDirectory: archiveDirectory(options.path) };
+  let database: OpenDatabase | undefined = await openDatabase(files);
   try {
     const pending = await pendingMigration(database.connection, path, migrations);
     if (pending === null) return database;
@@ -395,7 +462,7 @@ async function openMigrated(options: HistoryDatabaseOptions): Promise<OpenDataba
       shut(database);
       database = undefined;
       backup = await copyDatabase(path, say, options.signal);
-      database = await openDatabase(options);
+      database = await openDatabase(files);
     }
     await applyMigration(database.connection, pending, VIEWS, backup);
     if (backup !== null) {

@@ -4,6 +4,9 @@ import type { LineQuery } from "../../contract/history.ts";
 import { LOG_COLUMNS, type LogLine, type LogRow, lineOf, rowOf } from "../../contract/log-line.ts";
 import type { LogPage, SearchLogs } from "../../contract/messages.ts";
 import { errorMessage, InvalidInputError } from "../../errors.ts";
+import type { Part } from "./archive-manifest.ts";
+import type { LineMarks } from "./line-marks.ts";
+import { type AnySources, TABLES_ALONE } from "./sources.ts";
 
 /** Maximum lines and characters per page: even with everything escaped, its JSON fits a frame. */
 const PAGE_ROWS = 10_000;
@@ -14,7 +17,7 @@ const REPLY_CHARACTERS = 8 * 1024 * 1024;
 const LAST_INSTANT_MS = 8.64e15;
 
 /** The source of lines and their order: `time`, then `l.rowid`, which is insertion order. */
-export interface LogOrder {
+interface LogOrder {
   readonly from: string;
   readonly time: string;
 }
@@ -24,15 +27,81 @@ export interface LogOrder {
  * lines of such a task run are treated as not earlier than those before them.
  * @param disordered whether there are such task runs
  */
-export function logOrder(disordered: boolean): LogOrder {
-  if (!disordered) return { from: "logstore l", time: "l.timestamp_ms" };
+export function logOrder(disordered: boolean, table = "logstore"): LogOrder {
+  if (!disordered) return { from: `${table} l`, time: "l.timestamp_ms" };
   return {
-    from: `logstore l LEFT JOIN (
+    from: `${table} l LEFT JOIN (
         SELECT rowid AS line, max(timestamp_ms) OVER (PARTITION BY task_instance_id ORDER BY rowid) AS time_ms
-        FROM logstore WHERE task_instance_id IN (FROM log_disorder)
+        FROM ${table} WHERE task_instance_id IN (FROM log_disorder)
       ) d ON d.line = l.rowid`,
     time: "coalesce(d.time_ms, l.timestamp_ms)",
   };
+}
+
+/** The order of lines of the database and of these parts of the archive, in which lines have the time by which they are ordered. */
+function orderOver(disordered: boolean, sources: AnySources, parts: readonly Part[]): LogOrder {
+  if (parts.length === 0) return logOrder(disordered);
+  const { from, time } = logOrder(disordered, "main.logstore");
+  const live = `SELECT ${sources.columns("logstore", "l")}, l.rowid AS rowid, ${time} AS time_ms FROM ${from}`;
+  return { from: `(${[live, ...sources.lines(parts)].join(" UNION ALL ")}) l`, time: "l.time_ms" };
+}
+
+/** All lines in order, for an export. */
+export async function orderOfAll(disordered: boolean, sources: AnySources): Promise<LogOrder> {
+  return orderOver(disordered, sources, await sources.parts("logstore"));
+}
+
+/** How many archived lines are looked through first. */
+const FIRST_LOOK_LINES = 500_000;
+/** A task run has statuses after its lines, by clocks that may differ. */
+const SLACK_MS = 86_400_000;
+
+/** Part of the time: from `fromMs` on, before `untilMs`. */
+interface Window {
+  readonly fromMs: number | undefined;
+  readonly untilMs: number | undefined;
+  readonly parts: readonly Part[];
+}
+
+/** Cuts the time so that each window has more lines than the one before: a page is usually found in the first. */
+function* windowsFrom(all: readonly Part[], fromMs: number | undefined): Generator<Window> {
+  const parts = all.filter(({ maxMs }) => fromMs === undefined || maxMs >= fromMs);
+  parts.sort((a, b) => a.minMs - b.minMs);
+  let from = fromMs;
+  for (let look = FIRST_LOOK_LINES, next = 0; ; look *= 4) {
+    for (let found = 0; next < parts.length && found < look; next++) found += parts[next]?.rows ?? 0;
+    const untilMs = parts[next]?.minMs;
+    yield {
+      fromMs: from,
+      untilMs,
+      parts: parts.slice(0, next).filter(({ maxMs }) => from === undefined || maxMs >= from),
+    };
+    if (untilMs === undefined) return;
+    from = untilMs;
+  }
+}
+
+/** The time from which on there are so many lines, or more; undefined if all are needed. */
+async function newestFrom(
+  all: readonly Part[],
+  limit: number,
+  count: (window: Window) => Promise<number>,
+): Promise<number | undefined> {
+  const parts = [...all].sort((a, b) => b.maxMs - a.maxMs);
+  let untilMs: number | undefined;
+  let found = 0;
+  // What is newer than all parts comes first.
+  for (let look = 0, next = 0; next < parts.length; look = Math.max(FIRST_LOOK_LINES, look * 4)) {
+    for (let rows = 0; next < parts.length && rows < look; next++) rows += parts[next]?.rows ?? 0;
+    const oldest = parts[next];
+    if (oldest === undefined) return undefined;
+    const fromMs = oldest.maxMs + 1;
+    const looked = parts.slice(0, next).filter(({ minMs }) => untilMs === undefined || minMs < untilMs);
+    found += await count({ fromMs, untilMs, parts: looked });
+    if (found >= limit) return fromMs;
+    untilMs = fromMs;
+  }
+  return undefined;
 }
 
 /** Collects conditions and their parameter values. */
@@ -72,28 +141,67 @@ export async function searchLogs(
   connection: DuckDBConnection,
   search: SearchLogs,
   disordered: boolean,
+  sources: AnySources = TABLES_ALONE,
+  marks?: LineMarks,
 ): Promise<Omit<LogPage, "warning">> {
   if (search.grep !== undefined) await checkPattern(connection, search.grep);
-  const { from, time } = logOrder(disordered);
-  const filter = new Filter();
-  addFilters(filter, search);
-  const { limit, after } = search;
-  let source: string;
-  if (after !== undefined) {
-    const at = filter.integer(await timeAt(connection, after, { from, time }));
-    filter.add(`${time} >= ${at} AND (${time} > ${at} OR l.rowid > ${filter.integer(after)})`);
-  }
-  const lines = `SELECT ${COLUMNS}, ${time} AS time_ms, l.rowid AS position FROM ${from} ${filter.where}`;
+  const { limit, after, workflow_instance_id: run } = search;
+  const parts = await sources.parts("logstore", {
+    sinceMs: search.since_ms,
+    untilMs: search.until_ms,
+    runs: run === undefined ? undefined : [run],
+  });
+  const tasks = await taskStatuses(search, sources);
+  const over = (window: Window) => {
+    const order = orderOver(disordered, sources, window.parts);
+    const filter = new Filter();
+    addFilters(filter, search, tasks);
+    if (window.fromMs !== undefined) filter.add(`${order.time} >= ${filter.integer(window.fromMs)}`);
+    if (window.untilMs !== undefined) filter.add(`${order.time} < ${filter.integer(window.untilMs)}`);
+    return { ...order, filter };
+  };
   const rows = Math.min(PAGE_ROWS, limit !== undefined && after !== undefined ? limit : PAGE_ROWS);
+  const page = new Page(rows, marks);
+  const select = ({ from, time }: LogOrder, where: string) =>
+    `SELECT ${COLUMNS}, ${time} AS time_ms, l.rowid AS position, l.stream_id, l.seq FROM ${from} ${where}`;
   if (limit !== undefined && after === undefined) {
-    source = `SELECT * FROM (${lines} ORDER BY time_ms DESC, position DESC LIMIT ${limit})`;
-  } else {
-    source = lines;
+    const count = async (window: Window) => {
+      const { from, filter } = over(window);
+      const sql = `SELECT count(*)::DOUBLE FROM (SELECT 1 FROM ${from} ${filter.where} LIMIT ${limit})`;
+      return Number((await connection.runAndReadAll(sql, filter.values)).value(0, 0));
+    };
+    const fromMs = await newestFrom(parts, limit, count);
+    const needed = parts.filter(({ maxMs }) => fromMs === undefined || maxMs >= fromMs);
+    const order = over({ fromMs, untilMs: undefined, parts: needed });
+    const lines = `${select(order, order.filter.where)} ORDER BY time_ms DESC, position DESC LIMIT ${limit}`;
+    const sql = `SELECT * FROM (${lines}) ORDER BY time_ms, position LIMIT ${rows + 1}`;
+    await page.read(connection, sql, order.filter.values);
+    return page.done();
   }
-  return readPage(connection, `${source} ORDER BY time_ms, position LIMIT ${rows + 1}`, filter.values, rows);
+  const from =
+    after === undefined ? undefined : await lineAt(connection, after, { disordered, sources, marks });
+  for (const window of windowsFrom(parts, from?.timeMs)) {
+    const { filter, ...order } = over(window);
+    if (from !== undefined) {
+      const at = filter.integer(from.timeMs);
+      filter.add(`(${order.time} > ${at} OR l.rowid > ${filter.integer(from.position)})`);
+    }
+    const sql = `${select(order, filter.where)} ORDER BY time_ms, position LIMIT ${rows + 1 - page.rows}`;
+    if (await page.read(connection, sql, filter.values)) break;
+  }
+  return page.done();
 }
 
-function addFilters(filter: Filter, search: SearchLogs): void {
+/** What has the statuses of task runs, if tasks are asked for. */
+function taskStatuses(search: SearchLogs, sources: AnySources): Promise<string> {
+  const { since_ms, workflow_instance_id: run } = search;
+  const sinceMs = since_ms === undefined ? undefined : since_ms - SLACK_MS;
+  return search.task === undefined
+    ? Promise.resolve("")
+    : sources.of("task_run_status", { sinceMs, runs: run === undefined ? undefined : [run] });
+}
+
+function addFilters(filter: Filter, search: SearchLogs, tasks: string): void {
   if (search.workflow_id !== undefined) filter.add(`l.workflow_id = ${filter.text(search.workflow_id)}`);
   if (search.workflow_instance_id !== undefined) {
     filter.add(`l.workflow_instance_id = ${filter.text(search.workflow_instance_id)}`);
@@ -104,7 +212,7 @@ function addFilters(filter: Filter, search: SearchLogs): void {
     filter.add(
       `(l.task_name = ${task} OR starts_with(l.task_name, ${task} || '[') OR l.task_instance_id = ${task}
         OR l.task_instance_id IN (
-          SELECT task_instance_id FROM task_run_status WHERE task_id = ${task} OR task_id || '[' || item_key || ']' = ${task}))`,
+          SELECT task_instance_id FROM ${tasks} WHERE task_id = ${task} OR task_id || '[' || item_key || ']' = ${task}))`,
     );
   }
   if (search.level !== undefined) filter.add(`l.level = ${filter.text(search.level)}`);
@@ -129,41 +237,89 @@ async function checkPattern(connection: DuckDBConnection, pattern: string): Prom
   }
 }
 
-async function timeAt(connection: DuckDBConnection, position: number, order: LogOrder): Promise<number> {
-  const reader = await connection.runAndReadAll(
-    `SELECT (${order.time})::DOUBLE FROM ${order.from} WHERE l.rowid = $1::BIGINT`,
-    [BigInt(position)],
-  );
-  if (reader.currentRowCount === 0) {
-    throw new InvalidInputError(`There is no log line at position ${position}.`, {
-      hint: "Set `after` to the value of `next` in the previous reply.",
-    });
+/** Where the line is now that had this position when it was told. */
+async function lineAt(
+  connection: DuckDBConnection,
+  after: number,
+  from: { readonly disordered: boolean; readonly sources: AnySources; readonly marks: LineMarks | undefined },
+): Promise<{ readonly timeMs: number; readonly position: number }> {
+  const { disordered, sources, marks } = from;
+  const mark = marks?.at(after);
+  if (mark === "lost") throw noLine(after);
+  const moved = mark !== undefined && mark.stream !== null ? mark : undefined;
+  const at = moved?.timeMs;
+  const parts = await sources.parts("logstore", { sinceMs: at, untilMs: at });
+  const order = orderOver(disordered, sources, after < 0 || moved !== undefined ? parts : []);
+  const filter = new Filter();
+  if (moved === undefined) filter.add(`l.rowid = ${filter.integer(after)}`);
+  else {
+    filter.add(`${order.time} = ${filter.integer(moved.timeMs)}`);
+    filter.add(`l.stream_id = ${filter.text(moved.stream ?? "")} AND l.seq = ${filter.integer(moved.seq)}`);
   }
-  return Number(reader.value(0, 0));
+  const reader = await connection.runAndReadAll(
+    `SELECT (${order.time})::DOUBLE, l.rowid::DOUBLE FROM ${order.from} ${filter.where} LIMIT 1`,
+    filter.values,
+  );
+  if (reader.currentRowCount === 0) throw noLine(after);
+  return { timeMs: Number(reader.value(0, 0)), position: Number(reader.value(1, 0)) };
 }
 
-async function readPage(
-  connection: DuckDBConnection,
-  sql: string,
-  values: DuckDBValue[],
-  maxRows: number,
-): Promise<Omit<LogPage, "warning">> {
-  const result = await connection.stream(sql, values);
-  const rows: LogRow[] = [];
-  let characters = 0;
-  let last = 0;
-  for (;;) {
-    const chunk = await result.fetchChunk();
-    if (chunk === null || chunk.rowCount === 0) return { rows, next: null };
-    for (const values of chunk.getRows()) {
-      const row = rowOf(values);
-      characters += row.reduce<number>((sum, field) => sum + String(field).length, 0);
-      if (rows.length === maxRows || (characters > PAGE_CHARACTERS && rows.length > 0)) {
-        return { rows, next: last };
+function noLine(position: number): InvalidInputError {
+  return new InvalidInputError(`There is no log line at position ${position}.`, {
+    hint: "Set `after` to the value of `next` in the previous reply.",
+  });
+}
+
+/** A page of lines, read from one statement after the other. */
+class Page {
+  readonly #most: number;
+  readonly #marks: LineMarks | undefined;
+  readonly #rows: LogRow[] = [];
+  #characters = 0;
+  #last: readonly DuckDBValue[] = [];
+  #isFull = false;
+
+  constructor(most: number, marks: LineMarks | undefined) {
+    this.#most = most;
+    this.#marks = marks;
+  }
+
+  /** Number of lines so far. */
+  get rows(): number {
+    return this.#rows.length;
+  }
+
+  /** Adds lines; returns whether there are more of them than fit. */
+  async read(connection: DuckDBConnection, sql: string, values: DuckDBValue[]): Promise<boolean> {
+    const result = await connection.stream(sql, values);
+    for (;;) {
+      const chunk = await result.fetchChunk();
+      if (chunk === null || chunk.rowCount === 0) return false;
+      for (const values of chunk.getRows()) {
+        const row = rowOf(values);
+        this.#characters += row.reduce<number>((sum, field) => sum + String(field).length, 0);
+        const isLong = this.#characters > PAGE_CHARACTERS && this.rows > 0;
+        if (this.rows === this.#most || isLong) {
+          this.#isFull = true;
+          return true;
+        }
+        this.#rows.push(row);
+        this.#last = values;
       }
-      rows.push(row);
-      last = Number(values[9]);
     }
+  }
+
+  /** The page, with the position of its last line if there are more. */
+  done(): Omit<LogPage, "warning"> {
+    if (!this.#isFull) return { rows: this.#rows, next: null };
+    const [timeMs, position, stream, seq] = this.#last.slice(LOG_COLUMNS.length);
+    const next = Number(position);
+    this.#marks?.note(next, {
+      timeMs: Number(timeMs),
+      stream: stream === null || stream === undefined || seq === null ? null : String(stream),
+      seq: Number(seq),
+    });
+    return { rows: this.#rows, next };
   }
 }
 
@@ -175,15 +331,25 @@ export async function queryLogLines(
   connection: DuckDBConnection,
   query: LineQuery,
   disordered: boolean,
+  sources: AnySources = TABLES_ALONE,
 ): Promise<string[]> {
-  const { from, time } = logOrder(disordered);
-  const filter = new Filter();
-  addFilters(filter, {
-    ...(query.workflowId === null ? {} : { workflow_id: query.workflowId }),
-    ...(query.workflowInstanceId === null ? {} : { workflow_instance_id: query.workflowInstanceId }),
-    ...(query.startMs === null ? {} : { since_ms: query.startMs }),
-    ...(query.endMs === null ? {} : { until_ms: query.endMs }),
+  const parts = await sources.parts("logstore", {
+    sinceMs: query.startMs ?? undefined,
+    untilMs: query.endMs ?? undefined,
+    runs: query.workflowInstanceId === null ? undefined : [query.workflowInstanceId],
   });
+  const { from, time } = orderOver(disordered, sources, parts);
+  const filter = new Filter();
+  addFilters(
+    filter,
+    {
+      ...(query.workflowId === null ? {} : { workflow_id: query.workflowId }),
+      ...(query.workflowInstanceId === null ? {} : { workflow_instance_id: query.workflowInstanceId }),
+      ...(query.startMs === null ? {} : { since_ms: query.startMs }),
+      ...(query.endMs === null ? {} : { until_ms: query.endMs }),
+    },
+    "",
+  );
   const selection = `FROM ${from} ${filter.where}`;
   const result = await connection.stream(
     `SELECT ${COLUMNS} ${selection} ORDER BY ${time} DESC, l.rowid DESC`,

@@ -22,6 +22,8 @@ export class HistoryReaders {
   /** Slots in use: busy connections and those being opened. */
   #taken = 0;
   readonly #stops = new Set<(why: string) => void>();
+  /** The works that run now. */
+  readonly #running = new Set<Promise<unknown>>();
   #closed = false;
   #drained: (() => void) | undefined;
 
@@ -85,8 +87,10 @@ export class HistoryReaders {
       maxGrowthBytes === undefined
         ? undefined
         : onGrowth(maxGrowthBytes, () => stop(`it took more than ${maxGrowthBytes / MIB} MiB of memory`));
+    const running = Promise.resolve().then(() => work(connection));
+    this.#running.add(running);
     try {
-      const result = await work(connection);
+      const result = await running;
       this.#release(connection, stopped === undefined);
       return result;
     } catch (error) {
@@ -100,12 +104,18 @@ export class HistoryReaders {
       if (this.#closed) throw closing(error);
       throw error;
     } finally {
+      this.#running.delete(running);
       signal?.removeEventListener("abort", abort);
       this.#stops.delete(stop);
       limit.cancel();
       watching?.cancel();
       interrupting?.cancel();
     }
+  }
+
+  /** Resolves when all that run now have ended. */
+  async ended(): Promise<void> {
+    await Promise.allSettled(this.#running);
   }
 
   /** Ends running queries: their callers are told why. */

@@ -12,23 +12,56 @@ import type {
 import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
 import { DEFAULT_PRIORITY } from "../../workflow/limits.ts";
 import type { RunStatus } from "../../workflow/status.ts";
+import type { Part } from "./archive-manifest.ts";
+import { type AnySources, TABLES_ALONE } from "./sources.ts";
 
 type Row = Record<string, DuckDBValue>;
+
+/** How many archived runs are looked through first for a list. */
+const FIRST_LOOK_RUNS = 2_000;
 
 /** Newest first. */
 export async function listRuns(
   connection: DuckDBConnection,
   list: ListRuns,
   before?: number,
+  sources: AnySources = TABLES_ALONE,
 ): Promise<RunSummary[]> {
-  const reader = await connection.runAndReadAll(
-    `SELECT * FROM workflow_runs
-     WHERE ($1::VARCHAR IS NULL OR workflow_id = $1) AND ($2::VARCHAR IS NULL OR status::VARCHAR = $2)
-       AND ($3::DOUBLE IS NULL OR created_at_ms < $3) AND starts_with(workflow_instance_id, $4)
-     ORDER BY created_at_ms DESC, workflow_instance_id DESC LIMIT $5::BIGINT`,
-    [list.workflow_id ?? null, list.status ?? null, before ?? null, list.id_prefix ?? "", list.limit],
-  );
-  return reader.getRowObjects().map(toSummary);
+  const prefix = list.id_prefix ?? "";
+  const read = async (source: string): Promise<Row[]> => {
+    const reader = await connection.runAndReadAll(
+      `SELECT * FROM ${source}
+       WHERE ($1::VARCHAR IS NULL OR workflow_id = $1) AND ($2::VARCHAR IS NULL OR status::VARCHAR = $2)
+         AND ($3::DOUBLE IS NULL OR created_at_ms < $3) AND starts_with(workflow_instance_id, $4)
+       ORDER BY created_at_ms DESC, workflow_instance_id DESC LIMIT $5::BIGINT`,
+      [list.workflow_id ?? null, list.status ?? null, before ?? null, prefix, list.limit],
+    );
+    return reader.getRowObjects();
+  };
+  let rows = await read(sources.over("workflow_runs", []));
+  const parts = await sources.parts("workflow_runs", { untilMs: before });
+  // Newest first, more and more of them, until none of the others can have a run that belongs to the list.
+  parts.sort((a, b) => b.maxMs - a.maxMs);
+  for (let look = FIRST_LOOK_RUNS; parts.length > 0; look *= 4) {
+    const last = rows.length < list.limit ? undefined : rows.at(-1);
+    if (last !== undefined && (number(last, "created_at_ms") ?? 0) > (parts[0]?.maxMs ?? 0)) break;
+    const some: Part[] = [];
+    for (let found = 0; found < look; ) {
+      const part = parts.shift();
+      if (part === undefined) break;
+      some.push(part);
+      found += part.rows;
+    }
+    rows = newest([...rows, ...(await read(sources.archived("workflow_runs", some)))], list.limit);
+  }
+  return rows.map(toSummary);
+}
+
+/** The newest of these runs, in order. */
+function newest(rows: Row[], limit: number): Row[] {
+  const key = (row: Row) => text(row, "workflow_instance_id") ?? "";
+  const created = (row: Row) => number(row, "created_at_ms") ?? 0;
+  return rows.sort((a, b) => created(b) - created(a) || (key(b) > key(a) ? 1 : -1)).slice(0, limit);
 }
 
 /** A run with its attempts, and the tasks of its newest attempt; null when there is none with that id. */
@@ -36,10 +69,17 @@ export async function findRun(
   connection: DuckDBConnection,
   workflowInstanceId: string,
   outputs: boolean,
+  sources: AnySources = TABLES_ALONE,
 ): Promise<HistoricRun | null> {
+  const scope = { runs: [workflowInstanceId] };
+  const [runs, statuses, taskRuns] = [
+    await sources.of("workflow_runs", scope),
+    await sources.of("workflow_run_status", scope),
+    await sources.of("task_runs", scope),
+  ];
   const read = async (sql: string): Promise<Row[]> =>
     (await connection.runAndReadAll(sql, [workflowInstanceId])).getRowObjects();
-  const [run] = await read("SELECT * FROM workflow_runs WHERE workflow_instance_id = $1");
+  const [run] = await read(`SELECT * FROM ${runs} WHERE workflow_instance_id = $1`);
   if (run === undefined) return null;
   const attempts = await read(
     `SELECT 0 AS slice, attempt, last.agent_id, last.status, started_at_ms, last.error,
@@ -47,7 +87,7 @@ export async function findRun(
      FROM (
        SELECT attempt, min(timestamp_ms) FILTER (status = 'RUNNING') AS started_at_ms,
          arg_max({status: status, timestamp_ms: timestamp_ms, agent_id: agent_id, error: error}, rowid) AS last
-       FROM workflow_run_status WHERE workflow_instance_id = $1 GROUP BY attempt
+       FROM ${statuses} WHERE workflow_instance_id = $1 GROUP BY attempt
      ) ORDER BY attempt`,
   );
   // The rows of a run that agents shared are about the run; what each agent had of it is known from the tasks.
@@ -55,12 +95,12 @@ export async function findRun(
     `SELECT slice, attempt, any_value(agent_id) AS agent_id, min(started_at_ms) AS started_at_ms, max(finished_at_ms) AS finished_at_ms,
        arg_max(error, status = 'CRASHED') AS error,
        CASE WHEN bool_or(finished_at_ms IS NULL) THEN 'RUNNING' ELSE coalesce(min(status::VARCHAR) FILTER (status <> 'SKIPPED' AND status <> 'COMPLETED' AND NOT allowed), 'COMPLETED') END AS status
-     FROM task_runs WHERE workflow_instance_id = $1 AND slice > 0 AND agent_id IS NOT NULL
+     FROM ${taskRuns} WHERE workflow_instance_id = $1 AND slice > 0 AND agent_id IS NOT NULL
      GROUP BY slice, attempt ORDER BY slice, attempt`,
   );
   // A task that completed in an earlier attempt has no task run in the newest one: use each task's newest task run. Attempts of different
   // slices cannot be compared.
-  const newest = `SELECT * FROM task_runs WHERE workflow_instance_id = $1 AND item_key IS NULL
+  const newest = `SELECT * FROM ${taskRuns} WHERE workflow_instance_id = $1 AND item_key IS NULL
      QUALIFY row_number() OVER (
        PARTITION BY task_id ORDER BY status = 'COMPLETED' DESC, ${shared.length > 0 ? "" : "attempt DESC, "}created_at_ms DESC) = 1`;
   const tasks = await read(
@@ -72,7 +112,7 @@ export async function findRun(
   const published = parseObject<NonNullable<HistoricRun["outputs"]>>(text(run, "outputs"));
   const items = await read(
     `SELECT task_id, status, count(*) AS items FROM (
-       SELECT * FROM task_runs WHERE workflow_instance_id = $1 AND item_key IS NOT NULL
+       SELECT * FROM ${taskRuns} WHERE workflow_instance_id = $1 AND item_key IS NOT NULL
        QUALIFY row_number() OVER (PARTITION BY task_id, item_key ORDER BY status = 'COMPLETED' DESC, created_at_ms DESC) = 1)
      GROUP BY task_id, status`,
   );
@@ -108,7 +148,9 @@ function countsIn(rows: readonly Row[]): (task: string) => Pick<TaskRunSummary, 
 export async function findItems(
   connection: DuckDBConnection,
   { workflow_instance_id, task_id, status, after_index, before_index, words = [], limit, outputs }: ListItems,
+  sources: AnySources = TABLES_ALONE,
 ): Promise<ItemSummary[]> {
+  const taskRuns = await sources.of("task_runs", { runs: [workflow_instance_id] });
   const asked = words.map((word) => (word.startsWith("!") && word.length > 1 ? word.slice(1) : word));
   const has = asked.map((word, n) => {
     const isNot = word !== words[n];
@@ -118,7 +160,7 @@ export async function findItems(
   const reader = await connection.runAndReadAll(
     `SELECT * EXCLUDE (bytes) FROM (
        SELECT *, sum(strlen(outputs::VARCHAR)) OVER (ORDER BY item_index) AS bytes FROM (
-         SELECT * ${outputs ? "" : "REPLACE (NULL AS outputs)"} FROM task_runs
+         SELECT * ${outputs ? "" : "REPLACE (NULL AS outputs)"} FROM ${taskRuns}
          WHERE workflow_instance_id = $1 AND task_id = $2 AND item_key IS NOT NULL
          QUALIFY row_number() OVER (PARTITION BY item_index ORDER BY status = 'COMPLETED' DESC, created_at_ms DESC) = 1)
        WHERE item_index > $3::BIGINT AND item_index < $4::BIGINT ${status === undefined ? "" : `AND status = '${status}'`} ${has.join(" ")}
@@ -147,9 +189,10 @@ export async function findItems(
 export async function findOutputs(
   connection: DuckDBConnection,
   taskInstanceIds: readonly string[],
+  sources: AnySources = TABLES_ALONE,
 ): Promise<ReadonlyMap<string, string> | null> {
   // In two statements: DuckDB fails now and then with an internal error if a window function adds up the sizes.
-  const from = `FROM task_runs WHERE outputs IS NOT NULL AND task_instance_id IN (SELECT unnest(from_json($1, '["VARCHAR"]')))`;
+  const from = `FROM ${await sources.of("task_runs")} WHERE outputs IS NOT NULL AND task_instance_id IN (SELECT unnest(from_json($1, '["VARCHAR"]')))`;
   const ids = [JSON.stringify(taskInstanceIds)];
   const size = await connection.runAndReadAll(`SELECT sum(strlen(outputs::VARCHAR)) AS bytes ${from}`, ids);
   if ((number(size.getRowObjects()[0] ?? {}, "bytes") ?? 0) > MAX_OUTPUTS_TOGETHER_BYTES) return null;

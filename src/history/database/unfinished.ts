@@ -3,43 +3,48 @@ import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
 import type { HistoricStatuses } from "../../contract/history-rows.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import { NEWEST, type StatusTable, TABLES, TERMINAL } from "./schema.ts";
+import { type AnySources, TABLES_ALONE } from "./sources.ts";
 
 /** The ids in $1. */
 const IDS = "SELECT unnest(from_json($1::VARCHAR, '[\"VARCHAR\"]'))";
 
-/** The latest statuses of all runs that have not ended, with their task runs. */
+/** The latest statuses of all runs that have not ended, with their task runs. None of them is in the archive. */
 export async function findUnfinished(connection: DuckDBConnection): Promise<HistoricStatuses[]> {
   const runs = await connection.runAndReadAll(
     `SELECT * FROM (${latest("workflow_run_status", "workflow_instance_id")}) WHERE status NOT IN ${TERMINAL}`,
     [null],
   );
-  return withTasks(connection, runs.getRows());
+  return withTasks(connection, runs.getRows(), "task_run_status");
 }
 
 /** The latest statuses of runs, with their task runs; also of those that the history does not have. */
 export async function findStatuses(
   connection: DuckDBConnection,
   ids: readonly string[],
+  sources: AnySources = TABLES_ALONE,
 ): Promise<HistoricStatuses[]> {
-  const runs = await connection.runAndReadAll(latest("workflow_run_status", "workflow_instance_id"), [
+  const statuses = await sources.of("workflow_run_status", { runs: ids });
+  const runs = await connection.runAndReadAll(latest(statuses, "workflow_instance_id"), [
     JSON.stringify(ids),
   ]);
   const found = new Map(runs.getRows().map((row) => [String(row[0]), row]));
   return withTasks(
     connection,
     ids.map((id) => found.get(id) ?? [id, 0, "PENDING"]),
+    await sources.of("task_run_status", { runs: ids }),
   );
 }
 
 async function withTasks(
   connection: DuckDBConnection,
   runs: readonly (readonly DuckDBValue[])[],
+  taskStatuses: string,
 ): Promise<HistoricStatuses[]> {
   const tasks = new Map(
     runs.map(([id]) => [String(id), new Map<string, { attempt: number; status: RunStatus }>()]),
   );
   const rows = await connection.runAndReadAll(
-    latest("task_run_status", "workflow_instance_id, task_instance_id"),
+    latest(taskStatuses, "workflow_instance_id, task_instance_id"),
     [JSON.stringify([...tasks.keys()])],
   );
   for (const [run, task, attempt, status] of rows.getRows())
@@ -55,7 +60,7 @@ async function withTasks(
 }
 
 /** The latest attempt and status of each run or task run: of the runs in $1, or of all if it is NULL. */
-function latest(table: StatusTable, by: string): string {
+function latest(table: string, by: string): string {
   return `
     SELECT ${by}, newest.attempt::INTEGER AS attempt, newest.status AS status FROM (
       SELECT ${by}, arg_max({attempt: coalesce(attempt, 1), status: status::VARCHAR}, ${NEWEST}) AS newest

@@ -204,8 +204,12 @@ export function handlersOf(s: HandlerServices): Handlers {
       return auditPage(result, request, revision);
     },
     EXPORTDB: ({ transfer_id }) => s.history.prepare("export", transfer_id),
-    BACKUPDB: ({ transfer_id }) => s.history.prepare("database", transfer_id),
-    BACKUP: ({ transfer_id }) => s.history.prepare("everything", transfer_id),
+    BACKUPDB: ({ transfer_id, without_archive }) =>
+      s.history.prepare("database", transfer_id, without_archive),
+    BACKUP: ({ transfer_id, without_archive }) =>
+      s.history.prepare("everything", transfer_id, without_archive),
+    GETARCHIVE: () => s.history.archiveInfo(),
+    ARCHIVEDB: (request) => s.history.archive(request),
     READFILE: (request) => s.history.readFile(request),
     DROPFILES: async ({ transfer_id }) => {
       await s.history.dropFiles(transfer_id);

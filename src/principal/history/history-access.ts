@@ -7,6 +7,9 @@ import type {
   Preparation,
 } from "../../contract/history.ts";
 import type {
+  ArchiveDatabase,
+  ArchiveInfo,
+  ArchiveProgress,
   FilePiece,
   ItemSummary,
   ListItems,
@@ -41,7 +44,11 @@ export interface HistoryAccess extends LogPositions {
   findFirings(workflowId: string, timesMs: readonly number[]): Promise<readonly HistoricFiring[]>;
   /** Answers at once when the history is not there: lists of runs do not wait for it. */
   listRuns(filter: ListRuns, beforeMs?: number): Promise<RunSummary[]>;
-  prepare(what: Preparation, transferId?: string): Promise<PreparedFiles>;
+  prepare(what: Preparation, transferId?: string, withoutArchive?: boolean): Promise<PreparedFiles>;
+  /** A step of moving old days into the archive, and of deleting what is kept no longer. */
+  archive(request: ArchiveDatabase): Promise<ArchiveProgress>;
+  /** Sizes of the history, and how the archive is. */
+  archiveInfo(): Promise<ArchiveInfo>;
   readFile(piece: ReadFile): Promise<FilePiece>;
   dropFiles(transferId: string): Promise<void>;
   /** Whether a subscription to the live log has reached its publisher; false also when that is not known. */

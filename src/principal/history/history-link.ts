@@ -23,6 +23,9 @@ import {
   type PrincipalNews,
 } from "../../contract/history.ts";
 import type {
+  ArchiveDatabase,
+  ArchiveInfo,
+  ArchiveProgress,
   FilePiece,
   ItemSummary,
   ListItems,
@@ -81,6 +84,7 @@ const KILLED_MS = 2000;
 const MIB = 1024 * 1024;
 const NO_VITALS: HistoryVitals = {
   held: { lines: 0, bytes: 0, lagMs: 0 },
+  sizes: { database: 0, archive: 0, missing: 0 },
   counts: { frames: 0, published: 0, malformed: 0, dropped: 0 },
 };
 /** Reads, apart from lists: they fail while the history is silent. */
@@ -94,6 +98,8 @@ const READS: readonly (keyof HistoryCalls)[] = [
   "findFirings",
   "latestEnds",
   "prepare",
+  "archive",
+  "archiveInfo",
   "readFile",
   "awaitLine",
 ];
@@ -569,8 +575,16 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     return this.#ask("listRuns", { filter, before_ms });
   }
 
-  prepare(what: Preparation, transfer_id?: string): Promise<PreparedFiles> {
-    return this.#read("prepare", { what, transfer_id });
+  prepare(what: Preparation, transfer_id?: string, without_archive?: boolean): Promise<PreparedFiles> {
+    return this.#read("prepare", { what, transfer_id, without_archive });
+  }
+
+  archive(request: ArchiveDatabase): Promise<ArchiveProgress> {
+    return this.#read("archive", request);
+  }
+
+  archiveInfo(): Promise<ArchiveInfo> {
+    return this.#read("archiveInfo", null);
   }
 
   readFile(piece: ReadFile): Promise<FilePiece> {

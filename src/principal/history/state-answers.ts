@@ -1,5 +1,11 @@
 /** What the principal answers its history: the history takes status rows, compares runs, and asks who may deliver lines. */
-import type { ComparedRun, Delivery, DeliveryVerdict, PrincipalCalls } from "../../contract/history.ts";
+import type {
+  ComparedRun,
+  Delivery,
+  DeliveryVerdict,
+  KeptRuns,
+  PrincipalCalls,
+} from "../../contract/history.ts";
 import type { HistoricStatuses } from "../../contract/history-rows.ts";
 import type { Access } from "../../protocol/doors/access.ts";
 import type { Answers } from "../../protocol/message-link.ts";
@@ -12,6 +18,10 @@ import type { Installation } from "../installation.ts";
 export interface StateAnswersOptions {
   readonly statuses: StatusFeed;
   readonly installation: Installation;
+  /** What workflows keep of their history. */
+  readonly retentions: () => readonly KeptRuns[];
+  /** Removes runs that are over from the state. */
+  readonly forget: (runs: readonly string[]) => Promise<void>;
   /** Absent without keys. */
   readonly keys: { readonly access: Access; readonly agentKeys: AgentKeys } | undefined;
 }
@@ -21,7 +31,7 @@ export interface StateAnswersOptions {
  * @param fixed called with the path of a copy at the moment whose state the copy contains
  */
 export function stateAnswers(
-  { statuses, installation, keys }: StateAnswersOptions,
+  { statuses, installation, keys, retentions, forget }: StateAnswersOptions,
   fixed: (path: string) => void,
 ): Answers<PrincipalCalls> {
   /**
@@ -55,6 +65,11 @@ export function stateAnswers(
     runsChangedAfter: (id) => statuses.runsChangedAfter(id),
     compare: ({ runs, taken_id, repeat }) =>
       statuses.compareWithHistory(runs.map(statusesOf), taken_id, repeat),
+    retentions,
+    forgetRuns: async (runs) => {
+      await forget(runs);
+      return null;
+    },
     mayDeliver: (delivery) => (keys === undefined ? NO_OBJECTION : verdictOn(delivery, keys)),
   };
 }

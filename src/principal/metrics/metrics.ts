@@ -82,7 +82,7 @@ export class Metrics {
       oldest,
       agents,
       isStateWritable,
-      { available, held, counts: logs, starts, memory, telemetry = {} },
+      { available, held, sizes, counts: logs, starts, memory, telemetry = {} },
     ] = await Promise.all([
       sources.runs(),
       sources.heldRuns(),
@@ -173,6 +173,11 @@ export class Metrics {
       Number(isStateWritable),
     );
     page.gauge("cdktr_history_available", "Whether the history can be written and read.", Number(available));
+    page.gauge("cdktr_history_bytes", "Size of the history: the DuckDB file, and the archive beside it.", [
+      [{ part: "database" }, sizes.database],
+      [{ part: "archive" }, sizes.archive],
+    ]);
+    page.gauge("cdktr_archive_files_missing", "Files of the archive that are not there.", sizes.missing);
     page.gauge(
       "cdktr_log_lag_seconds",
       "How long the oldest line in memory has waited for DuckDB.",

@@ -5,6 +5,7 @@
 import { dirname, resolve } from "node:path";
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
+import type { KeptRuns } from "../../contract/history.ts";
 import type { WorkflowDetails, WorkflowResumed, WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import type { DeclaredWorkflow } from "../../events/declared/declaration-source.ts";
@@ -264,6 +265,14 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       }
     }
     return [...names];
+  }
+
+  /** What workflows keep of their history, of those that say so. */
+  retentions(): KeptRuns[] {
+    const kept: KeptRuns[] = [];
+    for (const { id, retention } of this.definitions())
+      if (retention !== undefined) kept.push({ workflow_id: id, ...retention });
+    return kept;
   }
 
   get size(): number {

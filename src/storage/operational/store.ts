@@ -574,6 +574,8 @@ export interface HousekeepingIntentions {
     olderThanMs: number;
     followUpsOlderThanMs: number;
   }): Promise<{ runs: number; more: boolean }>;
+  /** Removes these runs, if they are over and the history has all of their status rows. */
+  forgetRuns(ids: readonly string[]): Promise<void>;
   /** The size of what tasks published, bytes. */
   outputsBytes(): Promise<number>;
   /** The runs whose tasks published something that is here: those that are over, oldest first, then the others. */

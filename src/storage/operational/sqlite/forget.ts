@@ -21,6 +21,18 @@ const OF_RUNS = [
   "runs",
 ] as const;
 
+function forgetRun(db: Statements, runId: string): void {
+  for (const table of OF_RUNS) db.run(`DELETE FROM ${table} WHERE workflow_instance_id = ?`, runId);
+}
+
+/** Removes the definitions that no run has. */
+function forgetDefinitions(db: Statements): void {
+  db.storedHashes.clear();
+  db.run(
+    "DELETE FROM definitions WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.definition_hash = definitions.hash)",
+  );
+}
+
 /** The clean-up operations of a unit of work. */
 export function housekeepingIntentions(db: Statements): HousekeepingIntentions {
   return {
@@ -40,9 +52,7 @@ export function housekeepingIntentions(db: Statements): HousekeepingIntentions {
         keepRuns,
         STEP,
       );
-      for (const { workflow_instance_id: id } of runs) {
-        for (const table of OF_RUNS) db.run(`DELETE FROM ${table} WHERE workflow_instance_id = ?`, id);
-      }
+      for (const { workflow_instance_id: id } of runs) forgetRun(db, id);
       const keys = db.run(
         "DELETE FROM dedupe_keys WHERE key IN (SELECT key FROM dedupe_keys WHERE created_at_ms < ? LIMIT ?)",
         olderThanMs,
@@ -53,13 +63,19 @@ export function housekeepingIntentions(db: Statements): HousekeepingIntentions {
            AND stream_id NOT IN (SELECT stream_id FROM agents WHERE stream_id IS NOT NULL)`,
         olderThanMs,
       );
-      if (runs.length > 0) {
-        db.storedHashes.clear();
-        db.run(
-          "DELETE FROM definitions WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.definition_hash = definitions.hash)",
-        );
-      }
+      if (runs.length > 0) forgetDefinitions(db);
       return { runs: runs.length, more: runs.length === STEP || keys === STEP };
+    },
+
+    async forgetRuns(ids) {
+      const runs = db.all<{ workflow_instance_id: string }>(
+        `SELECT workflow_instance_id FROM runs
+         WHERE workflow_instance_id IN (SELECT value FROM json_each(?)) AND finished_at_ms IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM status_outbox WHERE id <= last_outbox_id)`,
+        JSON.stringify(ids),
+      );
+      for (const { workflow_instance_id: id } of runs) forgetRun(db, id);
+      if (runs.length > 0) forgetDefinitions(db);
     },
 
     async outputsBytes() {

@@ -1,0 +1,47 @@
+import { expect, test } from "bun:test";
+import { existsSync, readdirSync } from "node:fs";
+import { openHistory, rowsOf, TestDirectory } from "../database-support.ts";
+import { answers, archiveAll, days, perDay } from "./archive-support.ts";
+
+test("nothing that anybody asks is answered in another way when days are in the archive", async () => {
+  using directory = new TestDirectory();
+  let history = await openHistory(directory);
+  await history.write(days());
+  const before = await answers(history);
+  const moved = await archiveAll(history, 3);
+  expect(moved.map(({ day }) => day)).toHaveLength(9);
+  expect(await answers(history)).toEqual(before);
+  // The run that is not over is still in the database, with all its lines.
+  const live = await rowsOf(
+    history,
+    "SELECT count(*) FILTER (workflow_instance_id IS NOT NULL), count(DISTINCT workflow_instance_id) FROM main.logstore WHERE timestamp_ms < (SELECT max(timestamp_ms) FROM main.logstore) - 4 * 86400000",
+  );
+  expect(live).toEqual([[10, 1]]);
+  await history.close();
+  history = await openHistory(directory);
+  expect(await answers(history)).toEqual(before);
+  expect(await archiveAll(history, 3)).toEqual([]);
+  // Everything that is over.
+  await archiveAll(history, -2);
+  expect(await answers(history)).toEqual(before);
+  await history.close();
+}, 60_000);
+
+test("a database without an archive has no trace of one, and a trial writes nothing", async () => {
+  using directory = new TestDirectory();
+  const history = await openHistory(directory);
+  await history.write(days(2));
+  const before = await perDay(history);
+  const cut = 20_370 * 86_400_000;
+  expect(await history.archive.plan(cut)).toHaveLength(8);
+  const trial = await history.archive.move(20_362, cut, 0, true);
+  const traces =
+    "SELECT count(*) FROM duckdb_tables() WHERE table_name LIKE 'archive%' AND database_name <> 'temp'";
+  expect(await rowsOf(history, traces)).toEqual([[0]]);
+  expect(existsSync(directory.at("app.db.archive"))).toBe(false);
+  const real = await history.archive.move(20_362, cut, 0, false);
+  expect(trial).toEqual(real);
+  expect(readdirSync(directory.at("app.db.archive"))).toContain("logstore");
+  expect(await perDay(history)).toEqual(before);
+  await history.close();
+});
