@@ -12,11 +12,13 @@ import { Attackers, ROUND } from "../hostile/attackers.ts";
 import type { Target } from "../hostile/attacks.ts";
 import { greeting, RawPeer } from "../hostile/raw-peer.ts";
 import { mainThreadCpuMs, openFiles, PeakVitals, vitals } from "../hostile/vitals.ts";
-import { Cluster, freePorts } from "../support/cdktr.ts";
+import { type CdktrProcess, Cluster, freePorts } from "../support/cdktr.ts";
 import { historyOf, nextHistoryOf } from "../support/history-process.ts";
 import { linesOf, runOver, shellWorkflow, until } from "./support/fixtures.ts";
 
 const LINES = 20;
+/** A customer asks again, as agents do: on a busy machine a flood takes its time. */
+const PATIENCE = { timeoutMs: 30_000, attempts: 6 };
 /** Floods of each kind, one after another. */
 const ROUNDS = 2;
 /** Memory that a principal at rest may have in addition to what it had before: it collects garbage from 96 MiB on. MiB. */
@@ -70,17 +72,17 @@ class Customer {
 
 async function during<T>(
   client: PrincipalClient,
-  pid: number,
+  principal: CdktrProcess,
   work: () => Promise<T>,
 ): Promise<[Customer, T]> {
-  const customer = new Customer(client, pid);
+  const customer = new Customer(client, principal.pid);
   try {
     const result = await work();
     await customer.stop();
     return [customer, result];
   } catch (error) {
     await customer.stop().catch(() => {});
-    throw error;
+    throw new Error(`${error}\nThe principal:\n${principal.stderr.slice(-4000)}`, { cause: error });
   }
 }
 
@@ -91,7 +93,18 @@ async function startCluster(secured: boolean) {
   const talk = `echo $CDKTR_WORKFLOW_INSTANCE_ID >> ${witness}; for i in $(seq ${LINES}); do echo line $i; done`;
   cluster.writeWorkflow("good.yml", shellWorkflow({ talk: { sh: talk } }));
   const { ports } = cluster;
-  if (!secured) return { cluster, witness, target: { ports }, client: cluster.client };
+  const client = async (curve?: CurveClientKeys) => {
+    await cluster.client.close();
+    const client = new PrincipalClient({
+      host: "127.0.0.1",
+      port: ports.api,
+      ...PATIENCE,
+      ...(curve === undefined ? {} : { curve }),
+    });
+    Object.assign(cluster, { client });
+    return client;
+  };
+  if (!secured) return { cluster, witness, target: { ports }, client: await client() };
   await cluster.cdktr(["keys", "init"]);
   const key = async (role: string): Promise<CurveClientKeys> => {
     const { stdout } = await cluster.cdktr(["keys", "add", `mallory-${role}`, "--role", role]);
@@ -99,9 +112,7 @@ async function startCluster(secured: boolean) {
   };
   const keys = { client: await key("client"), agent: await key("agent") };
   const curve = curveKeysOf(readKeyFile(join(cluster.dataDirectory, "keys/admin.key")));
-  const client = new PrincipalClient({ host: "127.0.0.1", port: ports.api, timeoutMs: 30_000, curve });
-  await cluster.client.close();
-  return { cluster: Object.assign(cluster, { client }), witness, target: { ports, keys }, client };
+  return { cluster, witness, target: { ports, keys }, client: await client(curve) };
 }
 
 describe.each(["unsecured", "secured"])("an %s principal", (kind) => {
@@ -111,7 +122,7 @@ describe.each(["unsecured", "secured"])("an %s principal", (kind) => {
     const principal = await cluster.startPrincipal();
     await cluster.startAgent();
     // What is usual without attackers, measured over a while.
-    const [calm] = await during(client, principal.pid, () => Bun.sleep(2000));
+    const [calm] = await during(client, principal, () => Bun.sleep(2000));
     // Two of the three ports are the history's.
     const pids = [principal.pid, await nextHistoryOf(principal.pid)];
     const before = pids.map(vitals);
@@ -121,7 +132,7 @@ describe.each(["unsecured", "secured"])("an %s principal", (kind) => {
       using peaks = new DisposableStack();
       const watched = pids.map((pid) => peaks.use(new PeakVitals(pid)));
       await using attackers = new Attackers({ ...(target satisfies Target), seed, plan: ROUND });
-      const [customer, count] = await during(client, principal.pid, () => attackers.done);
+      const [customer, count] = await during(client, principal, () => attackers.done);
       runs.push(...customer.runs);
       await attackers.leave();
       // What was held against it is given back: connections, and whatever served them.
@@ -195,7 +206,7 @@ test.each(["unsecured", "secured"])(
         if (kind === "secured" && n % 25 === 0) utimesSync(clientKeys, n, n);
       }
     };
-    const [customer] = await during(client, principal.pid, crowd);
+    const [customer] = await during(client, principal, crowd);
     await principal.waitFor(/connections with the least traffic were closed/);
     expect(principal.stderr).not.toContain("Revoked");
     const fresh = await cluster.cdktr(["runs", "list", "-n", "1000", "--json"]);

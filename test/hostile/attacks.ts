@@ -359,7 +359,7 @@ async function withDealers(
         for await (const _reply of dealer) if (++replies >= share) break;
       })();
       for (let i = 0; i < share; i++) await patiently(send(dealer));
-      if (answered) await patiently(reading, 60_000);
+      if (answered) await patiently(reading, 180_000);
       if (answered && replies < share)
         throw new Error(`${share - replies} of ${share} requests got no reply`);
       dealer.close();
