@@ -117,25 +117,36 @@ test("a helper program that works again takes over: no file is accessed in this 
   }
 });
 
-test("a tree that has not changed is not listed again", async () => {
+test("a tree that has not changed is not listed again, and of one that has, what has changed", async () => {
   const tree = join(directory, "tree");
   mkdirSync(tree);
   const file = join(tree, "a.yml");
   writeFileSync(file, "a");
+  writeFileSync(join(tree, "b.yml"), "b");
   const helper = new FileHelper();
   const list = (known?: string) =>
     helper.ask("tree", { key: "t", root: tree, endings: [".yml"], skip: [], known });
   try {
     const first = await list();
-    expect(first.files.map(([path]) => path)).toEqual(["a.yml"]);
+    expect(first.files.map(([path]) => path)).toEqual(["a.yml", "b.yml"]);
+    expect(first.base).toBeUndefined();
     expect(await list(first.hash)).toEqual({ hash: first.hash, files: [], unreadable: [], devices: [] });
     writeFileSync(file, "another");
     const second = await list(first.hash);
     expect(second.hash).not.toBe(first.hash);
-    expect(second.files).toHaveLength(1);
+    expect(second).toMatchObject({ base: first.hash, files: [["a.yml", expect.any(String)]], gone: [] });
     rmSync(file);
-    expect((await list(second.hash)).files).toEqual([]);
-    expect((await list(second.hash)).hash).not.toBe(second.hash);
+    writeFileSync(join(tree, "c.yml"), "c");
+    const third = await list(second.hash);
+    expect(third).toMatchObject({
+      base: second.hash,
+      files: [["c.yml", expect.any(String)]],
+      gone: ["a.yml"],
+    });
+    // Whoever knows another listing than the last one gets all of it.
+    const whole = await list(second.hash);
+    expect(whole.base).toBeUndefined();
+    expect(whole).toMatchObject({ hash: third.hash, files: [["b.yml", expect.any(String)], third.files[0]] });
   } finally {
     helper.close();
   }

@@ -49,6 +49,11 @@ export class FileHandler {
   readonly #digest: Digest | undefined;
   readonly #globs = new Map<string, WatchedFiles>();
   readonly #watches = new Map<string, PlacesWatch>();
+  /** The files that were listed last, and the hash of that listing, by key. */
+  readonly #listed = new Map<
+    string,
+    { readonly hash: string; readonly files: ReadonlyMap<string, string> }
+  >();
   #complained = false;
 
   constructor(send: (news: FileNews) => void, digest?: Digest) {
@@ -120,7 +125,14 @@ export class FileHandler {
     watch.end();
     const found = { files: [...files], unreadable: [...unreadable], devices: [...devices] };
     const hash = new Bun.CryptoHasher("sha256").update(JSON.stringify(found)).digest("hex");
-    return hash === known ? { hash, files: [], unreadable: [], devices: [] } : { hash, ...found };
+    const former = this.#listed.get(key);
+    this.#listed.set(key, { hash, files });
+    if (hash === known) return { hash, files: [], unreadable: [], devices: [] };
+    if (former === undefined || former.hash !== known) return { hash, ...found };
+    // Of 100,000 files, few change at a time.
+    const changed = found.files.filter(([path, fingerprint]) => former.files.get(path) !== fingerprint);
+    const gone = [...former.files.keys()].filter((path) => !files.has(path));
+    return { hash, base: known, ...found, files: changed, gone };
   }
 
   #read(
@@ -178,6 +190,7 @@ export class FileHandler {
   #forget(key: string): null {
     this.#globs.get(key)?.close();
     this.#globs.delete(key);
+    this.#listed.delete(key);
     this.#watches.get(key)?.close();
     this.#watches.delete(key);
     return null;

@@ -27,7 +27,11 @@ export interface FileRequests {
     readonly reply: {
       /** Of all that is listed. */
       readonly hash: string;
+      /** If there: the files are those that are new or have changed since what has this hash was listed. */
+      readonly base?: string;
       readonly files: [path: string, fingerprint: string][];
+      /** With `base`: those that are not there any more. */
+      readonly gone?: string[];
       readonly unreadable: [path: string, reason: string][];
       readonly devices: [path: string, device: string][];
     };

@@ -79,17 +79,18 @@ export class WorkflowFiles {
           known: this.#listed?.hash,
         });
         if (found.hash === this.#listed?.hash) return this.#listed.listing;
-        const [settings, calendars, files] = [
-          new Map<string, string>(),
-          new Map<string, string>(),
-          new Map<string, string>(),
-        ];
-        for (const [path, fingerprint] of found.files)
-          (isSettingsFile(path) ? settings : isCalendarFile(path) ? calendars : files).set(path, fingerprint);
+        const former = found.base === undefined ? undefined : this.#listed?.listing;
+        const changed = {
+          files: new Map<string, string>(),
+          settings: new Map<string, string>(),
+          calendars: new Map<string, string>(),
+        };
+        for (const [path, fingerprint] of found.files) changed[kindOf(path)].set(path, fingerprint);
+        const gone = found.gone ?? [];
         const listing: WorkflowListing = {
-          files,
-          settings,
-          calendars,
+          files: changedMap(former?.files, changed.files, gone),
+          settings: changedMap(former?.settings, changed.settings, gone),
+          calendars: changedMap(former?.calendars, changed.calendars, gone),
           // A calendar that nobody names may be whatever it is.
           unreadable: new Map(found.unreadable.filter(([path]) => !isCalendarFile(path))),
           devices: new Map(found.devices),
@@ -260,4 +261,27 @@ export class WorkflowFiles {
       this.#changed();
     });
   }
+}
+
+/** Which of the lists of a {@link WorkflowListing} a file is in. */
+function kindOf(path: string): "files" | "settings" | "calendars" {
+  if (isSettingsFile(path)) return "settings";
+  return isCalendarFile(path) ? "calendars" : "files";
+}
+
+/** A list of files, sorted by path, after files have changed, or appeared, and others are gone. */
+function changedMap(
+  former: ReadonlyMap<string, string> | undefined,
+  changed: ReadonlyMap<string, string>,
+  gone: readonly string[],
+): ReadonlyMap<string, string> {
+  if (former === undefined) return changed;
+  const map = new Map(former);
+  for (const path of gone) map.delete(path);
+  let isNew = false;
+  for (const [path, fingerprint] of changed) {
+    isNew ||= !map.has(path);
+    map.set(path, fingerprint);
+  }
+  return isNew ? new Map([...map].sort(([a], [b]) => (a < b ? -1 : 1))) : map;
 }
