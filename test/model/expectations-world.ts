@@ -82,10 +82,12 @@ export interface Told {
 /** The world of one workflow. */
 export class ExpectationWorld implements AsyncDisposable {
   readonly clock: SteppedClock;
-  readonly #stores: TestStores;
+  readonly stores: TestStores;
   readonly #repeats: boolean;
   definition: WorkflowDefinition;
   calendars: ReadonlyMap<string, Calendar> = new Map();
+  /** Whether there is anything that keeps expectations. */
+  isWired = true;
   /** Whether its file is there. */
   isThere = true;
   #plain: OperationalStore | undefined;
@@ -104,7 +106,7 @@ export class ExpectationWorld implements AsyncDisposable {
   constructor(text: string, startMs: number, repeats = false, directory?: string) {
     this.definition = definitionOf(text);
     this.clock = new SteppedClock(startMs);
-    this.#stores = directory === undefined ? new TestStores() : new TestStores(directory);
+    this.stores = directory === undefined ? new TestStores() : new TestStores(directory);
     this.#repeats = repeats;
   }
 
@@ -112,7 +114,7 @@ export class ExpectationWorld implements AsyncDisposable {
   async start(): Promise<void> {
     await this.#parts?.watch.stop();
     if (this.#plain !== undefined) await this.#plain.stop();
-    this.#plain = await this.#stores.open("data", this.clock);
+    this.#plain = await this.stores.open("data", this.clock);
     const { clock } = this;
     const store = this.#repeats ? new RepeatingStore(this.#plain) : this.#plain;
     const events: PrincipalEvents = new EventHub();
@@ -120,10 +122,12 @@ export class ExpectationWorld implements AsyncDisposable {
     const alerts = new Alerts({ store, clock, events, definitions });
     const waits = new Waits(definitions, clock);
     const expectations = new Expectations({ clock, events, definitions, alerts, waits, zone: "UTC" });
-    const pauses = new Pauses({ clock, events, definitions, alerts, expectations });
-    const base = { store, clock, events, definitions, alerts, expectations, log: silent };
+    const wired = this.isWired ? { expectations } : {};
+    const pauses = new Pauses({ clock, events, definitions, alerts, ...wired });
+    const base = { store, clock, events, definitions, alerts, log: silent };
     const changes = new RunChanges({
       ...base,
+      ...wired,
       workflows: NO_WORKFLOWS,
       progress: new ProgressOfRuns(definitions),
       queue: { queued: () => {} },
@@ -133,6 +137,7 @@ export class ExpectationWorld implements AsyncDisposable {
     const world = this;
     const watch = new ExpectationWatch({
       ...base,
+      expectations,
       workflows: {
         definitions: () => (world.isThere ? [world.definition] : []),
         get calendars() {
@@ -293,6 +298,6 @@ export class ExpectationWorld implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#parts?.watch.stop();
-    await this.#stores[Symbol.asyncDispose]();
+    await this.stores[Symbol.asyncDispose]();
   }
 }

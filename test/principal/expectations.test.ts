@@ -1,11 +1,15 @@
 /** What is expected of workflows and runs: when it is late or missed, what keeps it, and what restarts, pauses and clocks do to it. */
+
 import { describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
 import { ExpectationWorld, FLOW, GRACE_MS } from "../model/expectations-world.ts";
+import { LONG } from "../support/long.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 const ms = (text: string): number => Date.parse(`${text}Z`);
+const MEMORY = existsSync("/dev/shm") ? "/dev/shm" : undefined;
 const START = ms("2026-11-20T00:00:00");
 
 const file = (expected: string, more = "") =>
@@ -21,7 +25,7 @@ async function told(world: ExpectationWorld): Promise<string[]> {
 }
 
 async function worldOf(text: string, repeats = true): Promise<ExpectationWorld> {
-  const world = new ExpectationWorld(text, START, repeats);
+  const world = new ExpectationWorld(text, START, repeats, MEMORY);
   await world.start();
   return world;
 }
@@ -385,5 +389,69 @@ describe("the file", () => {
     await world.change(file('{finish_by: "08:00"}', 'cron: "0 2 * * *"'));
     await world.until(START + DAY + 8 * HOUR);
     expect(await told(world)).toEqual(["missed finish_by 11-21T08:00:00 → open"]);
+  });
+});
+
+describe("failures", () => {
+  const TEXT = file(
+    '{start_within: 10m, max_duration: 2h, finish_by: "06:00", at_least_every: 5h}',
+    'cron: "0 2 * * *"',
+  );
+
+  /** A day in which everything is late or missed, and settled. @param failing the statement that fails, of the whole day; null for none */
+  async function day(failing: number | null): Promise<{ lines: string[]; statements: number }> {
+    await using world = await worldOf(TEXT, false);
+    const before = world.stores.statements;
+    if (failing !== null) world.stores.failStatement(failing);
+    // Whoever asks asks again.
+    const again = async (work: () => Promise<unknown>) => work().catch(work);
+    await world.until(START + 2 * HOUR);
+    await again(() => world.create("a", { trigger: "cron", scheduled_time_ms: START + 2 * HOUR }));
+    await world.until(START + 3 * HOUR);
+    await again(() => world.take());
+    await world.until(START + 7 * HOUR);
+    await again(() => world.end("a", "FAILED", START + 7 * HOUR));
+    await again(() => world.create("b"));
+    await again(() => world.take());
+    await again(() => world.end("b", "COMPLETED", START + 7 * HOUR + 1));
+    await again(() => world.pause());
+    await again(() => world.resume());
+    await world.until(START + 8 * HOUR);
+    world.stores.failStatement(null);
+    const statements = world.stores.statements - before;
+    return { lines: await told(world), statements };
+  }
+
+  test("a statement that fails, whichever it is, loses nothing and repeats nothing", async () => {
+    const sound = await day(null);
+    expect(sound.lines).toEqual([
+      "late a start_within 11-20T02:10:00 → 11-20T03:00:00",
+      "late a max_duration 11-20T05:00:00 → 11-20T07:00:00",
+      "missed at_least_every 11-20T05:00:00 → 11-20T07:00:00",
+      "late a finish_by 11-20T06:00:00 → 11-20T07:00:00",
+      "missed finish_by 11-20T06:00:00 → 11-20T07:00:00",
+    ]);
+    expect(sound.statements).toBeLessThan(400);
+    for (let n = 1; n <= sound.statements; n += LONG ? 1 : 17)
+      expect([n, ...(await day(n)).lines]).toEqual([n, ...sound.lines]);
+  });
+
+  test("runs of workflows of which nobody expects anything cost no statement more", async () => {
+    const cost = async (text: string, expects: boolean) => {
+      await using world = new ExpectationWorld(text, START, false, MEMORY);
+      world.isWired = expects;
+      await world.start();
+      const before = world.stores.statements;
+      await world.create("a", { trigger: "cron", scheduled_time_ms: START });
+      await world.take();
+      await world.end("a", "COMPLETED");
+      await world.pause();
+      await world.resume();
+      await world.until(START + DAY);
+      return world.stores.statements - before;
+    };
+    const plain = 'cron: "0 2 * * *"\ntasks: {a: {config: !Subprocess {cmd: "true"}}}\n';
+    expect(await cost(plain, true)).toBe(await cost(plain, false));
+    expect(await cost(file("{max_duration: 2h}"), true)).toBeGreaterThan(await cost(plain, false));
   });
 });

@@ -10,6 +10,7 @@ import { ManualClock } from "../support/manual-clock.ts";
 import { describeStore, type StoreUnderTest } from "./conformance.ts";
 import { describeAlerts } from "./conformance-alerts.ts";
 import { describeBackfills } from "./conformance-backfills.ts";
+import { describeExpectations } from "./conformance-expectations.ts";
 import { describePauses } from "./conformance-pauses.ts";
 import { agentRecord, pendingRun, TestStores } from "./operational-support.ts";
 
@@ -49,6 +50,7 @@ describeStore("sqlite", sqlite);
 describeBackfills("sqlite", sqlite);
 describePauses("sqlite", sqlite);
 describeAlerts("sqlite", sqlite);
+describeExpectations("sqlite", sqlite);
 
 test("units of one turn share one commit, with what they ask for before it", async () => {
   await using stores = new TestStores();

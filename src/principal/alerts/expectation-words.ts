@@ -24,9 +24,12 @@ export interface Broken {
   readonly completedMs: number | undefined;
   /** When it was broken, ms since the epoch. */
   readonly dueMs: number;
-  /** How many ms later that was noticed. */
+  /** When that is noticed, ms since the epoch. */
   readonly noticedMs: number;
 }
+
+/** What is noticed within this time, ms, is noticed in time. */
+const LOOK_MS = 5000;
 
 /** The key of the alert about a late run. */
 export function lateKey(workflowId: string, run: string, rule: string): string {
@@ -53,8 +56,7 @@ export function brokenAlert(broken: Broken): NewAlert {
       rule,
       expected: ruleInWords(rule, expect, zone) ?? undefined,
       due_ms: dueMs,
-      // Less is the time that it takes to look.
-      noticed_late_ms: noticedMs < 5000 ? undefined : noticedMs,
+      noticed_ms: noticedMs < dueMs + LOOK_MS ? undefined : noticedMs,
       reason,
       last_completed_ms: completedMs,
       ...(run === null ? aboutLast(last) : aboutRun(run)),
@@ -97,8 +99,10 @@ function aboutRun(run: RunRecord) {
 
 function aboutLast(last: ListedRun | null) {
   if (last === null) return {};
-  const { workflow_instance_id, status, created_at_ms, finished_at_ms } = last;
+  const { workflow_instance_id, status, created_at_ms } = last;
   return {
-    last_run: { workflow_instance_id, status, created_at_ms, finished_at_ms: finished_at_ms ?? undefined },
+    last_run: workflow_instance_id,
+    last_run_status: status,
+    last_run_created_at_ms: created_at_ms,
   };
 }

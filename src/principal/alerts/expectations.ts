@@ -515,7 +515,7 @@ export class Expectations {
       reason: waits[0]?.reason,
       completedMs: completedMsOf(row),
       dueMs,
-      noticedMs: this.#o.clock.now() - dueMs,
+      noticedMs: this.#o.clock.now(),
     });
     await this.#o.alerts.raise(tx, alert);
     this.#tell(tx);
