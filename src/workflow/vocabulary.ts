@@ -62,6 +62,11 @@ const ROWS: readonly Row[] = [
     help: 'it is called "params" here: params: {day: today}',
   },
   {
+    places: EVERYWHERE,
+    words: ["sla", "slas", "deadline", "max_duration", "finish_by", "start_within", "at_least_every"],
+    help: 'write at the workflow what people rely on: expect: {max_duration: 2h, finish_by: "06:00"}',
+  },
+  {
     places: ["workflow"],
     words: ["on_failure", "on_success", "on_cancel", "on_exit", "handlers", "on_error", "finally"],
     means: "hooks",
@@ -473,7 +478,7 @@ const ROWS: readonly Row[] = [
   },
   {
     places: ["task"],
-    words: ["email_on_failure", "email_on_retry", "mail_on", "mail_on_error", "sla"],
+    words: ["email_on_failure", "email_on_retry", "mail_on", "mail_on_error"],
     help: "write it at the workflow: notify: [{on: [failed], to: [ops]}], see cdktr docs alerts",
   },
   {

@@ -3,9 +3,10 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { WorkflowSummary } from "../../src/contract/messages.ts";
+import type { AlertForMessage } from "../../src/principal/alerts/senders/sender.ts";
 import { type Cluster, freePorts, startCluster } from "../support/cdktr.ts";
 import { PATIENT } from "./failures/support.ts";
-import { gate, runOver, shellWorkflow, until } from "./support/fixtures.ts";
+import { gate, linesOf, runOver, shellWorkflow, until } from "./support/fixtures.ts";
 
 /** Many commands: on a busy machine each takes seconds. */
 const GUARD_MS = 240_000;
@@ -34,7 +35,14 @@ beforeAll(async () => {
   });
   cluster.writeWorkflow(
     "slow.yml",
-    shellWorkflow({ a: { sh: gate(path("open")) } }, "expect: {max_duration: 100ms}\n"),
+    shellWorkflow(
+      { a: { sh: gate(path("open")) } },
+      "expect: {max_duration: 100ms}\nnotify: {on: [late], to: book}\n",
+    ),
+  );
+  cluster.writeWorkflow(
+    "_cdktr.yml",
+    `channels: {book: {command: [sh, -c, 'tr -d "\\n" >> "${path("told")}"; echo >> "${path("told")}"']}}\n`,
   );
   await until("they are known", async () => "slow" in (await cluster.client.listWorkflows()));
 }, GUARD_MS);
@@ -88,6 +96,19 @@ test(
     writeFileSync(path("open"), "");
     await cluster.startPrincipal();
     expect(await runOver(cluster.client, slow)).toMatchObject({ status: "COMPLETED" });
+    // Whoever was told of it, perhaps twice, is told that it is over.
+    const told = () => linesOf(path("told")).flatMap((line): AlertForMessage[] => JSON.parse(line).alerts);
+    const about = () => [...new Set(told().map((alert) => `${alert.about}: ${alert.key}`))];
+    await until("both are told", async () => about().length >= 2);
+    expect(about()).toEqual([
+      `raised: late slow ${slow} max_duration`,
+      `resolved: late slow ${slow} max_duration`,
+    ]);
+    expect(told()[0]).toMatchObject({
+      kind: "late",
+      subject: "slow is late: a run has taken longer than 100ms",
+      facts: { rule: "max_duration", expected: "takes at most 100ms", status: "RUNNING" },
+    });
     await expected("slow");
     await cdktr("runs", "cancel", nowhere);
     await expected("nowhere");

@@ -659,6 +659,22 @@ const CASES: readonly Case[] = [
     }),
   ),
   {
+    about: "an expectation at the workflow",
+    text: task("max_duration: 2h\n"),
+    code: "E010",
+    at: "6:1",
+    message: 'unknown key "max_duration"',
+    help: 'write at the workflow what people rely on: expect: {max_duration: 2h, finish_by: "06:00"}',
+  },
+  {
+    about: "an expectation of a task",
+    text: task("    sla: 2h\n"),
+    code: "E010",
+    at: "6:5",
+    message: 'unknown key "sla" in task "a"',
+    help: 'write at the workflow what people rely on: expect: {max_duration: 2h, finish_by: "06:00"}',
+  },
+  {
     about: "max_duration as long as the timeout",
     text: task("timeout: 2h\nexpect: {max_duration: 2h}\n"),
     code: "W002",
