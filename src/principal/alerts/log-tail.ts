@@ -64,6 +64,8 @@ export interface LogTailOptions {
     /** Whether line `seq` of a stream arrives within the time. */
     waitReceived(streamId: string, seq: number, timeoutMs: number): Promise<boolean>;
   };
+  /** How long all may take, ms. */
+  readonly limitMs?: number;
   /** The last line of a run that is over, of each agent that had a part of it. */
   readonly runs: {
     logEnds(runId: string): Promise<readonly { readonly streamId: string; readonly seq: number }[]>;
@@ -71,7 +73,7 @@ export interface LogTailOptions {
 }
 
 /** Looks up the ends of logs. An alert about no failed run has none; that the history is away is no reason not to tell. */
-export function logTails({ history, runs }: LogTailOptions) {
+export function logTails({ history, runs, limitMs = LOOKUP_MS }: LogTailOptions) {
   const lookUp = async (run: string, task: FailedTask | undefined): Promise<LogTail> => {
     const ends = await runs.logEnds(run);
     const received = await Promise.all(
@@ -103,7 +105,7 @@ export function logTails({ history, runs }: LogTailOptions) {
     try {
       return await Promise.race([
         lookUp(run, task).catch((error: unknown) => none(errorMessage(error).replace(/\.$/, ""))),
-        pause(LOOKUP_MS, late.signal).then(() => none("the history did not answer in time")),
+        pause(limitMs, late.signal).then(() => none("the history did not answer in time")),
       ]);
     } finally {
       stop();

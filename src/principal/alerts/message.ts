@@ -150,21 +150,41 @@ function factsOf(alert: AlertForMessage, zone: string): [string, string][] {
   const { workflow_id, workflow_instance_id, raised_at_ms, resolved_at_ms, about, facts } = alert;
   if (workflow_id !== null) rows.push(["workflow", oneLine(withName(workflow_id, facts.workflow_name))]);
   if (workflow_instance_id !== null) rows.push(["run", oneLine(workflow_instance_id)]);
-  rows.push(["since", timeText(raised_at_ms, zone)]);
+  // Events are over as they are raised.
+  rows.push([resolved_at_ms === raised_at_ms ? "at" : "since", timeText(raised_at_ms, zone)]);
   if (about === "resolved" && resolved_at_ms !== null) {
     rows.push(["over", timeText(resolved_at_ms, zone)]);
     rows.push(["lasted", durationText(resolved_at_ms - raised_at_ms)]);
   }
   for (const [name, value] of Object.entries(facts)) {
-    if (HIDDEN.has(name) || value === undefined || value === null || value === "") continue;
-    if (name === "failures" && value === 1) continue;
+    if (value === undefined || value === null || value === "" || isToldElsewhere(name, alert)) continue;
     rows.push([oneLine(labelOf(name)), valueText(name, value, zone)]);
   }
   return rows;
 }
 
-/** Facts that are told elsewhere in a message. */
-const HIDDEN: ReadonlySet<string> = new Set(["workflow_name", "failed_tasks", "more_failed_tasks"]);
+/** Facts that are told elsewhere in a message, or follow from others. */
+function isToldElsewhere(name: string, alert: AlertForMessage): boolean {
+  const { kind, facts } = alert;
+  const isOfEnd = kind === "failed" || kind === "recovered";
+  switch (name) {
+    case "workflow_name":
+    case "failed_tasks":
+    case "more_failed_tasks":
+      return true;
+    case "failures":
+      return facts.failures === 1;
+    case "status":
+      return isOfEnd && facts.status !== "CRASHED";
+    case "created_at_ms":
+    case "finished_at_ms":
+      return isOfEnd && typeof facts.started_at_ms === "number";
+    case "error":
+      return isOfEnd && facts.status === "FAILED" && failedTasksOf(alert).length > 0;
+    default:
+      return false;
+  }
+}
 
 const LABELS: Readonly<Record<string, string>> = {
   agent_id: "agent",
@@ -182,12 +202,12 @@ function labelOf(name: string): string {
 
 function valueText(name: string, value: Fact, zone: string): string {
   if (typeof value === "number" && name.endsWith("_ms"))
-    return DURATIONS.test(name) ? durationText(value) : timeText(value, zone);
+    return value < FIRST_INSTANT_MS ? durationText(value) : timeText(value, zone);
   return oneLine(typeof value === "string" ? value : JSON.stringify(value));
 }
 
-/** Names of facts that are times between two instants; others that end in `_ms` are instants. */
-const DURATIONS = /(duration|limit|every|median|period|wait|silent|took|within)(_|\b)/;
+/** Numbers of ms below this one are times between two instants; others are instants. 1973. */
+const FIRST_INSTANT_MS = 100_000_000_000;
 
 function withName(id: string, name: Fact | undefined): string {
   return typeof name === "string" && name !== "" && name !== id ? `${id} (${name})` : id;

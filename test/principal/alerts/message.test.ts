@@ -22,13 +22,11 @@ describe("a message", () => {
 
   workflow           etl.daily (Daily load)
   run                8c1f2c3a-8e0b-4d6e-9d52-1f9d7a3e5c44
-  since              2026-11-27 03:02:03 Europe/Berlin
-  status             FAILED
-  error              load: exit status 3
+  at                 2026-11-27 03:02:03 Europe/Berlin
   trigger            cron
   attempt            1
   agent              host-1
-  created            2026-11-27 03:00:00 Europe/Berlin
+  started            2026-11-27 03:00:00 Europe/Berlin
   took               2m3s
   failures in a row  2
 

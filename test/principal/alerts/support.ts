@@ -18,6 +18,8 @@ export const FAILED: AlertForMessage = {
     attempt: 1,
     agent_id: "host-1",
     created_at_ms: Date.UTC(2026, 10, 27, 2),
+    started_at_ms: Date.UTC(2026, 10, 27, 2),
+    finished_at_ms: Date.UTC(2026, 10, 27, 2, 2, 3),
     duration_ms: 123_456,
     failures: 2,
     failed_tasks: [
@@ -35,7 +37,7 @@ export const FAILED: AlertForMessage = {
     ],
   },
   raised_at_ms: Date.UTC(2026, 10, 27, 2, 2, 3),
-  resolved_at_ms: null,
+  resolved_at_ms: Date.UTC(2026, 10, 27, 2, 2, 3),
 };
 
 /** An agent that was silent, and is back. */

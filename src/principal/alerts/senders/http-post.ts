@@ -14,7 +14,7 @@ const MOST_TOLD = 300;
 /** The longest time that a server may ask for, ms. */
 const LONGEST_RETRY_MS = 3_600_000;
 /** Statuses of 4xx after which the same request may succeed later. */
-const TEMPORARY: ReadonlySet<number> = new Set([408, 425, 429]);
+const TEMPORARY: ReadonlySet<number> = new Set([407, 408, 425, 429]);
 
 /** A request. */
 export interface Post {
@@ -81,7 +81,8 @@ function refusal({ status, headers }: Response, { host }: URL, excerpt: string):
     });
   }
   const isPermanent = status >= 400 && status < 500 && !TEMPORARY.has(status);
-  return new SendError(`${host} answered with status ${status}${said}.`, {
+  const who = status === 407 ? `The proxy on the way to ${host}` : host;
+  return new SendError(`${who} answered with status ${status}${said}.`, {
     isPermanent,
     retryAfterMs: isPermanent ? undefined : retryAfter(headers.get("retry-after")),
     hint: HINTS[status],
