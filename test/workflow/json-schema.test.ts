@@ -114,4 +114,31 @@ test("the schema of settings takes what their reader takes", () => {
   expect([{ tasks: {} }, { defaults: { timeout: 5 } }, { defaults: { tiemout: "5m" } }].map(isTaken)).toEqual(
     [false, false, false],
   );
+  const smtp = { host: "mail", port: 465, tls: "implicit", user: "u", password: { file: "/run/x" } };
+  expect(
+    [
+      { mail: "ops@example.org" },
+      { mail: ["a@example.org", "root"], group: "5m", limit: "10/h" },
+      { mail: { to: "a@example.org", from: "b@example.org", smtp } },
+      { mail: { to: ["a@example.org"], smtp: "mail" } },
+      { slack: "https://example.org" },
+      { slack: { url: { store: "slack" }, channel: "#ops" } },
+      {
+        webhook: { url: "https://example.org", secret: { env: "X" }, headers: { A: "b", C: { file: "c" } } },
+      },
+      { pagerduty: { routing_key: { command: ["pass", "x"] }, severity: { failed: "critical" } } },
+      { pagerduty: { routing_key: { env: "X" }, severity: "info" } },
+      { command: ["page"] },
+    ].map((channel) => isTaken({ channels: { c: channel } })),
+  ).toEqual(Array(10).fill(true));
+  expect(
+    [
+      { mial: "ops@example.org" },
+      { mail: { to: "a", smtp: { tls: "ssl" } } },
+      { mail: { from: "a" } },
+      { pagerduty: { routing_key: "text" } },
+      { command: "page" },
+      { command: ["page"], limit: "10" },
+    ].map((channel) => isTaken({ channels: { c: channel } })),
+  ).toEqual(Array(6).fill(false));
 });
