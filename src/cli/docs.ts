@@ -1,3 +1,4 @@
+import { ALERT_EXAMPLES } from "../docs/alert-examples.ts";
 import { WORKFLOW_EXAMPLES } from "../docs/examples.ts";
 import { findPage, PAGES } from "../docs/index.ts";
 import { NotFoundError, UsageError } from "../errors.ts";
@@ -23,7 +24,7 @@ export default command({
     example: {
       type: "positional",
       required: false,
-      description: "After examples: the workflow to print",
+      description: "After examples: the workflow or the alert file to print",
     },
     ...jsonArg,
   },
@@ -66,11 +67,12 @@ async function printExample(topic: string, name: string, json: boolean): Promise
       hint: "Such as: cdktr docs examples hello",
     });
   const wanted = name.toLowerCase().replace(/\.ya?ml$/, "");
-  const example = WORKFLOW_EXAMPLES.find((each) => each.name === wanted);
+  const examples = [...WORKFLOW_EXAMPLES, ...ALERT_EXAMPLES];
+  const example = examples.find((each) => each.name === wanted);
   if (example === undefined) {
     const near = nearest(
       wanted,
-      WORKFLOW_EXAMPLES.map((each) => each.name),
+      examples.map((each) => each.name),
     );
     throw new NotFoundError(`There is no example '${name}'.`, {
       hint: near === undefined ? "cdktr docs examples lists them." : `Did you mean '${near}'?`,

@@ -134,6 +134,8 @@ export interface HistoryCalls {
   readonly search: Call<SearchLogs, LogPage>;
   readonly lines: Call<LineQuery, string[]>;
   readonly query: Call<QueryDatabase, QueryResult>;
+  /** The query of an alert file, ended after `timeout_ms`: statements of users do not hold it up. */
+  readonly evaluate: Call<QueryDatabase & { readonly timeout_ms: number }, QueryResult>;
   readonly findRun: Call<
     { readonly workflow_instance_id: string; readonly outputs: boolean },
     HistoricRun | null

@@ -3,6 +3,7 @@
  * Unknown fields are ignored, because a newer peer may send more; types and lengths are strict.
  */
 export * from "./messages/agents.ts";
+export * from "./messages/alert-queries.ts";
 export * from "./messages/approvals.ts";
 export * from "./messages/audit.ts";
 export * from "./messages/backfills.ts";

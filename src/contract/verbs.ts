@@ -497,6 +497,16 @@ export const VERBS = {
     since: 3,
   }),
 
+  // ------------------------------------------------------------ alert files
+  LSALERTQUERIES: verb({
+    about: "The alert files in use: when their queries were and will be evaluated, what they found, errors",
+    roles: READER,
+    request: Nothing,
+    reply: z.array(m.AlertQueryStatus),
+    changes: "nothing",
+    since: ALERTS_SINCE,
+  }),
+
   // ------------------------------------------------------------ listeners
   LSLISTENERS: verb({
     about: "Listeners, wherever they run, with their state and counts of triggers",

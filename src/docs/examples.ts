@@ -93,8 +93,9 @@ const FILES: Readonly<Record<string, string>> = {
 };
 
 /** All of them, by name. */
-export const WORKFLOW_EXAMPLES: readonly WorkflowExample[] = Object.entries(FILES).map(([name, text]) => ({
-  name,
-  about: /^# (.+)$/m.exec(text)?.[1] ?? name,
-  text,
-}));
+export const WORKFLOW_EXAMPLES: readonly WorkflowExample[] = Object.entries(FILES).map(exampleOf);
+
+/** A file to start from; what it is for is in its first line. */
+export function exampleOf([name, text]: readonly [string, string]): WorkflowExample {
+  return { name, about: /^# (.+)$/m.exec(text)?.[1] ?? name, text };
+}

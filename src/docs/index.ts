@@ -2,6 +2,8 @@
 
 import { LISTENER_EXAMPLES } from "../sdk/listener-examples.ts";
 import agents from "./agents.md" with { type: "text" };
+import { ALERT_EXAMPLES } from "./alert-examples.ts";
+import alertQueries from "./alert-queries.md" with { type: "text" };
 import alerts from "./alerts.md" with { type: "text" };
 import architecture from "./architecture.md" with { type: "text" };
 import audit from "./audit.md" with { type: "text" };
@@ -12,7 +14,7 @@ import cli from "./cli.md" with { type: "text" };
 import clients from "./clients.md" with { type: "text" };
 import concurrency from "./concurrency.md" with { type: "text" };
 import configuration from "./configuration.md" with { type: "text" };
-import { WORKFLOW_EXAMPLES } from "./examples.ts";
+import { WORKFLOW_EXAMPLES, type WorkflowExample } from "./examples.ts";
 import expectations from "./expectations.md" with { type: "text" };
 import expressions from "./expressions.md" with { type: "text" };
 import fanOut from "./fan-out.md" with { type: "text" };
@@ -65,13 +67,20 @@ function examples(): string {
 
 /** What there is to start from, and how to take it. */
 function workflowExamples(): string {
-  const rows = WORKFLOW_EXAMPLES.map(({ name, about }) => `| ${name} | ${about} |`);
+  const table = (what: string, examples: readonly WorkflowExample[]) =>
+    [
+      `| name | ${what} |`,
+      "| --- | --- |",
+      ...examples.map(({ name, about }) => `| ${name} | ${about} |`),
+    ].join("\n");
   return [
     "# Examples",
     "Workflows that people have. Print one, or begin your own with it:",
     "```sh\ncdktr docs examples backup-postgres\ncdktr docs examples backup-postgres > workflows/backup-postgres.yml\n```",
     "Paths and commands in them are those of nobody's hosts: read the file before you run it.",
-    ["| name | what it does |", "| --- | --- |", ...rows].join("\n"),
+    table("what it does", WORKFLOW_EXAMPLES),
+    "Alert files, for the directory `alerts` of the workflow directory:",
+    table("what it finds", ALERT_EXAMPLES),
   ].join("\n\n");
 }
 
@@ -116,6 +125,7 @@ export const PAGES: readonly Page[] = [
   page("pauses", "Workflows that rest: what is held, what is missed", pauses),
   page("alerts", "Who is told about what: failures, late runs, lost agents", alerts),
   page("expectations", "What is told when a run is late, or did not happen", expectations),
+  page("alert-queries", "Alerts that SQL statements over the history find", alertQueries),
   page("listeners", "Runs for any event, in TypeScript and Python", `${listeners}${examples()}`),
   page("clients", "Triggering, outputs, items from TypeScript and Python; types of parameters", clients),
   page("cli", "Commands, exit status, JSON, watching runs", cli),

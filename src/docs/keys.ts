@@ -5,7 +5,7 @@ import editor from "./editor.md" with { type: "text" };
 
 const INTRODUCTION = `# Keys of workflow files
 
-Every key of workflow files and of \`_cdktr.yml\`, as this version knows them. \`cdktr docs workflows\` explains them with examples, and \`cdktr workflow schema\` prints the same as JSON Schema for editors.
+Every key of workflow files, of \`_cdktr.yml\` and of alert files, as this version knows them. \`cdktr docs workflows\` explains them with examples, and \`cdktr workflow schema\` prints the same as JSON Schema for editors.
 
 In the names of places, \`ID\` stands for the id of a task, \`NAME\` for a name of your own, and \`ON\` for \`on_success\`, \`on_failure\`, \`on_cancel\` or \`on_exit\`. Keys with \`*\` are required. An expression \`\${{ … }}\` may stand where it says so: \`cdktr docs expressions\`.`;
 

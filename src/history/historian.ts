@@ -349,6 +349,12 @@ export class Historian extends BackgroundService<HistorianSignals> {
     return this.#read((database) => work(database.archive));
   }
 
+  /** {@link query} for an alert file: statements of users do not hold it up. */
+  async evaluate(query: QueryDatabase, timeoutMs: number): Promise<QueryResult> {
+    const warning = await this.#flushForReading();
+    return { ...(await this.#read((database) => database.evaluate(query, timeoutMs))), warning };
+  }
+
   /** Ends the statements of users that run now: their callers are told why. */
   endQueries(why: string): void {
     this.#database?.endQueries(why);

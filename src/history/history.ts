@@ -216,6 +216,7 @@ export class History extends BackgroundService {
       search: (request) => this.#historian.searchLogs(request),
       lines: (request) => this.#historian.queryLogs(request),
       query: (request) => this.#historian.query(request),
+      evaluate: ({ timeout_ms, ...request }) => this.#historian.evaluate(request, timeout_ms),
       findRun: ({ workflow_instance_id, outputs }) => this.#historian.findRun(workflow_instance_id, outputs),
       findItems: (list) => this.#historian.findItems(list),
       findOutputs: async (ids) => {

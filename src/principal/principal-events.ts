@@ -25,6 +25,8 @@ interface PrincipalTopics {
   readonly "admission due": unknown;
   /** A workflow, or what is known of its file, is another one. */
   readonly "workflows changed": undefined;
+  /** Alert files have changed. */
+  readonly "alert files changed": undefined;
   /** There is another backfill, or one has another state. */
   readonly "backfill changed": undefined;
   /** A workflow is paused from now on, or its pause has changed. */

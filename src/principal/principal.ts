@@ -31,6 +31,7 @@ import { isDoneWithin } from "../timer.ts";
 import { Activity } from "./activity.ts";
 import { AgentKeys } from "./agents/agent-keys.ts";
 import { AgentRegistry } from "./agents/agent-registry.ts";
+import { QueryAlerts } from "./alert-queries/query-alerts.ts";
 import { Alerts } from "./alerts/alerts.ts";
 import { ChannelSecrets } from "./alerts/channel-secrets.ts";
 import { ChannelSenders } from "./alerts/channel-senders.ts";
@@ -367,6 +368,8 @@ export class Principal extends BackgroundService {
     const rehearsal = new Rehearsal({ ...base, log: log("state"), changes });
     const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
 
+    const queryAlerts = new QueryAlerts({ ...base, workflows, history, log: log("alerts") });
+
     // What is visible from outside.
     const audit = new AuditLog({ store, dataDirectory, clock, polls, log: log("audit") });
     const api = new Api({
@@ -391,6 +394,7 @@ export class Principal extends BackgroundService {
         activity,
         listeners,
         pausing,
+        queryAlerts,
         secrets,
         pools,
         queue: queueView,
@@ -479,6 +483,7 @@ export class Principal extends BackgroundService {
       dues,
       admissions,
       rests,
+      queryAlerts,
       housekeeping,
       deliveries,
       keeper,

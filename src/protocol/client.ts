@@ -7,6 +7,7 @@ import { VERSION } from "../build-facts.ts";
 import type {
   AgentDescription,
   AgentOrders,
+  AlertQueryStatus,
   PoolSummary,
   Queue,
   RunDetails,
@@ -290,6 +291,11 @@ export class PrincipalClient {
   /** The first of what waits, in order. */
   queue(limit: number, options?: RequestOptions): Promise<Queue> {
     return this.call("LSQUEUE", { limit }, options);
+  }
+
+  /** The alert files in use, and how their queries do. */
+  alertQueries(options?: RequestOptions): Promise<AlertQueryStatus[]> {
+    return this.call("LSALERTQUERIES", {}, options);
   }
 
   pools(options?: RequestOptions): Promise<PoolSummary[]> {

@@ -9,6 +9,15 @@ interface NotifyProblem extends Pick<Finding, "code" | "message" | "help"> {
   readonly path: IssuePath;
 }
 
+/** The channels that an alert file names and that are not among these. */
+export function checkTold(
+  to: readonly string[] | undefined,
+  channels: Readonly<Record<string, unknown>>,
+): NotifyProblem[] {
+  const found = checkNotify(to === undefined ? [] : [{ to: [...to] }], channels);
+  return found.map((problem) => ({ ...problem, path: ["to"] }));
+}
+
 /** The channels of rules that are not among these. */
 export function checkNotify(
   rules: readonly NotifyRule[] | undefined,

@@ -64,6 +64,7 @@ export const DIAGNOSTIC_CODES = {
   E111: "bad-channel-name",
   E115: "bad-channel",
   E120: "bad-expectation",
+  E125: "too-many-alert-files",
   E130: "bad-retention",
   W001: "repeated-dependency",
   W002: "no-effect",

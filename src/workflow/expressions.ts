@@ -5,21 +5,28 @@
 import type { Finding } from "./diagnostic.ts";
 import type {
   checkExpressions as Check,
+  checkExpressionsOf as CheckOf,
+  compileForRow as CompileForRow,
   expressionsOf as ExpressionsOf,
   WorkflowExpressions,
   WorkflowWithExpressions,
 } from "./expressions/index.ts";
+import type { RowTemplate } from "./expressions/row.ts";
+import type { AnyField } from "./field.ts";
 import { hasExpressions } from "./has-expressions.ts";
 import type { WorkflowDefinition } from "./model.ts";
 import type { Located } from "./yaml-tree.ts";
 
 export type { Compiled } from "./expressions/compiled.ts";
 export type { WorkflowExpressions, WorkflowWithExpressions } from "./expressions/index.ts";
+export type { Row } from "./expressions/row.ts";
 export type { ResponseValues, ScopeValues, TaskResult } from "./expressions/source.ts";
 export { hasExpressions };
 
 interface Behind {
   readonly checkExpressions: typeof Check;
+  readonly checkExpressionsOf: typeof CheckOf;
+  readonly compileForRow: typeof CompileForRow;
   readonly expressionsOf: typeof ExpressionsOf;
 }
 
@@ -72,4 +79,14 @@ export function checkExpressions(
   env: readonly string[],
 ): { readonly findings: readonly Finding[]; readonly hasTemplates: boolean } {
   return load().checkExpressions(root, text, env);
+}
+
+/** {@link checkExpressions} for a file with another schema, which is no workflow. */
+export function checkExpressionsOf(schema: AnyField, root: Located, text: string): readonly Finding[] {
+  return load().checkExpressionsOf(schema, root, text);
+}
+
+/** Compiles a text of an alert file, see {@link RowTemplate}. */
+export function compileForRow(text: string): RowTemplate {
+  return load().compileForRow(text);
 }

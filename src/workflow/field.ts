@@ -60,7 +60,8 @@ export type TemplateType = "string" | "int" | "double" | "bool" | "duration" | "
  * Where expressions are evaluated. `env`: the env of the workflow. `decision`: before a task or its fan-out starts, as `when` and `foreach`.
  * `start`: when a try of the task starts, for each item of a fan-out. `item`: for each item, before it starts. `until`: after a try of a
  * poll. `response`: after the response to a request. `hook`: when a hook starts. `result`: when the run ends. `default`: when the run is triggered.
- * `placement`: when it is decided which agent gets a task, or an item. `group`: when a run is created.
+ * `placement`: when it is decided which agent gets a task, or an item. `group`: when a run is created. `row`: in an alert file, for each row
+ * of the result of its query.
  */
 export type Place =
   | "env"
@@ -73,7 +74,8 @@ export type Place =
   | "result"
   | "default"
   | "placement"
-  | "group";
+  | "group"
+  | "row";
 
 /** A text that contains an expression. */
 const TEMPLATE = /\$\{\{/;

@@ -1,5 +1,6 @@
 /** The JSON Schema of workflow files, for editors. */
 import { z } from "zod";
+import { AlertFile } from "./alert-file.ts";
 import { TASK_TAGS } from "./kinds/index.ts";
 import { DirectorySettings, Workflow } from "./model.ts";
 import { TAG_KEY } from "./yaml-tree.ts";
@@ -18,6 +19,11 @@ export function workflowJsonSchema(): JsonSchema {
 /** The JSON Schema of the settings of a directory, `_cdktr.yml`. */
 export function settingsJsonSchema(): JsonSchema {
   return { ...schemaOf(DirectorySettings.file), title: "settings of a directory of cdktr workflows" };
+}
+
+/** The JSON Schema of alert files. */
+export function alertJsonSchema(): JsonSchema {
+  return { ...schemaOf(AlertFile.file), title: "cdktr alert file" };
 }
 
 function schemaOf(file: z.ZodType): JsonSchema {

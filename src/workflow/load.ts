@@ -4,6 +4,7 @@ import { CdktrError, errorMessage } from "../errors.ts";
 import { matchingFiles } from "../host/matching-files.ts";
 import { type RegularFile, readFileInside, readRegularFile } from "../host/regular-file.ts";
 import { whyUnreadable } from "../host/unreadable.ts";
+import { type AlertFileResult, isAlertFile, isAlertPath, parseAlert } from "./alert-file.ts";
 import { type Calendar, calendarOf, type Day } from "./calendar.ts";
 import type { ChannelSettings } from "./channels.ts";
 import { mergeDefaults } from "./defaults.ts";
@@ -96,6 +97,26 @@ export function parseSettingsFile(path: string, file: RegularFile, shown = path)
   const text = textOfFile(shown, file);
   const isRoot = directoryOf(path) === "";
   return typeof text === "string" ? parseSettings(text, shown, isRoot) : { ok: false, diagnostics: [text] };
+}
+
+/** Loads the file at a path below `root` if it is an alert file; undefined if it is none. @param path from the directory of alerts on */
+export function loadAlertFile(
+  root: string,
+  relativePath: string,
+  path = relativePath,
+  shown = relativePath,
+): (AlertFileResult & { readonly source: string | null }) | undefined {
+  if (!isAlertPath(path)) return undefined;
+  const file = readRegularFile(join(root, relativePath), MAX_FILE_BYTES);
+  if (!isAlertFile(path, file)) return undefined;
+  const text = textOfFile(shown, file);
+  return { ...parseAlertFile(path, file, shown), source: typeof text === "string" ? text : null };
+}
+
+/** Checks an alert file that has been read. @param path relative to the workflow directory @param shown its name in messages */
+export function parseAlertFile(path: string, file: RegularFile, shown = path): AlertFileResult {
+  const text = textOfFile(shown, file);
+  return typeof text === "string" ? parseAlert(text, path, shown) : { ok: false, diagnostics: [text] };
 }
 
 /** The days of a calendar file that has been read, or what is wrong with it. @param shown its name in messages */

@@ -47,14 +47,16 @@ function words<T>(one: Field<T>, noun: string, help: string): Field<T[]> {
   return new Field(file as unknown as z.ZodType<T[]>, z.array(one.stored), { noun, help, listEntry: one });
 }
 
+/** The channels that are told of something. */
+export const toldChannels = () =>
+  words(channelName(), "the name of a channel, or a list of names", "such as to: [ops]");
+
 const ruleOf = (kinds: readonly AlertKind[]) =>
   new Block({
     on: words(kind(kinds), "a kind of alerts, or a list of kinds", "such as [failed, recovered]")
       .sparse()
       .describe(`What is told: ${kinds.join(", ")}; by default all of these`),
-    to: words(channelName(), "the name of a channel, or a list of names", "such as to: [ops]").describe(
-      "The channels that are told, see cdktr docs alerts",
-    ),
+    to: toldChannels().describe("The channels that are told, see cdktr docs alerts"),
     after_failures: whole(1, MOST_FAILURES)
       .sparse()
       .describe("Failures in a row before failed is told, and then recovered; by default 1"),

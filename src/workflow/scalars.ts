@@ -182,7 +182,11 @@ export const duration = (minMs: number, maxMs?: number): Field<number> =>
     (value, refuse) => {
       const result = parseDuration(value, Math.max(MAX_DURATION_MS, maxMs ?? 0));
       if (!result.ok) return refuse("E043", result.message, result.help);
-      if (result.ms < minMs) return refuse("E043", "must be longer than 0");
+      if (result.ms < minMs)
+        return refuse(
+          "E043",
+          minMs <= 1 ? "must be longer than 0" : `must be at least ${formatDuration(minMs)}`,
+        );
       return maxMs !== undefined && result.ms > maxMs
         ? refuse("E043", `must not be longer than ${formatDuration(maxMs)}`)
         : result.ms;

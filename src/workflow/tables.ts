@@ -1,5 +1,6 @@
 /** The keys of workflow files as tables, from the schema: for the manual. */
 import { z } from "zod";
+import { AlertFile } from "./alert-file.ts";
 import type { AnyField, Keys } from "./field.ts";
 import { DirectorySettings, Workflow } from "./model.ts";
 import { TAG_KEY } from "./yaml-tree.ts";
@@ -24,11 +25,12 @@ export interface KeyTable {
   readonly rows: readonly KeyRow[];
 }
 
-/** The tables of all mappings of a workflow file and of `_cdktr.yml`; equal ones are one. */
+/** The tables of all mappings of a workflow file, of `_cdktr.yml` and of an alert file; equal ones are one. */
 export function keyTables(): KeyTable[] {
   const tables = new Map<string, { places: string[]; rows: readonly KeyRow[] }>();
   visit(Workflow, "", tables);
   visit(DirectorySettings, "_cdktr.yml", tables);
+  visit(AlertFile, "alert file", tables);
   return [...tables.values()];
 }
 

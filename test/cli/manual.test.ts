@@ -10,6 +10,7 @@ import { renderUsage } from "../../src/cli/support/usage.ts";
 import { SETTINGS } from "../../src/config.ts";
 import { findPage, PAGES } from "../../src/docs/index.ts";
 import { root } from "../../src/main.ts";
+import { parseAlert } from "../../src/workflow/alert-file.ts";
 import type { AnyField } from "../../src/workflow/field.ts";
 import { Workflow } from "../../src/workflow/model.ts";
 import { parseWorkflow } from "../../src/workflow/parse.ts";
@@ -47,8 +48,12 @@ async function allCommands() {
 }
 
 describe.each(TEXTS)("$name", ({ text }) => {
-  test("every workflow it shows is valid", () => {
+  test("every workflow and every alert file it shows is valid", () => {
     for (const block of codeBlocks(text)) {
+      if (block.language === "yaml" && /^query:/m.test(block.text)) {
+        expect(parseAlert(block.text, `line ${block.line}`)).toMatchObject({ ok: true, warnings: [] });
+        continue;
+      }
       if (block.language !== "yaml" || !/^(name|tasks):/m.test(block.text)) continue;
       const result = parseWorkflow(block.text, { id: "example", path: `line ${block.line}` });
       expect({ line: block.line, ...result, definition: undefined }).toEqual({

@@ -12,6 +12,7 @@ import { describeAlerts } from "./conformance-alerts.ts";
 import { describeBackfills } from "./conformance-backfills.ts";
 import { describeExpectations } from "./conformance-expectations.ts";
 import { describePauses } from "./conformance-pauses.ts";
+import { describeQueryAlerts } from "./conformance-query-alerts.ts";
 import { agentRecord, pendingRun, TestStores } from "./operational-support.ts";
 
 const CHILD = join(import.meta.dir, "operational-child.ts");
@@ -51,6 +52,7 @@ describeBackfills("sqlite", sqlite);
 describePauses("sqlite", sqlite);
 describeAlerts("sqlite", sqlite);
 describeExpectations("sqlite", sqlite);
+describeQueryAlerts("sqlite", sqlite);
 
 test("units of one turn share one commit, with what they ask for before it", async () => {
   await using stores = new TestStores();

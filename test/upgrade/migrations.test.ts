@@ -223,7 +223,9 @@ test("an older cdktr goes on with a state that has alerts, and passes over what 
   await openState(directory);
   await openHistory(directory);
   const after = contentOf(directory.state);
-  const added = { alerts: [], deliveries: [], notify_states: [], expectations: [], query_alerts: [] };
+  const added = {
+    ...{ alerts: [], deliveries: [], notify_states: [], expectations: [], query_alerts: [], query_rows: [] },
+  };
   const runs = (before.runs ?? []).map((run) => ({ ...(run as object), traceparent: null }));
   expect(after).toEqual({ ...before, ...added, runs, identity: expect.anything() });
   // The changes are additive: both open with what an older cdktr knows.

@@ -3168,6 +3168,8 @@ describe("each mistake", () => {
       "E051",
       "E052",
       "E099",
+      // alert-file.test.ts
+      "E125",
       "W001",
       "W002",
       "W003",

@@ -5,7 +5,7 @@ import { listTree } from "../../host/file-helper/tree.ts";
 import { TYPESCRIPT_FILES } from "../../sdk/typescript-files.ts";
 import { WORKFLOW_TYPES_FILE, workflowTypes } from "../../sdk/workflow-types.ts";
 import { writeFiles } from "../../sdk/write-files.ts";
-import { loadWorkflowFile } from "../../workflow/load.ts";
+import { loadAlertFile, loadWorkflowFile } from "../../workflow/load.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { isSettingsFile } from "../../workflow/settings-file.ts";
 import { WORKFLOW_ENDINGS } from "../../workflow/workflow-id.ts";
@@ -71,7 +71,7 @@ function readWorkflows(path: string): WorkflowDefinition[] {
   const definitions: WorkflowDefinition[] = [];
   const invalid: string[] = [];
   for (const file of [...files.keys()].sort()) {
-    if (isSettingsFile(file)) continue;
+    if (isSettingsFile(file) || loadAlertFile(root, file) !== undefined) continue;
     const loaded = loadWorkflowFile(root, file);
     if (loaded.ok) definitions.push(loaded.definition);
     else invalid.push(join(path, file));

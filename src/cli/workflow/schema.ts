@@ -1,4 +1,9 @@
-import { CUSTOM_TAGS, settingsJsonSchema, workflowJsonSchema } from "../../workflow/json-schema.ts";
+import {
+  alertJsonSchema,
+  CUSTOM_TAGS,
+  settingsJsonSchema,
+  workflowJsonSchema,
+} from "../../workflow/json-schema.ts";
 import { command } from "../support/command.ts";
 import { jsonArg } from "../support/globals.ts";
 import { printLine } from "../support/stdout.ts";
@@ -10,6 +15,7 @@ export default command({
       type: "boolean",
       description: "Print the JSON Schema of _cdktr.yml, the settings of a directory",
     },
+    alerts: { type: "boolean", description: "Print the JSON Schema of alert files" },
     ...jsonArg,
   },
   extras: {
@@ -20,9 +26,16 @@ export default command({
     topic: "editor",
     examples: [
       { command: "cdktr workflow schema > cdktr.schema.json", does: "completion in the editor" },
+      { command: "cdktr workflow schema --alerts > alert.schema.json", does: "the same for alert files" },
       { command: "cdktr workflow schema --settings > settings.schema.json", does: "the same for _cdktr.yml" },
     ],
   },
-  run: ({ args }) =>
-    printLine(JSON.stringify(args.settings ? settingsJsonSchema() : workflowJsonSchema(), null, 2)),
+  run: ({ args }) => {
+    const schema = args.settings
+      ? settingsJsonSchema()
+      : args.alerts
+        ? alertJsonSchema()
+        : workflowJsonSchema();
+    return printLine(JSON.stringify(schema, null, 2));
+  },
 });

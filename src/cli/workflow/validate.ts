@@ -3,10 +3,11 @@ import { basename, dirname, join, relative, resolve } from "node:path";
 import { NotFoundError } from "../../errors.ts";
 import { listTree, type TreeListing } from "../../host/file-helper/tree.ts";
 import { whyUnreadable } from "../../host/unreadable.ts";
+import { isAlertPath } from "../../workflow/alert-file.ts";
 import { checkCalendars, checkDays } from "../../workflow/check-calendars.ts";
 import { callsOf, checkCalls, locateCallProblems } from "../../workflow/check-calls.ts";
 import { checkGroups } from "../../workflow/check-groups.ts";
-import { checkNotify } from "../../workflow/check-notify.ts";
+import { checkNotify, checkTold } from "../../workflow/check-notify.ts";
 import { checkPools } from "../../workflow/check-pools.ts";
 import { checkChains, locateChainProblem } from "../../workflow/check-triggers.ts";
 import { unusedIn } from "../../workflow/check-unused.ts";
@@ -16,7 +17,7 @@ import {
   mergeRepeated,
   renderDiagnostic,
 } from "../../workflow/diagnostic.ts";
-import { loadWorkflowFile, SettingsFiles } from "../../workflow/load.ts";
+import { loadAlertFile, loadWorkflowFile, SettingsFiles } from "../../workflow/load.ts";
 import { isSettingsFile } from "../../workflow/settings-file.ts";
 import { findDuplicateIds, WORKFLOW_ENDINGS, workflowIdOrNull } from "../../workflow/workflow-id.ts";
 import { command } from "../support/command.ts";
@@ -49,7 +50,8 @@ export default command({
       do not count, unless --strict is given, which also warns of parameters and outputs that nobody uses.
 
       A file _cdktr.yml has the settings of its directory: it is checked as such, and its defaults apply to
-      the workflows below it.
+      the workflows below it. A file with query: below the directory alerts is an alert file; 'cdktr alerts check'
+      also runs its query.
 
       Files are also checked against each other: "on: workflow" that names no workflow of the directory, and
       workflows that run after each other in a circle; tasks of kind !Workflow whose workflow or parameters do not
@@ -160,11 +162,40 @@ function knownIds(
   return known;
 }
 
+/** What is wrong with an alert file; undefined if the file is none. */
+function checkAlertFile(
+  { root, relativePath, shown }: FilePlace,
+  settings: SettingsFiles,
+): Checked | undefined {
+  const result = loadAlertFile(root, relativePath, alertPathOf(root, relativePath), shown);
+  if (result === undefined) return undefined;
+  const checked = { path: shown, workflow_id: null, valid: result.ok };
+  if (!result.ok || result.source === null)
+    return { ...checked, diagnostics: result.ok ? result.warnings : result.diagnostics };
+  const channels = settings.channelsOf(root);
+  // Those of the directory that the file is meant for are not known otherwise.
+  const problems =
+    isAlertPath(relativePath) && channels !== undefined ? checkTold(result.alert.to, channels) : [];
+  const found = locateCallProblems(problems, result.source, shown);
+  return { ...checked, diagnostics: [...result.warnings, ...found] };
+}
+
+/** The path of what may be an alert file, from its directory on; the root may be that directory itself, or one below it. */
+function alertPathOf(root: string, relativePath: string): string {
+  if (isAlertPath(relativePath)) return relativePath;
+  const parts = join(root, relativePath).split("/");
+  const at = parts.lastIndexOf("alerts");
+  return at < 0 ? relativePath : parts.slice(at).join("/");
+}
+
 async function checkFiles(
-  files: readonly FilePlace[],
+  given: readonly FilePlace[],
   known: ReadonlyMap<string, ReadonlySet<string>>,
   isStrict: boolean,
 ): Promise<Checked[]> {
+  const settings = new SettingsFiles();
+  const ofAlerts = given.map((file) => checkAlertFile(file, settings));
+  const files = given.filter((_, n) => ofAlerts[n] === undefined);
   const duplicates = new Map<string, Diagnostic>();
   for (const [root, members] of Map.groupBy(files, (file) => file.root)) {
     const shown = new Map(members.map((file) => [file.relativePath, file.shown]));
@@ -176,9 +207,8 @@ async function checkFiles(
       );
     }
   }
-  const settings = new SettingsFiles();
   const loaded = [];
-  const checked: Checked[] = [];
+  const checked = ofAlerts.filter((each) => each !== undefined);
   const told = new Set(files.map(({ root, relativePath }) => join(root, relativePath)));
   for (const file of files) {
     const { root, relativePath, shown } = file;

@@ -71,11 +71,12 @@ export interface HistoryDatabaseOptions {
 /** Timeout of an ordinary read, ms. */
 const READ_TIMEOUT_MS = 60_000;
 /**
- * Maximum number of concurrent reads: of lists and searches, of users' statements, of exports and backups, and of what the history itself
- * needs. None of them holds up another kind.
+ * Maximum number of concurrent reads: of lists and searches, of users' statements, of alert files, of exports and backups, and of what
+ * the history itself needs. None of them holds up another kind.
  */
 const READERS = 4;
 const QUERIES = 2;
+const ALERTS = 1;
 const EXPORTS = 2;
 const OWN_READS = 1;
 const ARCHIVING = 1;
@@ -96,6 +97,7 @@ export class HistoryDatabase {
   readonly #writer: HistoryWriter;
   readonly #readers: HistoryReaders;
   readonly #queries: HistoryReaders;
+  readonly #alerts: HistoryReaders;
   readonly #exports: HistoryReaders;
   readonly #own: HistoryReaders;
   readonly #archiving: HistoryReaders;
@@ -118,6 +120,7 @@ export class HistoryDatabase {
     this.#writer = new HistoryWriter(database.connection);
     this.#readers = new HistoryReaders(database.instance, READERS, READ_WAITS_MS);
     this.#queries = new HistoryReaders(database.instance, QUERIES, READ_WAITS_MS);
+    this.#alerts = new HistoryReaders(database.instance, ALERTS, READ_WAITS_MS);
     this.#exports = new HistoryReaders(database.instance, EXPORTS, EXPORT_WAITS_MS);
     this.#own = new HistoryReaders(database.instance, OWN_READS, READ_WAITS_MS);
     this.#archiving = new HistoryReaders(database.instance, ARCHIVING, EXPORT_WAITS_MS);
@@ -249,12 +252,22 @@ export class HistoryDatabase {
    * @throws InvalidInputError when it is not one, or DuckDB rejects it; UnprocessableError when it takes too long or too much
    *   memory; HistoryUnavailableError
    */
-  async query(
+  query(query: QueryDatabase, timeoutMs: number = READ_TIMEOUT_MS): Promise<Omit<QueryResult, "warning">> {
+    return this.#run(this.#queries, query, timeoutMs);
+  }
+
+  /** {@link query} for an alert file. */
+  evaluate(query: QueryDatabase, timeoutMs: number): Promise<Omit<QueryResult, "warning">> {
+    return this.#run(this.#alerts, query, timeoutMs);
+  }
+
+  async #run(
+    readers: HistoryReaders,
     query: QueryDatabase,
-    timeoutMs: number = READ_TIMEOUT_MS,
+    timeoutMs: number,
   ): Promise<Omit<QueryResult, "warning">> {
     try {
-      return await this.#queries.read(
+      return await readers.read(
         timeoutMs,
         async (connection) => {
           if (this.archive.isUsed) await connection.run(`SET search_path = '${HISTORY_SCHEMA},main'`);
@@ -269,7 +282,7 @@ export class HistoryDatabase {
 
   /** Ends the statements of users that run now: their callers are told why. */
   endQueries(why: string): void {
-    this.#queries.stopAll(why);
+    for (const readers of [this.#queries, this.#alerts]) readers.stopAll(why);
   }
 
   /** A run, or null. @throws HistoryUnavailableError */
@@ -383,7 +396,10 @@ export class HistoryDatabase {
 
   /** Ends all reads, checkpoints everything into the one file and closes it. */
   async close(): Promise<void> {
-    const readers = [this.#readers, this.#queries, this.#exports, this.#own, this.#archiving];
+    const readers = [
+      ...[this.#readers, this.#queries, this.#alerts, this.#exports],
+      ...[this.#own, this.#archiving],
+    ];
     await Promise.all(readers.map((pool) => pool.close()));
     await this.archive.settled();
     // Asynchronously, so that closing finds little left to do. If this fails, the data is in the WAL file and read at the next start.

@@ -74,7 +74,9 @@ export class Alerts implements Service {
    */
   async raise(tx: OperationalTx, alert: NewAlert): Promise<boolean> {
     const { workflow_id: id, kind, to = [], except } = alert;
-    const rules = (id === null ? undefined : this.#rules.notifyOf(id)) ?? this.#rules.notify;
+    // What belongs to the installation may be about a workflow, whose rules cannot name it.
+    const isOfWorkflow = id !== null && kindFacts(kind).of === "workflow";
+    const rules = (isOfWorkflow ? this.#rules.notifyOf(id) : undefined) ?? this.#rules.notify;
     const told = new Set([...channelsFor(rules, kind), ...to]);
     const channels = [...told].filter((channel) => channel !== except);
     if (channels.length === 0 && !kindFacts(kind).isAlwaysShown) return false;

@@ -7,6 +7,7 @@ import { type Access, type Identity, OWN_NAME } from "../../protocol/doors/acces
 import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { Activity } from "../activity.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
+import type { QueryAlerts } from "../alert-queries/query-alerts.ts";
 import type { ChannelTests } from "../alerts/channel-tests.ts";
 import type { Audit } from "../audit/audit.ts";
 import type { AuditLog } from "../audit/audit-log.ts";
@@ -47,6 +48,7 @@ export interface HandlerServices {
   readonly activity: Activity;
   readonly listeners: ListenerRegistry;
   readonly pausing: Pausing;
+  readonly queryAlerts: Pick<QueryAlerts, "list">;
   readonly secrets: SecretStore;
   readonly pools: PoolService;
   readonly queue: QueueView;
@@ -233,6 +235,8 @@ export function handlersOf(s: HandlerServices): Handlers {
       await s.secrets.remove(name, sender?.name ?? null, audit);
       return {};
     },
+
+    LSALERTQUERIES: () => s.queryAlerts.list(),
 
     LSLISTENERS: () => s.listeners.list(),
     REPORTLISTENERS: (request) => {

@@ -35,6 +35,8 @@ export interface HistoryAccess extends LogPositions {
   searchLogs(search: SearchLogs): Promise<LogPage>;
   queryLogs(query: LineQuery): Promise<string[]>;
   query(query: QueryDatabase): Promise<QueryResult>;
+  /** {@link query} for an alert file: statements of users do not hold it up. */
+  evaluate(query: QueryDatabase, timeoutMs: number): Promise<QueryResult>;
   findRun(runId: string, outputs: boolean): Promise<HistoricRun | null>;
   /** A page of the items of a fan-out. */
   findItems(list: ListItems): Promise<ItemSummary[]>;

@@ -92,6 +92,7 @@ const READS: readonly (keyof HistoryCalls)[] = [
   "search",
   "lines",
   "query",
+  "evaluate",
   "findRun",
   "findItems",
   "findOutputs",
@@ -347,7 +348,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     this.#watch.begin({
       pid: this.#peer.pid,
       isAwaited: () => this.state !== "UP" || link.pending > 0,
-      isQueried: () => link.waitsFor("query"),
+      isQueried: () => link.waitsFor("query") || link.waitsFor("evaluate"),
       ping: () => void link.ask("ping", null).catch(() => {}),
       judge: (silenceMs) => this.#judge(silenceMs),
       endQueries: () => this.#endQueries(link),
@@ -543,6 +544,12 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
 
   query(query: QueryDatabase): Promise<QueryResult> {
     const reply = this.#read("query", query);
+    this.#watch.queried();
+    return reply;
+  }
+
+  evaluate(query: QueryDatabase, timeoutMs: number): Promise<QueryResult> {
+    const reply = this.#read("evaluate", { ...query, timeout_ms: timeoutMs });
     this.#watch.queried();
     return reply;
   }

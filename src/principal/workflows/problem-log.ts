@@ -39,12 +39,14 @@ export class ProblemLog {
    * Logs the problems of all files.
    * @param waiting the workflows that wait for invalid settings, by the path of those
    * @param workflows those that are in use
+   * @param alerts the alert files that are in use, by path
    */
   tell(
     invalid: ReadonlyMap<string, string>,
     waiting: ReadonlyMap<string, readonly string[]>,
     files: ReadonlyMap<string, KnownFile>,
     workflows: ReadonlyMap<string, LoadedWorkflow>,
+    alerts: ReadonlyMap<string, unknown>,
   ): void {
     for (const [path, error] of invalid) {
       const id = files.get(path)?.id ?? "";
@@ -53,9 +55,11 @@ export class ProblemLog {
         ? effectOfSettings(waiting.get(path) ?? [])
         : isCalendarFile(path)
           ? "The days that were read of it last stay in use; a calendar of which none were read fires nothing."
-          : isKept
-            ? `The last valid version of ${id} stays in use.`
-            : "The file is not loaded.";
+          : alerts.has(path)
+            ? "Its last valid version stays in use."
+            : isKept
+              ? `The last valid version of ${id} stays in use.`
+              : "The file is not loaded.";
       this.say(path, `${error}\n${effect}`);
     }
     const repeated: Diagnostic[] = [];

@@ -166,7 +166,8 @@ export class SettingsOfDirectories {
   }
 }
 
-function isUnreadable(path: string, unreadable: ReadonlyMap<string, unknown>): boolean {
+/** Whether a path is one of these or below one. */
+export function isUnreadable(path: string, unreadable: ReadonlyMap<string, unknown>): boolean {
   for (const other of unreadable.keys()) if (path === other || path.startsWith(`${other}/`)) return true;
   return false;
 }

@@ -14,6 +14,7 @@ import { giveBackMemory } from "../../host/resident-memory.ts";
 import { dropOldest } from "../../recent.ts";
 import { BackgroundService } from "../../service.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
+import type { AlertQuery } from "../../workflow/alert-file.ts";
 import type { Calendar } from "../../workflow/calendar.ts";
 import { paceOf } from "../../workflow/channel-defaults.ts";
 import type { ChannelSettings } from "../../workflow/channels.ts";
@@ -26,6 +27,7 @@ import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { Fired, StoredDefinition, WorkflowSource } from "../runs/workflow-source.ts";
 import { notVisible } from "../unknown-name.ts";
+import { AlertFiles } from "./alert-files.ts";
 import { DOUBT_MS, decide } from "./decide.ts";
 import { KnownFiles, type Scan } from "./known-files.ts";
 import { isSameDefinition, type LoadedWorkflow, textsOf, type WorkflowHead } from "./loaded-workflow.ts";
@@ -93,6 +95,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   readonly #stored: StoredWorkflows;
   readonly #settings: SettingsOfDirectories;
   readonly #root: RootSettings;
+  readonly #alerts: AlertFiles;
   readonly #files: KnownFiles;
   readonly #views: WorkflowViews;
   readonly #problems: ProblemLog;
@@ -133,6 +136,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       readCalendars: (paths, nowMs) => this.#disk.readCalendars(paths, nowMs),
       poolsChanged: options.poolsChanged ?? (() => {}),
     });
+    this.#alerts = new AlertFiles({ store, log, readFiles: (paths) => this.#disk.read(paths) });
     const calendars = () => this.#root.calendars;
     this.#views = new WorkflowViews({
       workflows: this.#workflows,
@@ -149,6 +153,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   protected override async onStart(): Promise<void> {
     await this.#stored.load();
     await this.#root.load();
+    await this.#alerts.load();
     await this.#scanOnce(true);
     if (this.#again) void this.scan();
     this.#o.log.info(
@@ -347,6 +352,11 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     return this.#root.notify;
   }
 
+  /** The alert files in use, by path; another map whenever one of them changes. */
+  get alertFiles(): ReadonlyMap<string, AlertQuery> {
+    return this.#alerts.alerts;
+  }
+
   /** The workflows that declare a trigger. */
   declared(): Promise<DeclaredWorkflow[]> {
     return this.#views.declared();
@@ -380,20 +390,23 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     const nowMs = this.#o.clock.now();
     const settled = this.#settled;
     this.#settled = undefined;
-    let listing: WorkflowListing;
+    let listed: WorkflowListing;
     try {
-      listing = await this.#disk.list();
+      listed = await this.#disk.list();
     } catch (error) {
       if (this.isStopping) return;
       await this.#directoryMissing(error, first, now);
       return;
     }
     this.#problems.forget(ABOUT_DIRECTORY);
-    await this.#settings.read(listing, now, this.#settledAt(now, first));
+    await this.#settings.read(listed, now, this.#settledAt(now, first));
     if (this.isStopping) return;
     const isSettled = this.#settledAt(now, first);
     // A volume may have been unmounted.
-    const isEmpty = listing.files.size + listing.settings.size === 0 && this.#stored.size > 0;
+    const isEmpty = listed.files.size + listed.settings.size === 0 && this.#stored.size > 0;
+    if (await this.#alerts.take({ listing: listed, now, nowMs, isSettled, isEmpty }))
+      this.#o.events?.emit("alert files changed");
+    const listing = this.#alerts.without(listed);
     const settings = isEmpty ? undefined : this.#settings.ofRoot;
     const isRootChanged = await this.#root.take({ settings, listing, now, nowMs, isSettled });
     if (isRootChanged) this.#changed();
@@ -424,7 +437,12 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       isSettled: this.#settledAt(scan.now, first),
     });
     const { workflows } = decision;
-    const invalid = new Map([...this.#settings.invalid, ...this.#root.invalid, ...decision.invalid]);
+    const invalid = new Map([
+      ...this.#settings.invalid,
+      ...this.#root.invalid,
+      ...this.#alerts.invalid,
+      ...decision.invalid,
+    ]);
     this.#away = decision.away;
     this.#doubt(decision.doubted);
     if (first) this.#awaitMissing(workflows, scan.now);
@@ -438,8 +456,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
         return ids === undefined ? { path, error } : { path, error, waiting: ids };
       }),
     );
-    this.#problems.tell(invalid, waiting, this.#files.all, this.#workflows);
-    const isUnsettled = decision.isUnsettled || this.#settings.isUnsettled || this.#root.isUnsettled;
+    this.#problems.tell(invalid, waiting, this.#files.all, this.#workflows, this.#alerts.alerts);
+    const isUnsettled = [decision, this.#settings, this.#root, this.#alerts].some((part) => part.isUnsettled);
     if (isUnsettled) this.#settle.in(this.#settleMs);
     else this.#settle.cancel();
     const isPending = this.#files.isLoading || this.#away.size + this.#awaited.size > 0 || !isSaved;

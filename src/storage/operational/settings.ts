@@ -1,9 +1,9 @@
 /** What units of work do with the settings of the workflow directory: a part of the interface of the operational state, see store.ts. */
 
 /** The kinds of settings that are kept, so that the last valid ones count. */
-type SettingKind = "pool" | "calendar" | "channel" | "notify";
+type SettingKind = "pool" | "calendar" | "channel" | "notify" | "alert";
 
-/** The last valid settings of `_cdktr.yml`. */
+/** The last valid settings of `_cdktr.yml`, and the last valid alert files by path. */
 export interface SettingIntentions {
   /** What the file says, as JSON by name; without those that only a command has set. */
   listFileSettings(kind: SettingKind): Promise<ReadonlyMap<string, string>>;

@@ -19,6 +19,7 @@ import type { GroupIntentions } from "./groups.ts";
 import type { LeaseState } from "./lease-state.ts";
 import type { PauseIntentions } from "./pauses.ts";
 import type { PoolIntentions } from "./pools.ts";
+import type { QueryAlertIntentions } from "./query-alerts.ts";
 import type {
   AgentRecord,
   AttemptName,
@@ -615,6 +616,7 @@ export interface OperationalTx
     PoolIntentions,
     BackfillIntentions,
     ExpectationIntentions,
+    QueryAlertIntentions,
     SettingIntentions,
     HousekeepingIntentions {
   /** Calls `effect` once the unit of work is committed; never when it is not. */

@@ -39,19 +39,29 @@ export function checkExpressions(
   text: string,
   env: readonly string[],
 ): { readonly findings: readonly Finding[]; readonly hasTemplates: boolean } {
-  const checker = new Checker(shapeOfFile(root, env), text);
+  const checker = new Checker(Workflow, shapeOfFile(root, env), text);
   checker.visit(root, Workflow, []);
   return checker;
+}
+
+/** Like {@link checkExpressions}, for a file that is no workflow: what its expressions see depends on their places only. */
+export function checkExpressionsOf(schema: AnyField, root: Located, text: string): readonly Finding[] {
+  const shape: Shape = { params: new Map(), env: new Set(), tasks: new Map(), isPart: false };
+  const checker = new Checker(schema, shape, text);
+  checker.visit(root, schema, []);
+  return checker.findings;
 }
 
 class Checker {
   readonly findings: Finding[] = [];
   hasTemplates = false;
+  readonly #schema: AnyField;
   readonly #shape: Shape;
   readonly #file: string;
   readonly #scopes = new Map<string, Scope>();
 
-  constructor(shape: Shape, file: string) {
+  constructor(schema: AnyField, shape: Shape, file: string) {
+    this.#schema = schema;
     this.#shape = shape;
     this.#file = file;
   }
@@ -78,7 +88,13 @@ class Checker {
       if (PROSE.has(String(path.at(-1)))) return;
       const key = path.findLast((part) => typeof part === "string");
       const message = `expressions are not allowed in "${key}"`;
-      this.findings.push({ code: "E064", message, help: allowedKeys(), start: node.start, end: node.end });
+      this.findings.push({
+        code: "E064",
+        message,
+        help: allowedKeys(this.#schema),
+        start: node.start,
+        end: node.end,
+      });
       return;
     }
     // These are evaluated by the principal when a run is created, and no agent sees them.
@@ -155,7 +171,7 @@ function isTask(path: IssuePath): boolean {
 }
 
 /** Where expressions are allowed, as the schema has it. */
-function allowedKeys(): string {
+function allowedKeys(schema: AnyField): string {
   const keys = new Set<string>();
   const seen = new Set<AnyField>();
   const visit = (field: AnyField, key: string): void => {
@@ -167,7 +183,7 @@ function allowedKeys(): string {
     for (const kind of Object.values(kinds)) visit(kind, key);
     if (entry !== undefined) visit(entry, key);
   };
-  visit(Workflow, "");
+  visit(schema, "");
   return `they are allowed in ${[...keys].sort().join(", ")}; elsewhere write the value itself`;
 }
 

@@ -10,7 +10,7 @@ import { type CelType, STRING } from "./types.ts";
 import { NoFormError, textOf, toJson, type Value } from "./values.ts";
 
 /** A compiled text. Offsets in its problems are those in the text. */
-export interface Compiled {
+export interface Compiled<Values = ScopeValues> {
   /** The type of its value: that of its expression if it is nothing but one, else a string. */
   readonly type: CelType;
   /** Whether it is nothing but one expression, whose value keeps its type. */
@@ -29,12 +29,12 @@ export interface Compiled {
    * Its value as JSON.
    * @throws ExpressionError whose message names what has no value
    */
-  evaluate(values: ScopeValues): unknown;
+  evaluate(values: Values): unknown;
   /**
    * Its value as text: lists and maps are compact JSON.
    * @throws ExpressionError whose message names what has no value
    */
-  text(values: ScopeValues): string;
+  text(values: Values): string;
 }
 
 type CompiledPart =
@@ -42,11 +42,11 @@ type CompiledPart =
   | (CompiledExpression & { readonly source: string; readonly offset: number });
 
 /** Compiles a text for a scope. @param sourceOf reads values for an evaluation */
-export function compileTemplate(
+export function compileTemplate<Values = ScopeValues>(
   text: string,
   scope: Scope,
-  sourceOf: (values: ScopeValues) => Source,
-): Compiled {
+  sourceOf: (values: Values) => Source,
+): Compiled<Values> {
   const problems: PlacedProblem[] = [];
   const parts: CompiledPart[] = [];
   try {

@@ -11,7 +11,8 @@ import { type Scope, type Shape, scopeOf } from "./scope.ts";
 import { RunSource, type ScopeValues } from "./source.ts";
 import { OPENING } from "./template.ts";
 
-export { checkExpressions } from "./check.ts";
+export { checkExpressions, checkExpressionsOf } from "./check.ts";
+export { compileForRow } from "./row.ts";
 
 /** The parts of a workflow that its expressions are about. */
 export type WorkflowWithExpressions = Pick<WorkflowDefinition, "tasks"> &

@@ -278,6 +278,10 @@ function unknownRoot(
   const roots = [...scope.roots.keys()];
   const problem = (message: string, help: string, code: "E056" | "E063" = "E063"): ExpressionProblem =>
     new ExpressionProblem({ code, message, help, start, end });
+  // An alert file has no run.
+  if (scope.roots.has("row")) {
+    return problem(`"${name}" is unknown`, `write row.${name} for a column of the result`);
+  }
   if (name === "secrets" || name === "secret") {
     return problem(
       "secrets cannot be used in expressions",

@@ -97,10 +97,19 @@ const PLACES: Readonly<
   hook: { env: true, tasks: "all", item: false },
   result: { env: true, tasks: "all", item: false },
   placement: { env: true, tasks: "upstream", item: true },
+  row: { env: false, tasks: "none", item: false },
+};
+
+/** In an alert file: the columns of a row of the result, which are known when its query has run. */
+export const ROW_SCOPE: Scope = {
+  roots: new Map([["row", { kind: "value", type: mapOf(STRING, DYN) }]]),
+  task: null,
+  knowsAgents: false,
 };
 
 /** The names that an expression at a place can use. @param task the id of its task, if it is in one */
 export function scopeOf(shape: Shape, place: Place, task: string | null): Scope {
+  if (place === "row") return ROW_SCOPE;
   const { env, tasks, item } = PLACES[place];
   const isEnded = place === "hook" || place === "result";
   const roots = new Map<string, Root>([

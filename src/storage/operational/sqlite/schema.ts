@@ -674,4 +674,20 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
         WHERE hold = 'pause' AND finished_at_ms IS NULL;
     `),
   },
+  {
+    what: "the rows that queries of alert files have found",
+    isAdditive: true,
+    apply(database) {
+      database.run(`
+      ALTER TABLE query_alerts ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
+      CREATE TABLE query_rows (
+        file TEXT NOT NULL,
+        key TEXT NOT NULL,
+        since_ms INTEGER NOT NULL,
+        is_raised INTEGER NOT NULL,
+        PRIMARY KEY (file, key)
+      ) STRICT, WITHOUT ROWID;
+    `);
+    },
+  },
 ];

@@ -43,6 +43,7 @@ import { itemIntentions } from "./items.ts";
 import { leaseIntentions } from "./leases.ts";
 import { pauseIntentions } from "./pauses.ts";
 import { poolIntentions } from "./pools.ts";
+import { queryAlertIntentions } from "./query-alerts.ts";
 import { reasonIntentions } from "./reasons.ts";
 import { compareWithHistory, runsChangedAfter } from "./repeat.ts";
 import { runIntentions } from "./runs.ts";
@@ -155,6 +156,7 @@ export class SqliteOperationalStore implements OperationalStore {
       ...pauseIntentions(db),
       ...secretIntentions(db),
       ...poolIntentions(db),
+      ...queryAlertIntentions(db),
       ...settingIntentions(db),
       ...blobIntentions(db),
       ...backfillIntentions(db),
