@@ -108,7 +108,8 @@ test("each role may use exactly the verbs that its table says", async () => {
 test("what commands do to the files of the principal is recorded, too", async () => {
   const here = { cwd: directory.root, env };
   expect((await cdktr(["keys", "add", NAMES.client], here)).code).toBe(4);
-  expect((await cdktr(["join-token", "create"], here)).code).toBe(0);
+  const pretending = { ...here, env: { ...env, USER: "mallory", LOGNAME: "mallory" } };
+  expect((await cdktr(["join-token", "create"], pretending)).code).toBe(0);
   const rows = (await auditLog("--action", "key.*")).filter(({ action }) => action !== "key.join");
   expect(rows.map(({ action, subject, outcome }) => [action, subject, outcome])).toEqual([
     ["key.init", "admin", "done"],
@@ -119,7 +120,8 @@ test("what commands do to the files of the principal is recorded, too", async ()
   ]);
   expect(rows[2]?.detail).toMatchObject({ role: "viewer" });
   const [token] = await auditLog("--action", "token.create");
-  expect(token).toMatchObject({ outcome: "done", detail: { role: "agent", uses: 1 } });
+  const actor = Bun.spawnSync(["id", "-un"]).stdout.toString().trim();
+  expect(token).toMatchObject({ actor, outcome: "done", detail: { role: "agent", uses: 1 } });
 });
 
 test("a viewer reads, and is told what it may not", async () => {

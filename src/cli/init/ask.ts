@@ -21,6 +21,7 @@ import { requireSystemd } from "../../systemd/host.ts";
 import { DEFAULT_USER } from "../../systemd/service-id.ts";
 import { keyValues } from "../support/command.ts";
 import { parseAddress } from "../support/connect.ts";
+import { currentUser } from "../support/host-users.ts";
 import {
   hasNoWorkflows,
   hostIn,
@@ -38,7 +39,6 @@ import {
   translateSource,
 } from "./crontab-source.ts";
 import type { Given } from "./given.ts";
-import { currentUser } from "./host-users.ts";
 import { confirm, secret, select, tell, text } from "./prompts.ts";
 
 /** The open questions, in order. */

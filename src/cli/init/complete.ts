@@ -12,10 +12,10 @@ import { KeyStore } from "../../protocol/doors/key-store.ts";
 import { decodeJoinToken } from "../../protocol/join-token.ts";
 import { requireSystemd } from "../../systemd/host.ts";
 import { DEFAULT_USER, stateDirectoryName } from "../../systemd/service-id.ts";
+import { currentUser, userNamed } from "../support/host-users.ts";
 import { requireRoot } from "../support/service-args.ts";
 import { readSource, translateSource } from "./crontab-source.ts";
 import type { Given } from "./given.ts";
-import { currentUser, userNamed } from "./host-users.ts";
 import { logPortOf } from "./look-up-principal.ts";
 
 /** The effective settings of a directory, if it exists. */

@@ -8,7 +8,7 @@ import { type CrontabAnswer, IMPORT_DIRECTORY } from "../../project/answers.ts";
 import { guessFormat } from "../../project/crontab/crontab-file.ts";
 import { importCrontab } from "../../project/crontab/import-crontab.ts";
 import { schemaFrom } from "../../project/project-files.ts";
-import { currentUser, userNamed, userNames } from "./host-users.ts";
+import { currentUser, userNamed, userNames } from "../support/host-users.ts";
 
 /** The keyword for the user's own crontab. */
 export const OWN = "own";

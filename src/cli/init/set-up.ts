@@ -17,9 +17,9 @@ import { encodeJoinToken } from "../../protocol/join-token.ts";
 import { pause } from "../../timer.ts";
 import { addressFor, warnOfLoopback } from "../join-token/create.ts";
 import { audited, recordDeed } from "../support/audited.ts";
+import { currentUser, userNamed } from "../support/host-users.ts";
 import { onStopSignals } from "../support/signals.ts";
 import { foreignDataDirectory, settingsIn } from "./complete.ts";
-import { currentUser, userNamed } from "./host-users.ts";
 import { programName } from "./program-name.ts";
 
 /** Lifetime of the join token shown on the last screen, ms. */

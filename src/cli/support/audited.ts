@@ -1,8 +1,8 @@
 /** Commands that change files of the principal, which may not be running: what they do is recorded beside these files. */
 import { existsSync } from "node:fs";
-import { userInfo } from "node:os";
 import { CdktrError } from "../../errors.ts";
 import { type AuditLine, appendAudit, hasAuditFiles, prepareAuditFiles } from "../../storage/audit-file.ts";
+import { currentUser } from "./host-users.ts";
 
 /** What a command does. */
 export interface Deed {
@@ -47,19 +47,12 @@ function record(data: string, { action, subject, detail }: Deed, outcome: string
   const line: AuditLine = {
     id: crypto.randomUUID(),
     timestamp_ms: Date.now(),
-    actor: userName(),
+    // Not by $USER, which anybody sets as they like.
+    actor: currentUser().name,
     action,
     subject: subject.slice(0, 1000),
     detail: Object.keys(particulars).length === 0 ? null : JSON.stringify(particulars),
     outcome: outcome.slice(0, 1000),
   };
   appendAudit(data, line);
-}
-
-function userName(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return `id ${process.getuid?.() ?? "unknown"}`;
-  }
 }
