@@ -292,6 +292,7 @@ export class Principal extends BackgroundService {
     const waitWatch = new WaitWatch({ ...base, log: log("dispatcher"), waits });
     const runs = new RunService({
       ...base,
+      tracing,
       log: log("workflows"),
       changes,
       queue,

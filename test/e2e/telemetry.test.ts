@@ -39,6 +39,11 @@ tasks:
 tasks:
   work: {run: 'echo "child in $TRACEPARENT"'}
 `,
+      "after.yml": `
+on: {workflow: {id: etl.daily, status: [FAILED]}}
+tasks:
+  tell: {run: 'echo "follows in $TRACEPARENT"'}
+`,
       // A task that triggers a workflow by itself.
       "outer.yml": `
 tasks:
@@ -136,6 +141,9 @@ test("a webhook's run is part of the trace that called it, with its tasks, its c
   const below = await spanIn(traceId, "child", { "cicd.pipeline.name": "child" });
   expect(below.parentSpanId).toBe(child.spanId);
   expect(work.parentSpanId).toBe(below.spanId);
+  // What follows a run is below that run.
+  const after = await spanIn(traceId, "after");
+  expect(after.parentSpanId).toBe(root.spanId);
   // What tasks call is below the tasks.
   expect(called.at(-1)?.get("traceparent")).toBe(`00-${traceId}-${call.spanId}-01`);
 

@@ -271,6 +271,13 @@ const ROWS: readonly Row[] = [
         queries: [[`sum(rate(process_cpu_seconds_total{${OF}}[5m]))`, "principal"]],
       },
       {
+        title: "Size of the history",
+        as: "series",
+        unit: "bytes",
+        width: 8,
+        queries: [[`sum by (part) (cdktr_history_bytes{${OF}})`, "{{part}}"]],
+      },
+      {
         title: "Exported to OpenTelemetry, per second",
         as: "series",
         width: 8,

@@ -22,6 +22,7 @@ import {
   type OperationalStore,
   type OperationalTx,
   type RecentStatus,
+  type RunRecord,
   StoreUnavailableError,
 } from "../../storage/operational/store.ts";
 import { eventFor } from "../../workflow/expressions.ts";
@@ -37,6 +38,7 @@ import { withPriority } from "../limits/needs.ts";
 import { type Pauses, readMissed } from "../limits/pauses.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
+import type { Tracing } from "../telemetry/tracing.ts";
 import { notVisible, thereIsNoWorkflow } from "../unknown-name.ts";
 import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
@@ -78,6 +80,8 @@ interface RunServiceOptions {
   readonly bundles: Pick<Bundles, "pack">;
   /** By default no workflow is ever paused. */
   readonly pauses?: Pick<Pauses, "miss">;
+  /** The traces of runs; by default there are none. */
+  readonly tracing?: Pick<Tracing, "ofChild">;
   readonly log: ConsolaInstance;
 }
 
@@ -218,6 +222,7 @@ export class RunService {
     const start_at_ms = firedMs === null ? this.#startOf(options) : null;
     // Before the new run, whose status is then the workflow's latest.
     if (firedMs !== null) await this.#dropWaiting(tx, definition, firedMs, options.schedule);
+    const before = await runBefore(tx, definition.id, options);
     await this.#o.changes.create(tx, {
       workflow_instance_id: runId,
       workflow_id: definition.id,
@@ -237,9 +242,11 @@ export class RunService {
       trigger: options.trigger,
       scheduled_time_ms: start_at_ms ?? options.scheduled_time_ms,
       retry_of: null,
-      actor: actor ?? (await actorBefore(tx, definition.id, options)),
+      actor: actor ?? before?.actor ?? null,
       trigger_depth: options.trigger_depth,
-      traceparent: cleanTraceparent(options.traceparent),
+      traceparent:
+        cleanTraceparent(options.traceparent) ??
+        (before === null ? null : (this.#o.tracing?.ofChild(before, null) ?? null)),
       priority: options.priority ?? definition.priority,
       start_at_ms,
       schedule: firedMs === null ? null : (options.schedule ?? null),
@@ -487,14 +494,14 @@ export class RunService {
   }
 }
 
-/** Who has triggered the run that this one follows, if the principal itself triggers it for that; null for nobody. */
-async function actorBefore(
+/** The run that this one follows, if the principal itself triggers it for that; null for none. */
+async function runBefore(
   tx: OperationalTx,
   workflowId: string,
   { trigger, dedupe_key }: RunTaskOptions,
-): Promise<string | null> {
+): Promise<RunRecord | null> {
   const followed = trigger === "workflow" ? followedRun(workflowId, dedupe_key) : null;
-  return followed === null ? null : ((await tx.getRun(followed))?.actor ?? null);
+  return followed === null ? null : tx.getRun(followed);
 }
 
 function topicOf(runId: string): string {
