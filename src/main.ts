@@ -38,7 +38,7 @@ export const root: Command = command({
     ),
     approvals: lazy("List what waits for a person, approve and reject", () => import("./cli/approvals.ts")),
     audit: lazy("Who did what: changes, and requests that were refused", () => import("./cli/audit.ts")),
-    alerts: lazy("Try the channels to which alerts are sent", () => import("./cli/alerts.ts")),
+    alerts: lazy("List alerts, see who was told, try channels and queries", () => import("./cli/alerts.ts")),
     logs: lazy("Search the log history and follow it live", () => import("./cli/logs.ts")),
     agents: lazy("List agents and drain them", () => import("./cli/agents.ts")),
     pools: lazy(

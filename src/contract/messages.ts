@@ -4,6 +4,7 @@
  */
 export * from "./messages/agents.ts";
 export * from "./messages/alert-queries.ts";
+export * from "./messages/alerts.ts";
 export * from "./messages/approvals.ts";
 export * from "./messages/audit.ts";
 export * from "./messages/backfills.ts";

@@ -427,6 +427,39 @@ export const VERBS = {
   }),
 
   // ------------------------------------------------------------ alerts
+  LSALERTS: verb({
+    about: "Alerts with who was told of them, newest first",
+    roles: READER,
+    request: m.ListAlerts,
+    reply: z.array(m.AlertSummary),
+    changes: "nothing",
+    since: ALERTS_SINCE,
+  }),
+  GETALERT: verb({
+    about: "An alert with its particulars; its id may be cut short",
+    roles: READER,
+    request: m.GetAlert,
+    reply: m.AlertDetails,
+    changes: "nothing",
+    since: ALERTS_SINCE,
+  }),
+  RETRYALERT: verb({
+    about: "Tells channels again what was given up, of one alert or of all",
+    roles: CLIENT,
+    request: m.RetryAlert,
+    reply: m.AlertRetried,
+    changes: "idempotent",
+    audit: { action: "alert.retry", subject: ({ alert_id }) => alert_id ?? "all" },
+    since: ALERTS_SINCE,
+  }),
+  LSCHANNELS: verb({
+    about: "The channels of alerts: what waits, and whether they work",
+    roles: READER,
+    request: Nothing,
+    reply: z.array(m.ChannelSummary),
+    changes: "nothing",
+    since: ALERTS_SINCE,
+  }),
   TESTCHANNEL: verb({
     about: "Sends a message to a channel now, and waits at most `wait_ms` for its end",
     roles: CLIENT,

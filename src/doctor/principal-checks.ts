@@ -19,6 +19,7 @@ import { loadCurveKeys } from "../protocol/key-file.ts";
 import { cannotConnect } from "../protocol/tcp-probe.ts";
 import { isDoneWithin } from "../timer.ts";
 import { hostAndPort } from "../zmq/endpoint.ts";
+import { checkChannels } from "./alert-checks.ts";
 import { checkArchive } from "./archive-checks.ts";
 import { checkBackfills } from "./backfill-checks.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
@@ -97,6 +98,7 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
       ...(await checkBackfills(client)),
       ...(await checkPools(client)),
       ...(await checkArchive(client, info.now_ms ?? Date.now())),
+      ...(await checkChannels(client)),
       ...info.invalid_workflow_files.map((file) =>
         warning(
           "workflows",

@@ -20,6 +20,9 @@ const KEPT_FOLLOW_UPS_MS = 90 * 24 * 3600 * 1000;
 /** Retention of idempotency keys and of the streams of agents that are gone. */
 const KEPT_KEYS_MS = 7 * 24 * 3600 * 1000;
 const KEPT_LOST_AGENTS_MS = 24 * 3600 * 1000;
+/** Retention of alerts that are over and were told, and their number. The history has all of them. */
+const KEPT_ALERTS_MS = 30 * 24 * 3600 * 1000;
+const KEPT_ALERTS = 10_000;
 const INTERVAL_MS = 60_000;
 
 /** Cleans up once a minute. */
@@ -73,6 +76,10 @@ export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
         if (runs > 0) this.#events.emit("runs forgotten");
         if (!more) break;
         await this.pause(10);
+      }
+      for (let more = true; more && !this.isStopping; ) {
+        more = (await this.#store.transact((tx) => tx.forgetAlerts(now - KEPT_ALERTS_MS, KEPT_ALERTS))) > 0;
+        if (more) await this.pause(10);
       }
       await this.#moveOutputs();
     } catch (error) {

@@ -33,6 +33,12 @@ interface PrincipalTopics {
   readonly "workflow paused": PauseRecord;
   /** The pause of the workflow with this id is over. */
   readonly "workflow resumed": string;
+  /** A schedule or an event should have run a workflow, and could not: it is given up. Not again for what follows it with the same workflow. */
+  readonly "firing refused": {
+    readonly workflowId: string;
+    readonly trigger: string;
+    readonly message: string;
+  };
   /** Alerts were raised or resolved, or are to be sent. */
   readonly "alerts changed": undefined;
   /** Something is expected by this time, ms since the epoch, or within this time by the store's clock, ms. */

@@ -32,6 +32,7 @@ import { Activity } from "./activity.ts";
 import { AgentKeys } from "./agents/agent-keys.ts";
 import { AgentRegistry } from "./agents/agent-registry.ts";
 import { QueryAlerts } from "./alert-queries/query-alerts.ts";
+import { AlertViews } from "./alerts/alert-views.ts";
 import { Alerts } from "./alerts/alerts.ts";
 import { ChannelSecrets } from "./alerts/channel-secrets.ts";
 import { ChannelSenders } from "./alerts/channel-senders.ts";
@@ -212,7 +213,7 @@ export class Principal extends BackgroundService {
     events.on("statuses written", () => history.notifyStatus());
     events.on("agent clock compared", ({ agentId, offsetMs }) => history.clockCompared(agentId, offsetMs));
 
-    const alerts = new Alerts({ store, clock, events, definitions });
+    const alerts = new Alerts({ store, clock, events, definitions, log: log("alerts") });
     const waits = new Waits(definitions, clock, !this.isOpen);
     const expectations = new Expectations({ clock, events, definitions, alerts, waits, zone });
     const paused = new Pauses({ clock, events, definitions, alerts, expectations });
@@ -361,11 +362,8 @@ export class Principal extends BackgroundService {
     });
     const pools = new PoolService({ ...base, queue, log: log("dispatcher") });
     const queueView = new QueueView({ ...base, waits });
-    const deliveries = new Deliveries({
-      ...base,
-      log: log("alerts"),
-      channels,
-    });
+    const deliveries = new Deliveries({ ...base, log: log("alerts"), channels });
+    const alertViews = new AlertViews({ ...base, channels });
     const rehearsal = new Rehearsal({ ...base, log: log("state"), changes });
     const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
 
@@ -403,6 +401,7 @@ export class Principal extends BackgroundService {
         blobs: keeper,
         forecasts,
         channelTests,
+        alerts: alertViews,
         access,
         now: () => clock.now(),
         principalId,
@@ -438,6 +437,7 @@ export class Principal extends BackgroundService {
         pauses: paused,
         expectations,
         mostWorkflows: config.CDKTR_METRICS_WORKFLOWS,
+        deliveries,
         history,
         listeners,
         store,

@@ -51,7 +51,7 @@ export const ALERT_KINDS = {
     of: "installation",
   }),
   dead_letter: {
-    ...event("a message of a channel, or a trigger of an event, was given up"),
+    ...event("a message of a channel, or a firing of a schedule or of an event, was given up"),
     of: "installation",
   },
   query: lasting("a query of `alerts/` has a row", "the row is gone", {

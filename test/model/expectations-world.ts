@@ -119,7 +119,7 @@ export class ExpectationWorld implements AsyncDisposable {
     const store = this.#repeats ? new RepeatingStore(this.#plain) : this.#plain;
     const events: PrincipalEvents = new EventHub();
     const definitions = new Definitions();
-    const alerts = new Alerts({ store, clock, events, definitions });
+    const alerts = new Alerts({ store, clock, events, definitions, log: silent });
     const waits = new Waits(definitions, clock);
     const expectations = new Expectations({ clock, events, definitions, alerts, waits, zone: "UTC" });
     const wired = this.isWired ? { expectations } : {};

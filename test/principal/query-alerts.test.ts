@@ -64,7 +64,7 @@ class World implements AsyncDisposable {
     this.#events = new EventHub();
     const events = this.#events;
     const definitions = { of: async () => null };
-    const alerts = new Alerts({ store, clock, events, definitions });
+    const alerts = new Alerts({ log: silent, store, clock, events, definitions });
     alerts.follow({
       groupMsOf: () => 0,
       // A workflow with rules of its own, which cannot name queries.

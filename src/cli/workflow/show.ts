@@ -66,7 +66,7 @@ export default command({
 const SHOWN_FIRINGS = 3;
 
 async function printWorkflow(
-  { summary, definition, next_firings_ms }: WorkflowDetails,
+  { summary, definition, next_firings_ms, notify: inherited }: WorkflowDetails,
   now: number,
 ): Promise<void> {
   const style = styleFor("stdout");
@@ -115,6 +115,8 @@ async function printWorkflow(
   await fact("Auto pause", autoPauseFact(definition));
   for (const [n, line] of expectFacts(summary, definition, now).entries())
     await fact(n === 0 ? "Expects" : "", plainText(line));
+  for (const [n, rule] of (definition.notify ?? inherited ?? []).entries())
+    await fact(n === 0 ? "Tells" : "", plainText(tellsText(rule)));
   await fact("Timeout", timeout_ms === null ? null : formatDuration(timeout_ms));
   await fact("Environment", environment(definition.env));
   const secrets = Object.entries(definition.secrets ?? {}).map(
@@ -185,6 +187,12 @@ function expectFacts(summary: WorkflowSummary, { expect }: WorkflowDefinition, n
         : `, next by ${formatInstant(open.due_ms)} (${formatRelative(open.due_ms, now)})`;
     return [`${words}${next}`];
   });
+}
+
+/** Who is told about what. */
+function tellsText({ on, to, after_failures = 1 }: NonNullable<WorkflowDetails["notify"]>[number]): string {
+  const after = after_failures === 1 ? "" : `, after ${after_failures} failures in a row`;
+  return `${to.join(", ")}: ${on?.join(", ") ?? "everything"}${after}`;
 }
 
 /** Where a secret is. */

@@ -65,11 +65,22 @@ export const WorkflowsRevision = z.object({ revision: z.string() });
 
 export const GetWorkflow = z.object({ workflow_id: Name });
 
+/** Who is told about what. */
+const NotifyRule = z.object({
+  /** Kinds of alerts; absent for all. */
+  on: z.array(z.string()).optional(),
+  /** Names of channels. */
+  to: z.array(z.string()),
+  after_failures: z.number().int().optional(),
+});
+
 export const WorkflowDetails = z.object({
   summary: WorkflowSummary,
   definition: WorkflowDefinition,
   source: z.string(),
   /** The next firings, at most five; older principals do not send them. */
   next_firings_ms: z.array(z.number()).optional(),
+  /** Who is told about what, if the workflow and the defaults of its directory do not say it: what the workflow directory itself says. */
+  notify: z.array(NotifyRule).optional(),
 });
 export type WorkflowDetails = z.infer<typeof WorkflowDetails>;

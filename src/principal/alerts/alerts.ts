@@ -2,6 +2,7 @@
  * Raises and resolves alerts, in the unit of work that makes it so: what a run, an agent or a workflow did is never on disk without the
  * alert about it, nor the other way round. Who is told is decided in the same commit; sending is up to deliveries.ts.
  */
+import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { Service } from "../../service.ts";
 import type { AlertRecord } from "../../storage/operational/alerts.ts";
@@ -9,6 +10,7 @@ import type { OperationalStore, OperationalTx, RunRecord } from "../../storage/o
 import { type AlertKind, alertKey, kindFacts } from "../../workflow/alert-kinds.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { channelsFor, failuresOf, isAbout, type NotifyRule } from "../../workflow/notify.ts";
+import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { NewAlert } from "./new-alert.ts";
 import { factsOfRun, subjectOfRun } from "./run-alerts.ts";
@@ -28,6 +30,7 @@ export interface AlertsOptions {
   readonly store: OperationalStore;
   readonly clock: Clock;
   readonly events: PrincipalEvents;
+  readonly log: ConsolaInstance;
   /** The definitions of runs, for those whose workflow is not loaded. */
   readonly definitions: {
     of(tx: OperationalTx, run: RunRecord): Promise<Pick<WorkflowDefinition, "notify"> | null>;
@@ -46,6 +49,26 @@ export class Alerts implements Service {
 
   constructor(options: AlertsOptions) {
     this.#o = options;
+    options.events.on("firing refused", ({ workflowId, trigger, message }) => {
+      void this.#givenUp({
+        kind: "dead_letter",
+        key: alertKey("dead_letter", "firing", workflowId),
+        workflow_id: workflowId,
+        workflow_instance_id: null,
+        subject: `A firing of ${workflowId} (${trigger}) was refused`,
+        facts: { trigger, error: message },
+        at_ms: options.clock.now(),
+      });
+    });
+  }
+
+  /** What was given up is nothing that a unit of work has changed. Never rejects. */
+  async #givenUp(alert: NewAlert): Promise<void> {
+    try {
+      await this.#o.store.transact((tx) => this.raise(tx, alert));
+    } catch (error) {
+      logFailure(this.#o.log, `Nobody can be told: ${alert.subject}`, error);
+    }
   }
 
   /** From now on, these rules count. */

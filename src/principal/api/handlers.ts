@@ -8,6 +8,7 @@ import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { Activity } from "../activity.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
 import type { QueryAlerts } from "../alert-queries/query-alerts.ts";
+import type { AlertViews } from "../alerts/alert-views.ts";
 import type { ChannelTests } from "../alerts/channel-tests.ts";
 import type { Audit } from "../audit/audit.ts";
 import type { AuditLog } from "../audit/audit-log.ts";
@@ -57,6 +58,7 @@ export interface HandlerServices {
   readonly forecasts: Forecasts;
   readonly audit: AuditLog;
   readonly channelTests: ChannelTests;
+  readonly alerts: AlertViews;
   readonly now: () => number;
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
@@ -223,6 +225,10 @@ export function handlersOf(s: HandlerServices): Handlers {
     SETPOOL: ({ name, size }, sender, { user }, audit) =>
       s.pools.set(name, size, actorOf(sender, user), audit),
 
+    LSALERTS: (filter) => s.alerts.list(filter),
+    GETALERT: ({ alert_id }) => s.alerts.get(alert_id),
+    RETRYALERT: ({ alert_id }, _sender, _peer, audit) => s.alerts.retry(alert_id, audit),
+    LSCHANNELS: () => s.alerts.channels(),
     TESTCHANNEL: (request, sender, { user }, audit) =>
       s.channelTests.run(request, actorOf(sender, user), audit),
 

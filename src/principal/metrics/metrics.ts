@@ -11,6 +11,7 @@ import { isDoneWithin } from "../../timer.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { HistoryLinkSignals } from "../history/history-link.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
+import { type AlertCounts, addAlerts } from "./alert-metrics.ts";
 import { addExpectations, type BrokenExpectation } from "./expectation-metrics.ts";
 import { ENDS, WorkflowMetrics, type WorkflowMetricsOptions } from "./workflow-metrics.ts";
 
@@ -46,6 +47,8 @@ export interface MetricSources {
   expectations(): { broken: readonly BrokenExpectation[]; most: number };
   isStateWritable(): Promise<boolean>;
   listeners(): readonly ListenerSummary[];
+  /** Open alerts by kind, deliveries by channel, and messages since the start. */
+  alerts(): Promise<AlertCounts>;
   /** The files of runs; undefined for none. */
   files(): { archives: number; bytes: number } | undefined;
 }
@@ -83,6 +86,7 @@ export class Metrics {
       agents,
       isStateWritable,
       { available, held, sizes, counts: logs, starts, memory, telemetry = {} },
+      alerts,
     ] = await Promise.all([
       sources.runs(),
       sources.heldRuns(),
@@ -91,6 +95,7 @@ export class Metrics {
       sources.agents(),
       sources.isStateWritable(),
       sources.history(),
+      sources.alerts(),
       // A page does not wait for a history that does not answer.
       isDoneWithin(RECALL_MS, this.#workflows.recall()),
     ]);
@@ -159,6 +164,7 @@ export class Metrics {
       "Processes that tasks left and that agents could not end.",
       agents.reduce((total, { survivors = [] }) => total + survivors.length, 0),
     );
+    addAlerts(page, alerts);
     page.gauge("cdktr_workflows", "Loaded workflows.", valid);
     page.gauge("cdktr_workflows_paused", "Workflows that are paused.", paused);
     page.gauge("cdktr_workflow_files_invalid", "Invalid workflow files.", invalid);

@@ -3,6 +3,7 @@ import { residentMemoryOf } from "../../host/resident-memory.ts";
 import type { MetricsServerOptions } from "../../metrics/metrics-server.ts";
 import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
+import type { Deliveries } from "../alerts/deliveries.ts";
 import { expectationView } from "../alerts/expectation-views.ts";
 import type { Expectations } from "../alerts/expectations.ts";
 import type { HistoryLink } from "../history/history-link.ts";
@@ -28,6 +29,7 @@ export interface PagesOptions {
   readonly expectations: Pick<Expectations, "broken">;
   /** The number of workflows with series of their own. */
   readonly mostWorkflows: number;
+  readonly deliveries: Pick<Deliveries, "counts">;
   readonly history: HistoryLink;
   readonly store: Pick<OperationalStore, "read" | "writeProblem">;
   readonly listeners: ListenerRegistry;
@@ -67,6 +69,13 @@ export function principalPages(o: PagesOptions): Pick<MetricsServerOptions, "pag
         isStateWritable: async () => (await o.store.writeProblem()) === null,
         listeners: () => o.listeners.list(),
         files: () => o.files(),
+        alerts: async () => ({
+          ...(await o.store.read(async (tx) => ({
+            open: await tx.countOpenAlerts(),
+            deliveries: await tx.countDeliveries(),
+          }))),
+          messages: o.deliveries.counts,
+        }),
       }),
     health: async () => {
       // It works as long as its state can be read and written; an unavailable history does not make it unhealthy.

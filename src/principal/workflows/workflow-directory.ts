@@ -298,6 +298,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   refused(workflowId: string, trigger: string, message: string): void {
     if (!this.#views.refused(workflowId, trigger, message)) return;
     this.#o.log.warn(`A firing of workflow ${workflowId} (${trigger}) was refused: ${message}`);
+    this.#o.events?.emit("firing refused", { workflowId, trigger, message });
     this.#changed();
   }
 
@@ -371,12 +372,15 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
 
   async details(workflowId: string): Promise<WorkflowDetails | undefined> {
     await this.load(workflowId);
-    return this.#views.details(() => {
+    const { notify } = this.#root;
+    const details = await this.#views.details(() => {
       const workflow = this.#workflows.get(workflowId) ?? this.#awaitedVersion(workflowId);
       if (workflow === undefined) return undefined;
       const definition = this.get(workflowId)?.definition ?? readDefinition(textsOf(workflow).json);
       return { workflow, definition };
     });
+    const isInherited = notify.length > 0 && details?.definition.notify === undefined;
+    return details && (isInherited ? { ...details, notify: [...notify] } : details);
   }
 
   #changed(): void {

@@ -99,6 +99,15 @@ export type FailedTask = Pick<
   | "finished_at_ms"
 >;
 
+/** What is known of a channel from its deliveries. */
+interface ChannelState {
+  readonly channel: string;
+  /** When a message arrived last; null if none has. */
+  readonly sent_at_ms: number | null;
+  /** Why its last attempt failed; null if it did not. */
+  readonly error: string | null;
+}
+
 /** Alerts, and who is told of them. */
 export interface AlertIntentions {
   /** Raises an alert, unless one with its key is open. Returns whether it did. */
@@ -157,6 +166,8 @@ export interface AlertIntentions {
   retryDeliveries(alertId: string | null, nowMs: number): Promise<number>;
   /** By channel. */
   countDeliveries(): Promise<ChannelCounts[]>;
+  /** By channel. Reads all deliveries. */
+  channelStates(): Promise<ChannelState[]>;
   /** When each message of a channel arrived since a time, oldest first. */
   recentMessages(sinceMs: number): Promise<{ channel: string; sent_at_ms: number }[]>;
 

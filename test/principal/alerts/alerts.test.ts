@@ -7,7 +7,7 @@ import type { PrincipalEvents } from "../../../src/principal/principal-events.ts
 import type { OperationalStore, RunRecord } from "../../../src/storage/operational/store.ts";
 import type { NotifyRule } from "../../../src/workflow/notify.ts";
 import type { RunStatus } from "../../../src/workflow/status.ts";
-import { pendingRun, TestStores } from "../../storage/operational-support.ts";
+import { pendingRun, silent, TestStores } from "../../storage/operational-support.ts";
 import { RepeatingStore } from "../../storage/repeating-store.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
@@ -39,7 +39,7 @@ class World implements AsyncDisposable {
     });
     const { store: own, clock, events } = this;
     const definitions = { of: async () => ({ notify: [{ to: ["former"] }] }) };
-    this.alerts = new Alerts({ store: own, clock, events, definitions });
+    this.alerts = new Alerts({ store: own, clock, events, definitions, log: silent });
     const { rules } = this;
     const ofRoot = () => this.root;
     this.alerts.follow({
@@ -239,6 +239,16 @@ describe("what lasts", () => {
     expect(await raise({ kind: "agent_lost", key: "agent_lost a", workflow_id: null })).toBe(false);
     world.root = [{ on: ["agent_lost"], to: ["ops"] }];
     expect(await raise({ kind: "agent_lost", key: "agent_lost a", workflow_id: null })).toBe(true);
+  });
+
+  test("a firing that was refused is told to whom the workflow directory names", async () => {
+    await using world = await World.create({ to: ["ops"] });
+    world.root = [{ on: ["dead_letter"], to: ["admin"] }];
+    const refused = { workflowId: "flow", trigger: "cron", message: 'parameter "day" must be given' };
+    world.events.emit("firing refused", refused);
+    // It is in the next commit.
+    await world.store.transact(async () => {});
+    expect(await world.told()).toEqual(["A firing of flow (cron) was refused → admin"]);
   });
 
   test("a subject is one line, whatever it is made of", async () => {

@@ -66,7 +66,7 @@ class World implements AsyncDisposable {
     this.events = new EventHub();
     const definitions = { of: async () => null };
     const root = () => this.root;
-    this.alerts = new Alerts({ store, clock, events: this.events, definitions });
+    this.alerts = new Alerts({ store, clock, events: this.events, definitions, log: silent });
     this.alerts.follow({
       notifyOf: () => [{ to: ["ops"] }],
       get notify() {

@@ -257,8 +257,19 @@ export function alertIntentions(db: Statements, { logAlert }: HistoryIntentions)
 
     async countDeliveries() {
       return db.all<ChannelCounts>(
-        `SELECT channel, sum(state <> 'DEAD') AS pending, sum(state = 'DEAD') AS dead FROM deliveries
-         WHERE state IN ('PENDING', 'SENDING') OR state = 'DEAD' GROUP BY channel ORDER BY channel`,
+        `SELECT channel, sum(is_dead = 0) AS pending, sum(is_dead) AS dead FROM (
+           SELECT channel, 0 AS is_dead FROM deliveries INDEXED BY deliveries_due WHERE state IN ('PENDING', 'SENDING')
+           UNION ALL SELECT channel, 1 FROM deliveries INDEXED BY deliveries_dead WHERE state = 'DEAD')
+         GROUP BY channel ORDER BY channel`,
+      );
+    },
+
+    async channelStates() {
+      return db.all(
+        `SELECT channel, max(CASE state WHEN 'SENT' THEN changed_at_ms END) AS sent_at_ms,
+           (SELECT error FROM deliveries AS d WHERE d.channel = deliveries.channel AND attempts > 0 AND state <> 'SENDING'
+            ORDER BY changed_at_ms DESC, seq DESC LIMIT 1) AS error
+         FROM deliveries GROUP BY channel ORDER BY channel`,
       );
     },
 
