@@ -63,6 +63,8 @@ export class Backfills {
   readonly #o: BackfillsOptions;
   /** Backfills that are over: nothing of them changes, and their firings, which may be many, need not be counted again. */
   readonly #over = new Map<string, BackfillSummary>();
+  /** Resolves when the plans are counted that came before. */
+  #counting: Promise<unknown> = Promise.resolve();
 
   constructor(options: BackfillsOptions) {
     this.#o = options;
@@ -280,14 +282,24 @@ export class Backfills {
       },
     );
     if (!isCounted) return { plan, total: null, stored };
-    let total = 0;
-    await inTurns(upTo(planBackfill(plan.entries, false), MAX_BACKFILL_FIRINGS + 1), () => total++);
+    const total = await this.#count(plan);
     if (total > MAX_BACKFILL_FIRINGS)
       throw new InvalidInputError(
         `Workflow ${workflow_id} has more than ${MAX_BACKFILL_FIRINGS.toLocaleString("en")} firings from ${plan.from} to ${plan.to}: a backfill has at most that many.`,
         { hint: "Split the time, and create a backfill for each part." },
       );
     return { plan, total, stored };
+  }
+
+  /** The number of firings, or one more than there may be. Many take seconds: one plan is counted after the other. */
+  #count({ entries }: Plan): Promise<number> {
+    const counted = this.#counting.then(async () => {
+      let total = 0;
+      await inTurns(upTo(planBackfill(entries, false), MAX_BACKFILL_FIRINGS + 1), () => total++);
+      return total;
+    });
+    this.#counting = counted.catch(() => {});
+    return counted;
   }
 
   /** The runs that firings have had. @throws UnprocessableError */
