@@ -1,11 +1,19 @@
 """A mail server for tests: aiosmtpd, with TLS and login. Takes its settings as JSON in argv[1], and prints one JSON object a line."""
-import asyncio, json, ssl, sys
+import asyncio, json, os, ssl, sys, threading
 from email import message_from_bytes, policy
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 settings = json.loads(sys.argv[1])
 refusals = list(settings.get("refusals", []))
 is_implicit = settings.get("tls") == "implicit"
+
+
+def end_with_parent():
+    sys.stdin.read()
+    os._exit(0)
+
+
+threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def say(**event):

@@ -51,6 +51,8 @@ export class SmtpServer implements AsyncDisposable {
   static async start(settings: SmtpSettings = {}): Promise<SmtpServer> {
     const python = await pythonWith([AIOSMTPD]);
     const process = Bun.spawn([python, join(import.meta.dir, "smtp-server.py"), JSON.stringify(settings)], {
+      // Closed when this process ends, however that ends.
+      stdin: "pipe",
       stdout: "pipe",
       stderr: "pipe",
     });

@@ -35,21 +35,26 @@ export interface FailedTask {
 /** The failed tasks that the facts of an alert name; what another version has written otherwise is left out. */
 export function failedTasksOf({ facts }: AlertForMessage): FailedTask[] {
   const all = Array.isArray(facts.failed_tasks) ? (facts.failed_tasks as readonly Fact[]) : [];
-  return all.flatMap((fact) => {
+  const tasks = all.flatMap((fact): FailedTask[] => {
     if (typeof fact !== "object" || fact === null || Array.isArray(fact)) return [];
     const task = fact as Readonly<Record<string, Fact | undefined>>;
     if (typeof task.task_id !== "string") return [];
     const text = (value: Fact | undefined) => (typeof value === "string" ? value : null);
-    return {
-      task_id: task.task_id,
-      task_instance_id: text(task.task_instance_id),
-      item_key: text(task.item_key),
-      status: text(task.status) ?? "FAILED",
-      exit_code: typeof task.exit_code === "number" ? task.exit_code : null,
-      signal: text(task.signal),
-      error: text(task.error),
-    };
+    return [
+      {
+        task_id: task.task_id,
+        task_instance_id: text(task.task_instance_id),
+        item_key: text(task.item_key),
+        status: text(task.status) ?? "FAILED",
+        exit_code: typeof task.exit_code === "number" ? task.exit_code : null,
+        signal: text(task.signal),
+        error: text(task.error),
+      },
+    ];
   });
+  // A fan-out has failed because its items have.
+  const withItems = new Set(tasks.flatMap(({ task_id, item_key }) => (item_key === null ? [] : task_id)));
+  return tasks.filter(({ task_id, item_key }) => item_key !== null || !withItems.has(task_id));
 }
 
 /** The name of a task, with its item. */
@@ -79,15 +84,20 @@ export function logTails({ history, runs, limitMs = LOOKUP_MS }: LogTailOptions)
     const received = await Promise.all(
       ends.map(({ streamId, seq }) => history.waitReceived(streamId, seq, ARRIVE_MS)),
     );
-    const { rows, warning } = await history.searchLogs({
-      workflow_instance_id: run,
-      limit: MOST_LINES,
-      ...(task?.task_instance_id == null ? {} : { task: task.task_instance_id }),
-    });
+    const search = { workflow_instance_id: run, limit: MOST_LINES };
+    const id = task?.task_instance_id ?? null;
+    let isOfTask = id !== null;
+    let page = await history.searchLogs(id === null ? search : { ...search, task: id });
+    // It has said nothing: others may have.
+    if (isOfTask && page.rows.length === 0) {
+      isOfTask = false;
+      page = await history.searchLogs(search);
+    }
     return {
-      task: task === undefined ? null : nameOfTask(task),
-      lines: rows.map((row) => lineOf(row).payload),
-      problem: warning ?? (received.every((one) => one) ? null : "lines of its agent are still on their way"),
+      task: task === undefined || !isOfTask ? null : nameOfTask(task),
+      lines: page.rows.map((row) => lineOf(row).payload),
+      problem:
+        page.warning ?? (received.every((one) => one) ? null : "lines of its agent are still on their way"),
     };
   };
   return async (alert: AlertForMessage, signal: AbortSignal): Promise<LogTail | null> => {

@@ -44,6 +44,21 @@ describe("the log of an alert", () => {
     expect(asked).toEqual([{ workflow_instance_id: FAILED.workflow_instance_id ?? "", limit: 20 }]);
   });
 
+  test("is that of the whole run if the task has said nothing, and that of an item rather than of its fan-out", async () => {
+    const asked: SearchLogs[] = [];
+    const { look } = tailOf({
+      async searchLogs(search) {
+        asked.push(search);
+        return search.task === undefined ? page("of the run") : page();
+      },
+    });
+    const item = FAILED.facts.failed_tasks as readonly Record<string, string>[];
+    const fanOut = { ...item[0], item_key: null, task_instance_id: "whole" };
+    const alert = { ...FAILED, facts: { failed_tasks: [fanOut, ...item] } };
+    expect(await look(alert, never)).toEqual({ task: null, lines: ["of the run"], problem: null });
+    expect(asked.map(({ task }) => task)).toEqual(["1d3c", undefined]);
+  });
+
   test("is none for what is no failed run", async () => {
     const { look, asked } = tailOf();
     expect(await look(BACK, never)).toBeNull();
