@@ -5,7 +5,6 @@
  *   fill DIRECTORY     delivers with a small limit on the size of files, which a line on stdin lifts
  */
 
-import { dlopen, FFIType, ptr } from "bun:ffi";
 import { Database } from "bun:sqlite";
 import { join } from "node:path";
 import { createConsola } from "consola";
@@ -16,6 +15,7 @@ import { ackStatuses, takeStatuses } from "../../src/storage/operational/sqlite/
 import type { StatusFeed } from "../../src/storage/operational/store.ts";
 import { line, runRow } from "./database-support.ts";
 import { MemoryOutbox } from "./historian-support.ts";
+import { limitFileSize } from "./limit-file-size.ts";
 
 /** Lines of the stream and rows of the outbox that `deliver` brings into DuckDB. */
 export const DELIVERED_LINES = 50_000;
@@ -152,23 +152,4 @@ async function fill(directory: string): Promise<void> {
   });
   console.log(`rows ${JSON.stringify(rows)} available ${historian.available.ok}`);
   await historian.stop();
-}
-
-/** Bounds the size of files that this process writes, as a full disk does; null for no bound. */
-function limitFileSize(bytes: number | null): void {
-  const RLIMIT_FSIZE = 1;
-  const SIGXFSZ = 25;
-  const SIG_IGN = 1n;
-  const { symbols } = dlopen("libc.so.6", {
-    getrlimit: { args: [FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
-    setrlimit: { args: [FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
-    signal: { args: [FFIType.i32, FFIType.u64], returns: FFIType.ptr },
-  });
-  symbols.signal(SIGXFSZ, SIG_IGN);
-  const limits = new BigUint64Array(2);
-  symbols.getrlimit(RLIMIT_FSIZE, ptr(limits));
-  limits[0] = bytes === null ? (limits[1] ?? 0n) : BigInt(bytes);
-  if (symbols.setrlimit(RLIMIT_FSIZE, ptr(limits)) !== 0) {
-    throw new Error("setrlimit failed");
-  }
 }

@@ -271,7 +271,12 @@ export class HistoryDatabase {
         timeoutMs,
         async (connection) => {
           if (this.archive.isUsed) await connection.run(`SET search_path = '${HISTORY_SCHEMA},main'`);
-          return runQuery(this.#database.duckdb, connection, query);
+          // The views have the names of tables.
+          const sql =
+            this.archive.isUsed && /^\s*show\s+tables\s*;?\s*$/i.test(query.sql)
+              ? "SELECT DISTINCT name FROM (SHOW TABLES) ORDER BY name"
+              : query.sql;
+          return runQuery(this.#database.duckdb, connection, { ...query, sql });
         },
         QUERY_GROWTH_BYTES,
       );

@@ -94,23 +94,22 @@ export async function archiveAll(history: HistoryDatabase, keepDays: number) {
   return moved;
 }
 
-/** The count and the hash of each day, by statements of a user. */
-export function perDay(history: HistoryDatabase): Promise<unknown[][]> {
-  const of = (table: string, time = "timestamp_ms") =>
-    `SELECT '${table}' AS name, ${time} // ${DAY} AS day, count(*) AS rows, sum(hash(t)::HUGEINT)::VARCHAR AS hash FROM ${table} t GROUP BY ALL`;
-  return rowsOf(
-    history,
-    `FROM (${[
-      of("logstore"),
-      of("workflow_run_status"),
-      of("task_run_status"),
-      of("audit_log"),
-      of("alert_log"),
-      of("workflow_runs", "created_at_ms"),
-      of("task_runs", "created_at_ms"),
-    ].join(" UNION ALL ")}) ORDER BY ALL`,
-  );
-}
+const ofTable = (table: string, time = "timestamp_ms") =>
+  `SELECT '${table}' AS name, ${time} // ${DAY} AS day, count(*) AS rows, sum(hash(t)::HUGEINT)::VARCHAR AS hash FROM ${table} t GROUP BY ALL`;
+
+/** A user's statement for the count and the hash of each day. */
+export const perDaySql = `FROM (${[
+  ofTable("logstore"),
+  ofTable("workflow_run_status"),
+  ofTable("task_run_status"),
+  `${ofTable("audit_log").replace("GROUP BY", "WHERE actor = 'ana' GROUP BY")}`,
+  ofTable("alert_log"),
+  ofTable("workflow_runs", "created_at_ms"),
+  ofTable("task_runs", "created_at_ms"),
+].join(" UNION ALL ")}) ORDER BY ALL`;
+
+/** The count and the hash of each day. */
+export const perDay = (history: HistoryDatabase) => rowsOf(history, perDaySql);
 
 /** All that cdktr itself asks, and some of what users ask. */
 export async function answers(history: HistoryDatabase): Promise<Record<string, unknown>> {

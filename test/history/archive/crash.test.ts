@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { HistoryDatabase } from "../../../src/history/database/history-database.ts";
+import { LONG } from "../../support/long.ts";
 import { openHistory, rowsOf, TestDirectory } from "../database-support.ts";
 import { archiveAll, DAY, days, FIRST_DAY, NOW, perDay } from "./archive-support.ts";
 
@@ -110,3 +111,49 @@ test("a part that is missing or not whole is named, and the others are shown; a 
   expect(await rowsOf(history, "SELECT count(*) FROM logstore")).toEqual([[lines]]);
   await history.close();
 }, 60_000);
+
+async function child(...args: string[]): Promise<{ readonly out: string; readonly signal: unknown }> {
+  const process = Bun.spawn(["bun", join(import.meta.dir, "archive-child.ts"), ...args], {
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const out = await process.stdout.text();
+  await process.exited;
+  return { out, signal: process.signalCode };
+}
+
+test("a disk that gets full while a day moves leaves everything as it was, and it goes on when there is room", async () => {
+  using directory = new TestDirectory();
+  const history = await openHistory(directory);
+  await history.write(days(200));
+  await history.close();
+  const { out } = await child("fill", directory.path);
+  const told = JSON.parse(out);
+  expect(told).toEqual({
+    failure: `The disk is full: there is no space for ${directory.at("app.db")}.archive.`,
+    during: true,
+    after: true,
+    days: 4,
+  });
+}, 60_000);
+
+// `npm run test:long` kills at each step of two days, the suite at one.
+const KILLS = LONG ? Array.from({ length: 90 }, (_, n) => n + 1) : [27];
+test("a process that is killed leaves each row once", async () => {
+  for (const step of KILLS) {
+    using directory = new TestDirectory();
+    let history = await openHistory(directory);
+    await history.write(days(3));
+    const before = await perDay(history);
+    await history.close();
+    const { signal, out } = await child("kill", directory.path, String(step));
+    expect([step, signal, out]).toEqual([step, "SIGKILL", ""]);
+    history = await openHistory(directory);
+    expect([step, await perDay(history)]).toEqual([step, before]);
+    await archiveAll(history, 8);
+    expect([step, await perDay(history)]).toEqual([step, before]);
+    const manifest = (await rowsOf(history, "SELECT file FROM archive_files ORDER BY file")).map(String);
+    expect([step, files(directory.at("app.db.archive"))]).toEqual([step, manifest]);
+    await history.close();
+  }
+}, 600_000);
