@@ -1,11 +1,13 @@
 /**
- * `npm run bench [-- --json] [-- --quick]`: what cdktr costs, beside what the same work costs without it, measured in the
- * same run on the same machine. `--quick` takes few samples, to see that the measurement itself works.
+ * `npm run bench [-- archive] [-- --json] [-- --quick | --long]`: what cdktr costs, beside what the same work costs without it, measured in the
+ * same run on the same machine. `--quick` takes few samples, to see that the measurement itself works. With `archive`
+ * only reads of archived history are measured; with `--long` they are from 3 million runs and 100 million lines, which takes an hour.
  */
 import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Request } from "../src/zmq/index.ts";
+import { archived } from "./bench/archive.ts";
 import { CONCURRENCY, cpuMs, type Fleet, residentMb, startFleet } from "./bench/fleet.ts";
 import { type Measure, markdown, median, quantile, timed } from "./bench/measure.ts";
 import { firings, manySchedules } from "./bench/schedules.ts";
@@ -15,6 +17,8 @@ import { BINARY, BUN, ROOT } from "./support/paths.ts";
 
 const json = process.argv.includes("--json");
 const quick = process.argv.includes("--quick");
+const long = process.argv.includes("--long");
+const onlyArchive = process.argv.includes("archive");
 
 const SAMPLES = quick ? 20 : 300;
 const PAUSED_SAMPLES = quick ? 4 : 60;
@@ -30,6 +34,11 @@ const STARTS = quick ? 5 : 31;
 const SCHEDULED_FILES = quick ? 2000 : 100_000;
 const FIRINGS = quick ? 200 : 1000;
 const ROUNDS = quick ? 2 : 6;
+const ARCHIVED = quick
+  ? { days: 3, runs: 100, lines: 5 }
+  : long
+    ? { days: 730, runs: 4110, lines: 33 }
+    : { days: 365, runs: 400, lines: 33 };
 
 const measures: Measure[] = [];
 
@@ -409,6 +418,12 @@ async function startUp(empty: string): Promise<void> {
   );
 }
 
+async function archive(): Promise<void> {
+  const { days, runs, lines } = ARCHIVED;
+  say(`${days} days of ${runs} runs with ${lines} lines each in the archive`);
+  record(...(await archived(join(scratch, "archive"), ARCHIVED, quick ? 2 : 7)));
+}
+
 if (!binaryIsFresh()) {
   say("$ npm run build");
   const built = await buildBinary("capture");
@@ -426,6 +441,13 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => void cleanUp().then(() => process.exit(130)));
 }
 try {
+  if (onlyArchive) await archive();
+  else await everything();
+} finally {
+  await cleanUp();
+}
+
+async function everything(): Promise<void> {
   const chained = Array.from({ length: CHAIN }, (_, i) =>
     task(`t${i}`, "true", [], i === 0 ? [] : [`t${i - 1}`]),
   );
@@ -456,9 +478,9 @@ try {
   record(...(await firings(FIRINGS, ROUNDS)));
   say(`${SCHEDULED_FILES} files with schedules`);
   record(...(await manySchedules(SCHEDULED_FILES, IDLE_MS)));
-} finally {
-  await cleanUp();
+  await archive();
 }
+
 const { cpus, totalmem } = await import("node:os");
 const machine = `${cpus().length} × ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Bun ${Bun.version}`;
 console.log(json ? JSON.stringify({ machine, measures }, null, 2) : `${markdown(measures)}\n\n${machine}`);
