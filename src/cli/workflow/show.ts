@@ -113,6 +113,7 @@ async function printWorkflow(
   await fact("Placement", placementFact(definition));
   await fact("Agent dies", FAILOVER[definition.failover]);
   await fact("Auto pause", autoPauseFact(definition));
+  await fact("Keeps", retentionFact(definition));
   for (const [n, line] of expectFacts(summary, definition, now).entries())
     await fact(n === 0 ? "Expects" : "", plainText(line));
   for (const [n, rule] of (definition.notify ?? inherited ?? []).entries())
@@ -172,6 +173,15 @@ function autoPauseFact({ auto_pause }: WorkflowDefinition): string | null {
   if (auto_pause === undefined) return null;
   const { after_failures: n } = auto_pause;
   return n === 1 ? "after a failure" : `after ${n} failures in a row`;
+}
+
+/** What is kept of its history. */
+function retentionFact({ retention }: WorkflowDefinition): string | null {
+  const { days, runs } = retention ?? {};
+  const newest = typeof runs === "number" ? `the newest ${plural(runs, "run")}` : null;
+  const young = typeof days === "number" ? `the last ${plural(days, "day")}` : null;
+  if (newest === null) return young === null ? null : `runs of ${young}`;
+  return young === null ? newest : `${newest}, as far as they are of ${young}`;
 }
 
 /** What is expected of it, and by when. */
