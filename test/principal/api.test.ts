@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { VERB_NAMES } from "../../src/contract/verbs.ts";
 import { Api } from "../../src/principal/api/api.ts";
 import type { Handlers } from "../../src/principal/api/handlers.ts";
@@ -52,6 +52,29 @@ describe("the envelope of a request is in front of its reply", () => {
     expect(await raw.send(["a", "b", "", "PING"])).toEqual(["a", "b", "", "PONG"]);
     expect(await raw.send(["", "PING"])).toEqual(["", "PONG"]);
     expect(await raw.send(["PING"])).toEqual(["PONG"]);
+  });
+
+  test("of each request, also of a peer that reads late, and of the largest ones", async () => {
+    await using cluster = await new TestPrincipal().start();
+    using late = new Dealer({
+      linger: 0,
+      receiveTimeout: 60_000,
+      sendHighWaterMark: 0,
+      receiveHighWaterMark: 1,
+    });
+    late.connect(`tcp://127.0.0.1:${cluster.ports.api}`);
+    const ids = Array.from({ length: 4000 }, (_, i) => String(i));
+    for (const id of ids) await late.send([id, "", "PING"]);
+    using large = new Dealer({ linger: 0, receiveTimeout: 60_000 });
+    large.connect(`tcp://127.0.0.1:${cluster.ports.api}`);
+    for (let n = 0; n < 6; n++) await large.send([String(n), "", Buffer.alloc(16 * MIB + n, 1)]);
+    const replies: string[] = [];
+    for (let n = 0; n < 6; n++) replies.push(String((await large.receive())[0]));
+    expect(replies).toEqual(["0", "1", "2", "3", "4", "5"]);
+    // The replies to it have waited in queues until now.
+    const read: string[] = [];
+    for (const _ of ids) read.push(String((await late.receive())[0]));
+    expect(read.toSorted((a, b) => Number(a) - Number(b))).toEqual(ids);
   });
 
   test("of requests at the same time, each with its own", async () => {
@@ -116,9 +139,14 @@ describe("what is malformed gets a CLIENTERROR that says why", () => {
     ],
     ["an unknown workflow", 'GETWORKFLOW\x01{"workflow_id":"helo"}', /did you mean "hello"/],
   ];
+  let cluster: TestPrincipal;
+  beforeAll(async () => {
+    cluster = await new TestPrincipal().start();
+  });
+  afterAll(() => cluster[Symbol.asyncDispose]());
+
   for (const [name, frame, reply] of cases) {
     test(name, async () => {
-      await using cluster = await new TestPrincipal().start();
       using raw = new Raw(cluster.ports.api);
       const text = await raw.ask(frame);
       expect(text).toMatch(/^CLIENTERROR\x01/);
@@ -128,7 +156,6 @@ describe("what is malformed gets a CLIENTERROR that says why", () => {
   }
 
   test("several frames, one too large, one much too large", async () => {
-    await using cluster = await new TestPrincipal().start();
     using raw = new Raw(cluster.ports.api);
     expect((await raw.send(["", "PING", "PING"]))[1]).toMatch(/^CLIENTERROR\x01The message has 2 frames/);
     expect((await raw.send(["", "", "PING"]))[1]).toMatch(/^CLIENTERROR\x01The message has 2 frames/);
