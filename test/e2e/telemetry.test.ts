@@ -26,6 +26,7 @@ beforeAll(async () => {
   receiver = await OtlpReceiver.start();
   cluster = await startCluster({
     agents: 1,
+    readyMs: 55_000,
     workflows: {
       "etl/daily.yml": `
 on: {webhook: {path: /daily, secret: none}}

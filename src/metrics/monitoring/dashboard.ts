@@ -225,6 +225,34 @@ const ROWS: readonly Row[] = [
     ],
   },
   {
+    title: "Alerts and messages",
+    panels: [
+      {
+        title: "Open alerts",
+        as: "series",
+        width: 8,
+        queries: [[`sum by (kind) (cdktr_alerts_open{${OF}})`, "{{kind}}"]],
+      },
+      {
+        title: "What channels are to be told, and could not be told",
+        as: "series",
+        width: 8,
+        queries: [[`sum by (channel, state) (cdktr_deliveries{${OF}})`, "{{channel}}, {{state}}"]],
+      },
+      {
+        title: "Messages, per hour",
+        as: "series",
+        width: 8,
+        queries: [
+          [
+            `sum by (channel, outcome) (rate(cdktr_messages_total{${OF}}[15m])) * 3600`,
+            "{{channel}}, {{outcome}}",
+          ],
+        ],
+      },
+    ],
+  },
+  {
     title: "History, logs and the process",
     panels: [
       {
