@@ -12,6 +12,9 @@ export const MEASURING: readonly string[] = ["test/e2e/start-up.test.ts"];
 /** Processors that a file is assumed to keep busy while it is not known. */
 const USUAL = 0.6;
 
+/** Processors that are spoken for for each that there is: a file does not keep them busy all the time. */
+const FULL = 1.25;
+
 /** What runs side by side, and after it what runs alone. */
 export interface Plan {
   readonly together: readonly string[];
@@ -48,7 +51,7 @@ export async function inParallel(
   const running = new Map<string, Promise<void>>();
   for (;;) {
     const load = [...running.keys()].reduce((sum, file) => sum + loadOf(file, options.costs), 0);
-    const isFree = running.size === 0 || (load < options.processors && running.size < options.most);
+    const isFree = running.size === 0 || (load < options.processors * FULL && running.size < options.most);
     const file = isFree ? queue.shift() : undefined;
     if (file !== undefined) {
       running.set(
