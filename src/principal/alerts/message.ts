@@ -49,6 +49,8 @@ const LONGEST_SUBJECT = 150;
 const LONGEST_VALUE = 1000;
 /** The most failed tasks, and the most alerts that are listed before their particulars. */
 const MOST_TASKS = 10;
+/** The most entries of a fact that is a mapping. */
+const MOST_ENTRIES = 20;
 
 /** @param zone IANA name of the zone in which times are written */
 export function compose(
@@ -158,9 +160,20 @@ function factsOf(alert: AlertForMessage, zone: string): [string, string][] {
   }
   for (const [name, value] of Object.entries(facts)) {
     if (value === undefined || value === null || value === "" || isToldElsewhere(name, alert)) continue;
-    rows.push([oneLine(labelOf(name)), valueText(name, value, zone)]);
+    rows.push(...rowsOf(name, value, zone));
   }
   return rows;
+}
+
+/** A fact as a row; a mapping, such as the row of a query, as one for each of its entries. */
+function rowsOf(name: string, value: Fact, zone: string): [string, string][] {
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    return [[oneLine(labelOf(name)), valueText(name, value, zone)]];
+  const entries = Object.entries(value).flatMap(([inner, each]): [string, string][] =>
+    each === undefined || each === null ? [] : [[oneLine(inner), valueText(inner, each, zone)]],
+  );
+  if (entries.length <= MOST_ENTRIES) return entries;
+  return [...entries.slice(0, MOST_ENTRIES), ["…", `${entries.length - MOST_ENTRIES} more`]];
 }
 
 /** Facts that are told elsewhere in a message, or follow from others. */
@@ -192,7 +205,8 @@ const LABELS: Readonly<Record<string, string>> = {
   duration_ms: "took",
   failures: "failures in a row",
   actor: "by",
-  on_timeout: "then",
+  due_ms: "due",
+  on_timeout: "without an answer",
 };
 
 function labelOf(name: string): string {
@@ -215,17 +229,19 @@ function withName(id: string, name: Fact | undefined): string {
 
 /** What to type to look further. Ids are plain words, so that they can be pasted. */
 function commandsFor({
+  facts,
   kind,
   about,
   workflow_id,
   workflow_instance_id: run,
   alert_id,
 }: AlertForMessage): string[] {
-  const safe = (word: string) => /^[A-Za-z0-9_.@:+-]+$/.test(word);
+  const safe = (word: string) => /^[A-Za-z0-9_][A-Za-z0-9_.@:+-]*$/.test(word);
   if (run !== null && safe(run)) {
     const commands = [`cdktr runs show ${run}`, `cdktr logs query --run ${run}`];
-    if (kind === "waiting" && about === "raised") return [`cdktr approvals list`, ...commands];
-    return commands;
+    if (kind !== "waiting" || about !== "raised") return commands;
+    const task = typeof facts.task_id === "string" && safe(facts.task_id) ? ` ${facts.task_id}` : "";
+    return [`cdktr approvals approve ${run}${task}`, `cdktr approvals reject ${run}${task}`, ...commands];
   }
   if (workflow_id !== null && safe(workflow_id))
     return [`cdktr workflow show ${workflow_id}`, `cdktr runs list --workflow ${workflow_id}`];

@@ -92,6 +92,42 @@ To look further:
     expect(text).not.toContain("cdktr runs show");
   });
 
+  test("about a question says how to answer it, and about the row of a query has its columns", () => {
+    const question: AlertForMessage = {
+      ...FAILED,
+      kind: "waiting",
+      workflow_instance_id: "r-1",
+      subject: "deploy waits for an approval: ok",
+      facts: {
+        task_id: "ok",
+        message: "Ship it?\nReally?",
+        due_ms: Date.UTC(2026, 10, 27, 9),
+        on_timeout: "reject",
+      },
+      resolved_at_ms: null,
+    };
+    const { text } = written([question]);
+    expect(text).toContain("  message            Ship it? Really?\n");
+    expect(text).toContain("  due                2026-11-27 09:00:00 UTC\n");
+    expect(text).toContain("  without an answer  reject\n");
+    expect(text).toContain("  cdktr approvals approve r-1 ok\n  cdktr approvals reject r-1 ok\n");
+    expect(written([{ ...question, facts: { task_id: "--all" } }]).text).toContain("approve r-1\n");
+
+    const row = Object.fromEntries(Array.from({ length: 25 }, (_, n) => [`c${n}`, n]));
+    const query = written([
+      {
+        ...FAILED,
+        kind: "query",
+        workflow_id: null,
+        workflow_instance_id: null,
+        facts: { row: { median_ms: 4000, ...row } },
+      },
+    ]);
+    expect(query.text).toContain("  median_ms  4s\n  c0         0\n");
+    expect(query.text).toContain("  …          6 more\n");
+    expect(query.text).toContain(`cdktr alerts show ${FAILED.alert_id}`);
+  });
+
   test("cuts what is very long", () => {
     const long = "y".repeat(5000);
     const { subject, text } = written([{ ...FAILED, subject: long, facts: { error: long } }], 0, {
