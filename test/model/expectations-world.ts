@@ -175,6 +175,11 @@ export class ExpectationWorld implements AsyncDisposable {
     while (this.clock.step(end)) await this.#settled();
   }
 
+  /** The process notices that it was suspended. */
+  suspend(): void {
+    this.#running.events.emit("principal paused", 6000);
+  }
+
   /** The wall clock is set, and somebody notices. */
   async set(byMs: number): Promise<void> {
     this.clock.set(byMs);

@@ -392,6 +392,20 @@ describe("the file", () => {
   });
 });
 
+test("a principal that is suspended again and again judges in between", async () => {
+  await using world = await worldOf(file("{at_least_every: 1h}"));
+  await world.until(START + HOUR - 1);
+  // Agents tell first what they did.
+  world.suspend();
+  await world.until(START + HOUR + 9_000);
+  expect(await told(world)).toEqual([]);
+  for (let at = START + HOUR + 9_000; at < START + HOUR + 12_000; at += 500) {
+    world.suspend();
+    await world.until(at + 500);
+  }
+  expect(await told(world)).toEqual(["missed at_least_every 11-20T01:00:00 → open"]);
+});
+
 describe("failures", () => {
   const TEXT = file(
     '{start_within: 10m, max_duration: 2h, finish_by: "06:00", at_least_every: 5h}',

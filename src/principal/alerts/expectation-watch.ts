@@ -19,6 +19,8 @@ const LONGEST_SLEEP_MS = 1000;
 const GRACE_LOOK_MS = 1000;
 /** Delay after a failure. */
 const RETRY_MS = 1000;
+/** What agents have to tell after this process was suspended waits in its sockets: it is heard within this time, ms. */
+const SUSPENDED_MS = 10_000;
 /** A wall clock that moves by more than this against the monotonic one was set, ms. */
 const SET_MS = 2000;
 /** What is expected of a workflow is forgotten when its file has been away for so long, ms. */
@@ -73,7 +75,7 @@ export class ExpectationWatch extends BackgroundService<{ looked: undefined }> {
     const { events } = options;
     events.on("expectation added", ({ dueMs, leftMs }) => this.#added(dueMs, leftMs));
     events.on("workflows changed", () => this.#workflowsChanged());
-    events.on("principal paused", () => this.#wait(true));
+    events.on("principal paused", () => this.#suspended());
   }
 
   /** What an older cdktr has left is removed, and what has changed while no principal ran is taken over, first. */
@@ -106,9 +108,15 @@ export class ExpectationWatch extends BackgroundService<{ looked: undefined }> {
     return this.#work;
   }
 
+  /** This process was suspended. On a host that has too much to do, that happens all the time: something is judged in between. */
+  #suspended(): void {
+    const graceMs = Math.min(this.#o.graceMs, SUSPENDED_MS);
+    if (this.clock.monotonic() >= this.#graceEnds + graceMs) this.#wait(true, graceMs);
+  }
+
   /** @param hasAgents whether agents may have done something of which nobody has heard */
-  #wait(hasAgents: boolean): void {
-    this.#graceEnds = this.clock.monotonic() + this.#o.graceMs;
+  #wait(hasAgents: boolean, graceMs = this.#o.graceMs): void {
+    this.#graceEnds = this.clock.monotonic() + graceMs;
     this.#since = hasAgents ? Number.POSITIVE_INFINITY : this.clock.now();
   }
 
