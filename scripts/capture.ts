@@ -71,6 +71,24 @@ tasks:
   deploy: {depends: [go], run: "echo deployed"}
 `;
 
+const REPORT = `name: Report of the day
+cron: "0 0 * * * *"
+concurrency: {max_runs: 1}
+expect: {max_duration: 1s}
+tasks:
+  read: {run: "sleep 120", pool: warehouse}
+`;
+const SETTINGS = `pools: {warehouse: 1}
+channels: {chat: {slack: {url: "http://127.0.0.1:9/hook"}}, ops: {command: ["true"]}}
+notify: [{on: [late, missed, query], to: [chat, ops]}]
+`;
+const FAILURES = `name: Failures
+severity: critical
+query: SELECT workflow_id, count(*) AS runs FROM workflow_runs WHERE status = 'FAILED' GROUP BY workflow_id
+summary: \${{ row.workflow_id }} failed \${{ row.runs }} times
+to: ops
+`;
+
 const path = `${await ensureUv()}:${process.env.PATH}`;
 await using cluster = await startCluster({
   workflows: {
@@ -79,6 +97,9 @@ await using cluster = await startCluster({
     "ops/mirror.yml": MIRROR,
     "shop/tables.yml": TABLES,
     "shop/deploy.yml": DEPLOY,
+    "shop/report.yml": REPORT,
+    "alerts/failures.yml": FAILURES,
+    "_cdktr.yml": SETTINGS,
   },
   env: { PATH: path },
 });
@@ -174,6 +195,18 @@ tmux.keys("A");
 await tmux.waitFor(/Approve go of shop\.deploy/);
 capture("tui-approval", "cdktr ui · an approval with its form");
 tmux.keys("Escape");
+
+const reports = [await trigger("shop.report"), await trigger("shop.report")];
+tmux.keys("7");
+await tmux.waitFor(/shop\.report: 1 run held|group shop\.report: 1 run held/);
+capture("tui-queue", "cdktr ui · the queue: pools, what waits, what is held");
+tmux.keys("8");
+await tmux.waitFor(/shop\.report.*●/);
+capture("tui-calendar", "cdktr ui · what the schedules will do");
+tmux.keys("9");
+await tmux.waitFor(/late +shop\.report/);
+capture("tui-alerts", "cdktr ui · alerts, channels, alert files");
+for (const id of reports) await cluster.client.cancelRun(id).catch(() => {});
 await cluster.client.cancelRun(tables).catch(() => {});
 await cluster.client.cancelRun(orders).catch(() => {});
 tmux.stop();

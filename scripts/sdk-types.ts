@@ -4,8 +4,11 @@ import { join } from "node:path";
 import { z } from "zod";
 import {
   AgentSummary,
+  AlertQueryStatus,
+  AlertSummary,
   ApprovalSummary,
   ArtifactsSummary,
+  AuditEntry,
   BackfillPlan,
   BackfillSummary,
   ExpectationSummary,
@@ -51,6 +54,9 @@ const INTERFACES: ReadonlyMap<z.ZodObject, string> = new Map<z.ZodObject, string
   [BackfillPlan, "BackfillPlan"],
   [BackfillSummary, "Backfill"],
   [Forecast, "Forecast"],
+  [AlertSummary, "Alert"],
+  [AlertQueryStatus, "AlertQuery"],
+  [AuditEntry, "AuditEntry"],
 ]);
 
 /** Parts of the language of workflow files, which grows: they are declared as records of anything. */

@@ -6,6 +6,7 @@ import delivery from "./python/cdktr/_delivery.py" with { type: "text" };
 import fork from "./python/cdktr/_fork.py" with { type: "text" };
 import limits from "./python/cdktr/_limits.py" with { type: "text" };
 import values from "./python/cdktr/_values.py" with { type: "text" };
+import watch from "./python/cdktr/_watch.py" with { type: "text" };
 import listener from "./python/cdktr/listener.py" with { type: "text" };
 import logTail from "./python/cdktr/log_tail.py" with { type: "text" };
 import principal from "./python/cdktr/principal.py" with { type: "text" };
@@ -24,6 +25,7 @@ export const PYTHON_PACKAGE: Readonly<Record<string, string>> = {
   "cdktr/_fork.py": fork,
   "cdktr/_limits.py": limits,
   "cdktr/_values.py": values,
+  "cdktr/_watch.py": watch,
   "cdktr/listener.py": listener,
   "cdktr/log_tail.py": logTail,
   "cdktr/principal.py": principal,

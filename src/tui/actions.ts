@@ -12,6 +12,10 @@ import { addToast } from "./toast.ts";
 /** Attempts before an action fails; retries carry the same idempotency key, so it is done only once. */
 const ATTEMPTS = 3;
 
+/** How long is waited for the end of a test message, and for each reply, ms. */
+const TEST_MS = 90_000;
+const TEST_WAIT_MS = 10_000;
+
 /** Performs the action and reports the result. */
 export async function perform(client: PrincipalClient, store: Store, action: Action): Promise<void> {
   try {
@@ -101,6 +105,27 @@ async function request(client: PrincipalClient, store: Store, action: Action): P
       const { backfillId: backfill_id, to } = action;
       await client.call("CHANGEBACKFILL", { backfill_id, to }, options);
       return `The backfill ${{ ACTIVE: "goes on", PAUSED: "is paused", CANCELLED: "is cancelled" }[to]}`;
+    }
+    case "retry alert": {
+      const { alertId } = action;
+      const which = alertId === null ? {} : { alert_id: alertId };
+      const { deliveries } = await client.call("RETRYALERT", which, options);
+      return `${count(deliveries, "message")} sent again`;
+    }
+    case "test channel": {
+      const { channel } = action;
+      const deadline = performance.now() + TEST_MS;
+      for (;;) {
+        const request = { channel, test_id: dedupe_key, wait_ms: TEST_WAIT_MS };
+        const { state, error, hint } = await client.call("TESTCHANNEL", request, options);
+        if (state === "SENT") return `${channel} took the message`;
+        if (state === "FAILED")
+          throw new CdktrError(
+            `${channel}: ${error ?? "it could not be sent"}`,
+            hint === null ? {} : { hint },
+          );
+        if (performance.now() > deadline) return `${channel} still sends; its row shows what becomes of it`;
+      }
     }
     case "drain":
       await client.drainAgent(action.agentId, options);

@@ -11,6 +11,7 @@ import { connect } from "../protocol/connect.ts";
 import { pause, Timer } from "../timer.ts";
 import { nodeId } from "../workflow/item-id.ts";
 import { perform } from "./actions.ts";
+import { alertText } from "./alert-text.ts";
 import type { Effects } from "./effects.ts";
 import { itemsInSight } from "./feeds/item-feed.ts";
 import { LogFeed } from "./feeds/log-feed.ts";
@@ -300,6 +301,7 @@ export class App implements Store {
       },
       showItemOutputs: (runId, taskId, index) =>
         this.#inBackground(this.#showItemOutputs(runId, taskId, index)),
+      showAlert: (alertId) => this.#inBackground(this.#showAlert(alertId)),
       showFile: (file) => this.#inBackground(this.#showFile(file)),
       saveFile: (file, path) => this.#inBackground(this.#saveFile(file, path)),
       loadOlderLines: () => {
@@ -332,6 +334,17 @@ export class App implements Store {
           const title = nodeId(taskId, item.item_key);
           state.overlay = { kind: "text", title, text: JSON.stringify(item.outputs, null, 2), top: 0 };
         }
+      });
+    } catch (error) {
+      this.update((state) => addToast(state, errorMessage(error), "bad"));
+    }
+  }
+
+  async #showAlert(alertId: string): Promise<void> {
+    try {
+      const alert = await this.#client.call("GETALERT", { alert_id: alertId });
+      this.update((state) => {
+        state.overlay = { kind: "text", title: alert.subject, text: alertText(alert), top: 0 };
       });
     } catch (error) {
       this.update((state) => addToast(state, errorMessage(error), "bad"));

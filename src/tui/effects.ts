@@ -11,6 +11,8 @@ export interface Effects {
   refresh(): void;
   /** Reads what an item of a fan-out published, and shows it. */
   showItemOutputs(runId: string, taskId: string, index: number): void;
+  /** Reads everything that is known about an alert, and shows it. */
+  showAlert(alertId: string): void;
   /** Shows the beginning of a file that a task left. */
   showFile(file: ArtifactFile): void;
   /** Saves a file that a task left. */

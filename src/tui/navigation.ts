@@ -61,6 +61,7 @@ export function activeList(state: State): string | null {
     case "approvals":
     case "queue":
     case "calendar":
+    case "alerts":
       return page.kind;
     case "workflow":
       return page.pane === "runs" ? `runs:${page.id}` : page.pane === "graph" ? `graph:${page.id}` : null;

@@ -6,9 +6,12 @@
 import type {
   ActivityEvent,
   AgentSummary,
+  AlertQueryStatus,
+  AlertSummary,
   ApprovalSummary,
   ArtifactsSummary,
   BackfillSummary,
+  ChannelSummary,
   Forecast,
   ItemSummary,
   PoolSummary,
@@ -52,6 +55,7 @@ export const TABS = [
   "approvals",
   "queue",
   "calendar",
+  "alerts",
 ] as const;
 export type Tab = (typeof TABS)[number];
 
@@ -73,7 +77,8 @@ export type Page =
   | { readonly kind: "activity" }
   | { readonly kind: "approvals" }
   | { readonly kind: "queue" }
-  | { readonly kind: "calendar" };
+  | { readonly kind: "calendar" }
+  | { readonly kind: "alerts" };
 
 /** Position in a list. */
 export interface ListState {
@@ -142,6 +147,16 @@ export interface QueueData {
   readonly backfills: readonly BackfillSummary[];
 }
 
+/** Alerts, and who is told of them. */
+export interface AlertData {
+  /** Those that are open, the newest first. */
+  readonly alerts: readonly AlertSummary[];
+  /** Those of which a message was given up; as the channels and the alert files, read while their page is shown. */
+  readonly dead: readonly AlertSummary[];
+  readonly channels: readonly ChannelSummary[];
+  readonly queries: readonly AlertQueryStatus[];
+}
+
 /** What is known about the current principal. Cleared when another is chosen. */
 export interface Data {
   info: PrincipalInfo | null;
@@ -166,6 +181,9 @@ export interface Data {
   /** What the schedules will do in the time that the calendar shows. */
   forecast: Forecast | null;
   forecastMissing: string | null;
+  alerts: AlertData | null;
+  /** Why they are not known, on a principal that does not know alerts. */
+  alertsMissing: string | null;
   /** Runs that have been opened, by id. */
   runDetails: ReadonlyMap<string, RunDetails>;
   /** The items of fan-outs, by {@link fanOutName}. */

@@ -16,6 +16,7 @@ import { initialState } from "../../src/tui/initial-state.ts";
 import type { FanOutItems, Page, RunFiles, RunOutputs, State } from "../../src/tui/state.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../src/workflow/model.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
+import { ALERTS } from "./alert-fixtures.ts";
 import { FORECAST, QUEUE } from "./limits-fixtures.ts";
 
 /** Wednesday, 4 March 2026, 10:00:00 UTC. */
@@ -456,6 +457,8 @@ export function state(width: number, height: number, page?: Page): State {
     queueMissing: null,
     forecast: FORECAST,
     forecastMissing: null,
+    alerts: ALERTS,
+    alertsMissing: null,
     files: new Map([[FANS.workflow_instance_id, FILES]]),
     outputs: new Map([[FANS.workflow_instance_id, OUTPUTS]]),
     items: new Map([[`${FANS.workflow_instance_id} load`, ITEMS]]),

@@ -17,6 +17,7 @@ export function ui(page?: Parameters<typeof state>[2]) {
     perform: (action) => void actions.push(action),
     switchPrincipal: note("switch"),
     showItemOutputs: note("outputs of"),
+    showAlert: note("show alert"),
     showFile: ({ file }) => void done.push(`show ${file.path}`),
     saveFile: ({ file }, path) => void done.push(`save ${file.path} as ${path}`),
     refresh: note("refresh"),

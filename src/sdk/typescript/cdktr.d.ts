@@ -515,6 +515,53 @@ declare module "cdktr" {
     readonly truncated_at_ms: number | null;
     readonly warning: string | null;
   }
+
+  export interface Alert {
+    readonly alert_id: string;
+    readonly kind: string;
+    readonly key: string;
+    readonly workflow_id: string | null;
+    readonly workflow_instance_id: string | null;
+    readonly subject: string;
+    readonly raised_at_ms: number;
+    readonly resolved_at_ms: number | null;
+    readonly deliveries: readonly {
+      readonly channel: string;
+      readonly about: string;
+      readonly state: string;
+      readonly attempts: number;
+      readonly due_ms: number | null;
+      readonly message_id: string | null;
+      readonly error: string | null;
+      readonly changed_at_ms: number;
+    }[];
+  }
+
+  export interface AlertQuery {
+    readonly file: string;
+    readonly name: string;
+    readonly severity: string;
+    readonly to: readonly string[];
+    readonly every_ms: number;
+    readonly evaluated_at_ms: number | null;
+    readonly next_ms: number | null;
+    readonly rows: number;
+    readonly raised: number;
+    readonly pending: number;
+    readonly error: string | null;
+    readonly problem: string | null;
+  }
+
+  export interface AuditEntry {
+    readonly timestamp_ms: number;
+    readonly actor: string | null;
+    readonly role: string | null;
+    readonly action: string;
+    readonly subject: string | null;
+    readonly detail: string | null;
+    readonly outcome: string;
+    readonly source: string | null;
+  }
   // End of the replies of the principal.
 
   /** A line that a task printed; the columns of `logstore`. */
@@ -693,6 +740,32 @@ declare module "cdktr" {
       filter?: { readonly runId?: string; readonly workflowId?: string },
       request?: RequestOptions,
     ): Promise<Approval[]>;
+    /** Alerts with who is told of them, the newest first: by default those that are open. */
+    alerts(
+      filter?: {
+        /** Those that are open, those of which a message was given up, or all. */
+        readonly which?: "open" | "dead" | "all";
+        readonly kind?: string;
+        readonly workflowId?: string;
+        readonly limit?: number;
+      },
+      request?: RequestOptions,
+    ): Promise<Alert[]>;
+    /** The alert files in use, and how their queries do. */
+    alertQueries(request?: RequestOptions): Promise<AlertQuery[]>;
+    /** Who did what: the newest rows that match, the oldest of them first. In texts, `*` stands for anything. */
+    audit(
+      filter?: {
+        /** `Date`, or ms since the epoch. */
+        readonly since?: Date | number;
+        readonly until?: Date | number;
+        readonly actor?: string;
+        readonly action?: string;
+        readonly subject?: string;
+        readonly limit?: number;
+      },
+      request?: RequestOptions,
+    ): Promise<AuditEntry[]>;
     /** Approves a task that waits for a person; the values of its form become its outputs. */
     approve(
       runId: string,

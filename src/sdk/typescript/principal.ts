@@ -3,9 +3,11 @@ import { mkdir, open } from "node:fs/promises";
 import { dirname, resolve, sep } from "node:path";
 import { loadConfig } from "../../config.ts";
 import type {
+  AlertSummary,
   ApprovalAnswered,
   ApprovalSummary,
   ArtifactsSummary,
+  AuditEntry,
   BackfillPlan,
   BackfillSummary,
   Forecast,
@@ -111,6 +113,25 @@ export interface RetryOptions extends RequestOptions {
 export interface ItemOptions extends RequestOptions {
   readonly status?: RunStatus;
   readonly outputs?: boolean;
+}
+
+/** Which alerts are listed. */
+export interface AlertFilter {
+  /** Those that are open, those of which a message was given up, or all; by default the open ones. */
+  readonly which?: "open" | "dead" | "all";
+  readonly kind?: string;
+  readonly workflowId?: string;
+  readonly limit?: number;
+}
+
+/** Which rows of the audit log are read; `*` in a text stands for anything. */
+export interface AuditFilter {
+  readonly since?: Time;
+  readonly until?: Time;
+  readonly actor?: string;
+  readonly action?: string;
+  readonly subject?: string;
+  readonly limit?: number;
 }
 
 /** Which approvals are listed. */
@@ -230,6 +251,36 @@ export class Principal extends PrincipalClient {
       },
       request,
     );
+  }
+
+  /** Alerts with who is told of them, the newest first. */
+  alerts(filter: AlertFilter = {}, request?: RequestOptions): Promise<AlertSummary[]> {
+    const { which = "open", kind, workflowId, limit } = filter;
+    return this.call(
+      "LSALERTS",
+      {
+        which,
+        ...(kind === undefined ? {} : { kind }),
+        ...(workflowId === undefined ? {} : { workflow_id: workflowId }),
+        ...(limit === undefined ? {} : { limit }),
+      },
+      request,
+    );
+  }
+
+  /** Who did what: the newest rows that match, the oldest of them first. */
+  async audit(filter: AuditFilter = {}, request?: RequestOptions): Promise<AuditEntry[]> {
+    const { since, until, ...rest } = filter;
+    const page = await this.call(
+      "LSAUDIT",
+      {
+        ...(since === undefined ? {} : { since_ms: Math.round(Number(since)) }),
+        ...(until === undefined ? {} : { until_ms: Math.round(Number(until)) }),
+        ...rest,
+      },
+      request,
+    );
+    return page.rows;
   }
 
   /** Approves a task that waits for a person; the values of its form become its outputs. */

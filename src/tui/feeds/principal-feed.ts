@@ -10,6 +10,7 @@ import { selectFailedTask } from "../lists/list-ids.ts";
 import { currentPage } from "../navigation.ts";
 import type { State } from "../state.ts";
 import type { Store } from "../store.ts";
+import { readAlerts } from "./alert-feed.ts";
 import { readItems } from "./item-feed.ts";
 import { isOpen, MOST_RUNS, mergeRuns } from "./merge-runs.ts";
 import { readFiles, readOutputs } from "./output-feed.ts";
@@ -128,6 +129,7 @@ export class PrincipalFeed extends BackgroundService {
       this.#readOpenPage(),
       this.#readEvents(),
       this.#readApprovals(),
+      readAlerts(client, store, request),
       store.state.data.workflows === null || regained ? this.#readWorkflows() : this.#readFirings(),
     ]);
     store.update((state) => {

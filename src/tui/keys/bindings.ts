@@ -2,6 +2,7 @@
 import { currentPage } from "../navigation.ts";
 import type { State } from "../state.ts";
 import { agentKeys } from "./agent-keys.ts";
+import { alertKeys } from "./alert-keys.ts";
 import { approvalKeys } from "./approval-keys.ts";
 import type { Binding } from "./binding.ts";
 import { calendarKeys } from "./calendar-keys.ts";
@@ -70,6 +71,8 @@ export function groupsFor(state: State): BindingGroup[] {
       return [{ title: "Queue", bindings: queueKeys }, lists, global];
     case "calendar":
       return [{ title: "Calendar", bindings: calendarKeys }, lists, global];
+    case "alerts":
+      return [{ title: "Alerts", bindings: alertKeys }, lists, global];
   }
 }
 

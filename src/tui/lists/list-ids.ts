@@ -2,6 +2,7 @@
 
 import { currentPage, listState, selectedIndex, selectRow } from "../navigation.ts";
 import type { State } from "../state.ts";
+import { alertRows } from "./alert-rows.ts";
 import { approvalId, approvalRows } from "./approval-rows.ts";
 import { calendarRows } from "./calendar-rows.ts";
 import { fileRows } from "./file-rows.ts";
@@ -23,6 +24,7 @@ export function listIds(state: State, name: string): readonly string[] {
   if (name === "approvals") return approvalRows(state, list).map(approvalId);
   if (name === "queue") return queueRows(state, list).map((row) => row.id);
   if (name === "calendar") return calendarRows(state, list).map((row) => row.workflow_id);
+  if (name === "alerts") return alertRows(state, list).map((row) => row.id);
   const [kind, id] = split(name);
   if (kind === "runs") return runRows(state, list, id).map((run) => run.workflow_instance_id);
   if (kind === "graph") {

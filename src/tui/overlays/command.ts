@@ -177,6 +177,7 @@ export const COMMANDS: readonly Command[] = [
   tab("approvals", "approvals"),
   tab("queue", "queue", "pools", "backfills"),
   tab("calendar", "calendar", "forecast"),
+  tab("alerts", "alerts", "channels"),
   {
     names: ["help", "h"],
     help: "the keys available here",

@@ -38,6 +38,9 @@ export type Action =
   | { readonly kind: "resume"; readonly workflowId: string }
   | { readonly kind: "priority"; readonly runId: string; readonly priority: number }
   | { readonly kind: "backfill"; readonly backfillId: string; readonly to: "ACTIVE" | "PAUSED" | "CANCELLED" }
+  /** The messages of this alert, or of all, that were given up. */
+  | { readonly kind: "retry alert"; readonly alertId: string | null }
+  | { readonly kind: "test channel"; readonly channel: string }
   | { readonly kind: "drain"; readonly agentId: string }
   | { readonly kind: "quit" };
 

@@ -23,6 +23,7 @@ const TITLES: Readonly<Record<Tab, string>> = {
   approvals: "Approvals",
   queue: "Queue",
   calendar: "Calendar",
+  alerts: "Alerts",
 };
 /** Columns from which approvals have a tab although nothing waits for a person. */
 const WITH_EMPTY = 96;
@@ -139,12 +140,18 @@ export function drawTabs(region: Region, state: State): void {
     info?.state_error ?? (away ? `history unavailable: ${info.history.error ?? "not available"}` : undefined);
   const { text, kept } =
     trouble === undefined ? pageNote(state) : { text: `✗ ${trouble}`, kept: FOR_TROUBLE };
-  const asked = state.data.approvals?.length ?? 0;
+  const counts: Partial<Record<Tab, number>> = {
+    approvals: state.data.approvals?.length ?? 0,
+    alerts: state.data.alerts?.alerts.length ?? 0,
+  };
   const shortened = new Set<Tab>();
-  const badge = (tab: Tab) =>
-    tab !== "approvals" || asked === 0 ? "" : shortened.has(tab) ? ` ${asked}` : `${asked} `;
+  const badge = (tab: Tab) => {
+    const number = counts[tab] ?? 0;
+    return number === 0 ? "" : shortened.has(tab) ? ` ${number}` : `${number} `;
+  };
   const tabs = [...TABS.entries()].filter(
-    ([, tab]) => tab !== "approvals" || asked > 0 || state.tab === tab || region.width >= WITH_EMPTY,
+    ([, tab]) =>
+      tab !== "approvals" || counts.approvals !== 0 || state.tab === tab || region.width >= WITH_EMPTY,
   );
   const named = (tab: Tab, number: number) => ` ${number + 1} ${TITLES[tab]} `;
   const columns = () =>
@@ -164,7 +171,7 @@ export function drawTabs(region: Region, state: State): void {
     const label = shortened.has(tab) ? ` ${i + 1}` : named(tab, i);
     const style = state.tab === tab ? BOLD | INVERSE : PLAIN;
     region.text(x, 0, label, style);
-    // What waits for a person is seen on every page.
+    // What waits for a person, and what is wrong, is seen on every page.
     region.text(x + label.length, 0, badge(tab), style | YELLOW | BOLD);
     const taken = label.length + badge(tab).length;
     region.hit(x, 0, taken, 1, { kind: "tab", index: i });

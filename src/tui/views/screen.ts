@@ -5,6 +5,7 @@ import { DIM } from "../screen/style.ts";
 import type { State } from "../state.ts";
 import { drawActivity } from "./activity.ts";
 import { drawAgents } from "./agents.ts";
+import { drawAlerts } from "./alerts.ts";
 import { drawApprovals } from "./approvals.ts";
 import { drawCalendar } from "./calendar.ts";
 import { drawFooter, drawHeader, drawLost, drawTabs, drawToasts, drawTooSmall } from "./chrome.ts";
@@ -77,6 +78,9 @@ function drawPage(region: Region, state: State): void {
       break;
     case "calendar":
       drawCalendar(region, state);
+      break;
+    case "alerts":
+      drawAlerts(region, state);
       break;
   }
 }

@@ -2,9 +2,10 @@
 import { invalidFileText } from "../../contract/invalid-file.ts";
 import type { WorkflowSummary } from "../../contract/messages.ts";
 import { moment, until } from "../format.ts";
+import { unmetOf } from "../lists/alert-rows.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import { HISTORY, WORKFLOW_SORTS, type WorkflowRow, workflowRows } from "../lists/workflow-rows.ts";
-import type { Region } from "../screen/canvas.ts";
+import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, DIM, PLAIN, RED, YELLOW } from "../screen/style.ts";
 import type { State } from "../state.ts";
 import { statusSpans } from "../status-look.ts";
@@ -25,7 +26,7 @@ export function drawWorkflows(region: Region, state: State): void {
   const notices = Math.min(broken.length, body.height > 12 ? 2 : 0);
   drawTable(body.sub(0, 0, body.width, body.height - notices), {
     name: "workflows",
-    columns: columns(state.now),
+    columns: columns(state),
     rows: workflowRows(state, list),
     list,
     id: (row) => row.workflow.id,
@@ -56,7 +57,15 @@ function troubleOf({ error, trigger_problems = [], refused }: WorkflowSummary): 
   return trigger_problems.length > 0 || refused != null ? " ✗ problem" : "";
 }
 
-function columns(now: number): Column<WorkflowRow>[] {
+/** What `expect` of a workflow does not find: ` ! late`. */
+function unmetSpans(state: State, workflowId: string): Span[] {
+  return unmetOf(state, workflowId).map(
+    (kind): Span => [` ! ${kind}`, (kind === "missed" ? RED : YELLOW) | BOLD],
+  );
+}
+
+function columns(state: State): Column<WorkflowRow>[] {
+  const { now } = state;
   return [
     {
       title: "WORKFLOW",
@@ -66,6 +75,7 @@ function columns(now: number): Column<WorkflowRow>[] {
         [workflow.paused === undefined ? "" : "‖ ", YELLOW | BOLD],
         [workflow.id, PLAIN],
         [troubleOf(workflow), RED],
+        ...unmetSpans(state, workflow.id),
       ],
     },
     { title: "NAME", width: 10, grow: 2, from: 100, cell: ({ workflow }) => [[workflow.name, DIM]] },

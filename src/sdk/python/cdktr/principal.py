@@ -15,6 +15,7 @@ from ._buffer import Trigger
 from ._connection import Connection, CurveKeys, Reply, Unprocessable, Unreachable
 from ._limits import Limits
 from ._values import seconds_of, text_of
+from ._watch import Watch
 from .log_tail import LogTail
 from .result import CdktrError, Result
 
@@ -33,7 +34,7 @@ Run = Union[str, Result[Dict[str, Any]]]
 _OVER = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "SKIPPED")
 
 
-class Principal(Limits):
+class Principal(Limits, Watch):
     """A client of a principal.
 
     It connects on the first request and reconnects by itself. It is thread-safe.
