@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { findPage } from "../../src/docs/index.ts";
 import { AGENT_TRANSITIONS } from "../../src/storage/operational/agent-state.ts";
 import { BACKFILL_TRANSITIONS } from "../../src/storage/operational/backfill-state.ts";
+import { DELIVERY_TRANSITIONS } from "../../src/storage/operational/delivery-state.ts";
 import { EXPECTATION_TRANSITIONS } from "../../src/storage/operational/expectation-state.ts";
 import { LEASE_TRANSITIONS } from "../../src/storage/operational/lease-state.ts";
 import { SLICE_TRANSITIONS } from "../../src/storage/operational/slice-state.ts";
@@ -24,6 +25,7 @@ const MACHINES: readonly [title: string, table: Transitions<string>, file: strin
   ["Lease", LEASE_TRANSITIONS, "storage/operational/lease-state.ts"],
   ["Agent", AGENT_TRANSITIONS, "storage/operational/agent-state.ts"],
   ["Backfill", BACKFILL_TRANSITIONS, "storage/operational/backfill-state.ts"],
+  ["Delivery", DELIVERY_TRANSITIONS, "storage/operational/delivery-state.ts"],
   ["Expectation", EXPECTATION_TRANSITIONS, "storage/operational/expectation-state.ts"],
 ];
 
