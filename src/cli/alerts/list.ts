@@ -1,6 +1,6 @@
 import type { AlertSummary } from "../../contract/messages.ts";
 import { UsageError } from "../../errors.ts";
-import { didYouMean } from "../../terminal/did-you-mean.ts";
+import { nearest } from "../../terminal/did-you-mean.ts";
 import { KINDS_OF_ALERTS } from "../../workflow/alert-kinds.ts";
 import { command, wholeNumber } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
@@ -47,10 +47,12 @@ export default command({
         hint: "Without either, all alerts are listed.",
       });
     const { kind } = args;
-    if (kind !== undefined && !KINDS_OF_ALERTS.some((each) => each === kind))
+    if (kind !== undefined && !KINDS_OF_ALERTS.some((each) => each === kind)) {
+      const near = nearest(kind, KINDS_OF_ALERTS);
       throw new UsageError(`There is no kind of alert '${kind}'.`, {
-        hint: didYouMean(kind, KINDS_OF_ALERTS) ?? `The kinds are ${KINDS_OF_ALERTS.join(", ")}.`,
+        hint: near === undefined ? `The kinds are ${KINDS_OF_ALERTS.join(", ")}.` : `Did you mean '${near}'?`,
       });
+    }
     const alerts = await withPrincipal(args, async ({ client }) => {
       const found = await client.call("LSALERTS", {
         which: args.open ? "open" : args.dead ? "dead" : "all",

@@ -18,6 +18,7 @@ export default command({
     details:
       "For messages that were given up. Those that wait are sent by themselves, as soon as their channel works or is changed in _cdktr.yml.",
     see: ["alerts list"],
+    completes: { alert: "alert" },
     examples: [
       { command: "cdktr alerts retry 0d9f6c1e", does: "one alert" },
       { command: "cdktr alerts retry --all-dead", does: "everything, once the channel works again" },

@@ -17,6 +17,7 @@ export default command({
   args: { ...alertArg, ...jsonArg, ...principalArg },
   extras: {
     see: ["runs show", "logs query"],
+    completes: { alert: "alert" },
     examples: [
       { command: "cdktr alerts show 0d9f6c1e", does: "one of those that 'cdktr alerts list' shows" },
       { command: "cdktr alerts show 0d9f6c1e --json | jq .facts", does: "its particulars, for a program" },

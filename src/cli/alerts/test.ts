@@ -22,6 +22,7 @@ export default command({
     details:
       "The principal sends it as it sends alerts, but at once and only once, and waits for the answer of the mail server, the web server or the program. Exit status 1 if it could not be sent.",
     topic: "channels",
+    completes: { channel: "channel" },
     examples: [{ command: "cdktr alerts test ops", does: "does mail of channel ops arrive?" }],
   },
   async run({ args: { channel, json, ...args } }) {

@@ -17,6 +17,8 @@ export type Completed =
   | "backfill"
   | "agent"
   | "pool"
+  | "alert"
+  | "channel"
   | "key"
   | "token"
   | "access"

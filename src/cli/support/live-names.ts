@@ -65,7 +65,7 @@ const ON_THIS_HOST: Record<"access" | "key" | "token", () => Promise<Candidate[]
 };
 
 const ASK: Record<
-  "workflow" | "run" | "approval" | "backfill" | "agent" | "pool",
+  "workflow" | "run" | "approval" | "backfill" | "agent" | "pool" | "alert" | "channel",
   (client: PrincipalClient) => Promise<Candidate[]>
 > = {
   async workflow(client) {
@@ -100,6 +100,14 @@ const ASK: Record<
       value: name,
       about: `${used}/${size ?? "-"} in use`,
     }));
+  },
+  async alert(client) {
+    const alerts = await client.call("LSALERTS", { limit: MOST_RUNS });
+    return alerts.map(({ alert_id, subject }) => ({ value: alert_id, about: subject }));
+  },
+  async channel(client) {
+    const channels = await client.call("LSCHANNELS", {});
+    return channels.map(({ channel, kind }) => ({ value: channel, about: kind ?? "not in _cdktr.yml" }));
   },
   async agent(client) {
     return (await client.registeredAgents()).map(({ agent_id, status, host }) => ({
