@@ -26,7 +26,7 @@ import {
   readParts,
   readState,
 } from "./archive-manifest.ts";
-import { type MovedDay, type Moving, moveDay, planMove } from "./move-day.ts";
+import { dropPlans, hasPlan, type MovedDay, type Moving, moveDay, planMove } from "./move-day.ts";
 import { type Outcome, type Removed, removeDays, removeRuns } from "./remove-history.ts";
 import {
   type AnySources,
@@ -133,6 +133,7 @@ export class Archive {
       if (!isTrial) await this.#ensure(connection, directory);
       const moving = this.#moving(directory, nowMs);
       try {
+        if (!(await hasPlan(connection, cutMs))) await planMove(connection, cutMs, moving);
         const moved = await moveDay(connection, day, cutMs, moving, isTrial);
         if (!isTrial && moved.parts.length > 0) this.#moves++;
         if (this.#isUsed) await this.#measure(connection);
@@ -250,6 +251,7 @@ export class Archive {
   /** Everything that was due is done. */
   async passed(nowMs: number): Promise<void> {
     await this.#o.lend(async (connection) => {
+      await dropPlans(connection);
       if (await hasManifest(connection))
         await connection.run("UPDATE archive_state SET passed_at_ms = $1", [BigInt(Math.trunc(nowMs))]);
     });

@@ -66,10 +66,7 @@ export async function planMove(
   { disordered, directory }: Pick<Moving, "disordered" | "directory">,
 ): Promise<number[]> {
   const { ends, days } = plansFor(cutMs);
-  const old = await connection.runAndReadAll(
-    "SELECT table_name FROM duckdb_tables() WHERE database_name = 'temp' AND table_name LIKE 'archive\\_%' ESCAPE '\\'",
-  );
-  for (const [name] of old.getRows()) await connection.run(`DROP TABLE temp.${String(name)}`);
+  await dropPlans(connection);
   // A run that got rows after it had moved stays: the archive says of each run once how it was.
   const parts = (await hasManifest(connection)) ? await readParts(connection, "workflow_runs") : [];
   const files = parts.filter(({ isMissing }) => !isMissing).map(({ file }) => file);
@@ -105,6 +102,23 @@ export async function planMove(
   );
   const reader = await connection.runAndReadAll(`SELECT day FROM ${days} ORDER BY day`);
   return reader.getRows().map(([day]) => Number(day));
+}
+
+/** Whether this connection has the plan of a cut: another one may have taken its place. */
+export async function hasPlan(connection: DuckDBConnection, cutMs: number): Promise<boolean> {
+  const reader = await connection.runAndReadAll(
+    "SELECT count(*)::INTEGER FROM duckdb_tables() WHERE database_name = 'temp' AND table_name = $1",
+    [plansFor(cutMs).ends],
+  );
+  return reader.value(0, 0) !== 0;
+}
+
+/** Drops the plans of this connection, and what else it has of moving. */
+export async function dropPlans(connection: DuckDBConnection): Promise<void> {
+  const old = await connection.runAndReadAll(
+    "SELECT table_name FROM duckdb_tables() WHERE database_name = 'temp' AND starts_with(table_name, 'archive_')",
+  );
+  for (const [name] of old.getRows()) await connection.run(`DROP TABLE temp.${String(name)}`);
 }
 
 /** Tables that are neither of lines nor of statuses. */

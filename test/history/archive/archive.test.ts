@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
-import { openHistory, rowsOf, TestDirectory } from "../database-support.ts";
-import { answers, archiveAll, days, perDay } from "./archive-support.ts";
+import { line, logs, openHistory, rowsOf, TestDirectory } from "../database-support.ts";
+import { answers, archiveAll, DAY, days, NOW, perDay } from "./archive-support.ts";
 
 test("nothing that anybody asks is answered in another way when days are in the archive", async () => {
   using directory = new TestDirectory();
@@ -45,3 +45,35 @@ test("a database without an archive has no trace of one, and a trial writes noth
   expect(await perDay(history)).toEqual(before);
   await history.close();
 });
+
+test("rows come in, and queries are answered, while days move: each sees every row once", async () => {
+  using directory = new TestDirectory();
+  const history = await openHistory(directory);
+  await history.write(days(6));
+  const old =
+    "SELECT count(*), sum(hash(l)::HUGEINT)::VARCHAR, (SELECT count(*) FROM workflow_runs) FROM logstore l WHERE stream_id = 's'";
+  const before = await rowsOf(history, old);
+  let isOver = false;
+  let written = 0;
+  const writes = async () => {
+    for (; !isOver; written++)
+      await history.write(
+        logs("t", written + 1, [line({ timestamp_ms: NOW + written, payload: `new ${written}` })]),
+      );
+  };
+  let asked = 0;
+  const queries = async () => {
+    for (; !isOver || asked < 3; asked++) {
+      expect(await rowsOf(history, old)).toEqual(before);
+      expect((await history.searchLogs({ limit: 5, until_ms: NOW - DAY })).rows).toHaveLength(5);
+    }
+  };
+  const moving = archiveAll(history, 2).finally(() => {
+    isOver = true;
+  });
+  await Promise.all([moving, writes(), queries()]);
+  expect(
+    await rowsOf(history, "SELECT count(*), count(DISTINCT seq) FROM logstore WHERE stream_id = 't'"),
+  ).toEqual([[written, written]]);
+  await history.close();
+}, 60_000);
