@@ -8,6 +8,8 @@ import type { Command, LazyCommand } from "../../src/cli/support/command.ts";
 import { renderMarkdown } from "../../src/cli/support/markdown.ts";
 import { renderUsage } from "../../src/cli/support/usage.ts";
 import { SETTINGS } from "../../src/config.ts";
+import type { VerbEntry } from "../../src/contract/verb-entry.ts";
+import { VERBS } from "../../src/contract/verbs.ts";
 import { findPage, PAGES } from "../../src/docs/index.ts";
 import { root } from "../../src/main.ts";
 import { parseAlert } from "../../src/workflow/alert-file.ts";
@@ -169,6 +171,15 @@ describe("the manual as a whole", () => {
     const text = findPage("wire-protocol")?.text ?? "";
     // `bun scripts/manual.ts` writes them.
     expect(text).toBe(withVerbTables(text));
+  });
+
+  test("every action of the audit log is told", () => {
+    const text = findPage("audit")?.text ?? "";
+    const missing = Object.values(VERBS).flatMap(({ audit }: VerbEntry) => {
+      const action = typeof audit === "object" && typeof audit.action === "string" ? audit.action : undefined;
+      return action === undefined || text.includes(`\`${action}\``) ? [] : action;
+    });
+    expect(missing).toEqual([]);
   });
 
   test("every command is listed", async () => {
