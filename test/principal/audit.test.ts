@@ -165,6 +165,15 @@ test("what is refused is recorded, with who asked for it", async () => {
   expect(await refusal(admin.request("SETSECRET", ['{"name": "KEY", "value": hunter2}']))).toContain("JSON");
   expect(await refusal(admin.runTask("nothing", { dedupe_key: "x" }))).toContain("no workflow");
   await refusal(admin.runTask("hello", { dedupe_key: "y", params: { wrong: "1" } }));
+  const token = `cdktr-join-${"x".repeat(80)}`;
+  await refusal(admin.runTask(token, { dedupe_key: "z" }));
+  expect((await auditLog(admin)).at(-1)).toMatchObject({
+    subject: "cdktr-join-…",
+    outcome: expect.not.stringContaining("xxx"),
+  });
+  await refusal(admin.runTask("y".repeat(1_000_000), { dedupe_key: "large" }));
+  const large = (await auditLog(admin)).at(-1);
+  expect([large?.subject?.length, (large?.outcome.length ?? 0) < 2000]).toEqual([1025, true]);
   // Reading is nobody's business, and an unknown verb is nothing.
   await refusal(admin.getRun("nothing"));
   const rows = (await auditLog(admin)).slice(audited.length);
@@ -172,6 +181,8 @@ test("what is refused is recorded, with who asked for it", async () => {
     ["secret.set", null, "refused: the request is invalid"],
     ["run.trigger", "nothing", expect.stringMatching(/^refused: There is no workflow/)],
     ["run.trigger", "hello", expect.stringMatching(/^refused: .*wrong/)],
+    ["run.trigger", "cdktr-join-…", expect.anything()],
+    ["run.trigger", expect.anything(), expect.anything()],
   ]);
 });
 

@@ -1,6 +1,7 @@
 /** Commands that change files of the principal, which may not be running: what they do is recorded beside these files. */
 import { existsSync } from "node:fs";
 import { CdktrError } from "../../errors.ts";
+import { withoutJoinTokens } from "../../redaction.ts";
 import { type AuditLine, appendAudit, hasAuditFiles, prepareAuditFiles } from "../../storage/audit-file.ts";
 import { currentUser } from "./host-users.ts";
 
@@ -50,9 +51,9 @@ function record(data: string, { action, subject, detail }: Deed, outcome: string
     // Not by $USER, which anybody sets as they like.
     actor: currentUser().name,
     action,
-    subject: subject.slice(0, 1000),
+    subject: withoutJoinTokens(subject).slice(0, 1000),
     detail: Object.keys(particulars).length === 0 ? null : JSON.stringify(particulars),
-    outcome: outcome.slice(0, 1000),
+    outcome: withoutJoinTokens(outcome).slice(0, 1000),
   };
   appendAudit(data, line);
 }

@@ -11,6 +11,7 @@ import { type RequestOf, VERBS, type Verb } from "../../contract/verbs.ts";
 import { errorMessage } from "../../errors.ts";
 import { ForbiddenError, type Identity, OWN_NAME } from "../../protocol/doors/access.ts";
 import { dropOldest } from "../../recent.ts";
+import { withoutJoinTokens } from "../../redaction.ts";
 import { BackgroundService } from "../../service.ts";
 import { type AuditLine, auditTaken, prepareAuditFiles, takeAudit } from "../../storage/audit-file.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
@@ -218,7 +219,14 @@ export class AuditLog extends BackgroundService {
   }
 
   async #write(tx: OperationalTx, row: Omit<AuditRow, "timestamp_ms">): Promise<void> {
-    await tx.audit({ timestamp_ms: this.clock.now(), ...row });
+    // A token may stand where a name belongs.
+    const { subject, detail, outcome } = row;
+    const shown = {
+      subject: subject === null ? null : clipped(withoutJoinTokens(subject), MOST_OF_VALUE),
+      detail: detail === null ? null : withoutJoinTokens(detail),
+      outcome: withoutJoinTokens(outcome),
+    };
+    await tx.audit({ timestamp_ms: this.clock.now(), ...row, ...shown });
     this.#told(tx);
   }
 
