@@ -63,6 +63,12 @@ export interface PausingOptions {
   };
 }
 
+/** The reason of a pause that somebody changes without giving one. Since when it is says nothing of them if it began by itself. */
+function reasonBefore({ is_auto, reason }: PauseRecord): string | null {
+  if (!is_auto) return reason;
+  return `it had paused itself${reason === null ? "" : ` after ${reason}`}`;
+}
+
 /** What goes on. */
 interface Released {
   /** Number of runs that were held. */
@@ -132,7 +138,7 @@ export class Pausing extends BackgroundService<{ swept: undefined }> {
         // Not before what was done just before in the same commit.
         paused_at_ms: former?.paused_at_ms ?? clock.now(),
         paused_by: actor,
-        reason: reason ?? (former?.is_auto === true ? null : (former?.reason ?? null)),
+        reason: reason ?? (former === null ? null : reasonBefore(former)),
         is_auto: false,
         until_ms,
       };

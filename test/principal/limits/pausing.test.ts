@@ -410,6 +410,12 @@ describe("failures in a row", () => {
     expect(world.pauses.isEmpty).toBe(true);
     await end(world, "FAILED", 3, { retry_of: "x" });
     expect(world.pauses.of("flow")?.is_auto).toBe(true);
+    // Whoever keeps it paused did not pause it then.
+    await pause(world, {});
+    expect(world.pauses.of("flow")).toMatchObject({
+      reason: "it had paused itself after 3 failures in a row",
+      is_auto: false,
+    });
   });
 
   test("do not touch a pause of somebody, and cost nothing without auto_pause", async () => {
