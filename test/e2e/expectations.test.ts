@@ -90,7 +90,7 @@ test(
       /^Expects +takes at most 2h\n +completed by 06:00 \(Europe\/London\), next by .* \(in .*\)$/m,
     );
     expect((await cdktr("runs", "show", nowhere)).stdout).toMatch(
-      /^Late +late since .*has not started in time \(start_within\)$/m,
+      /^Late +since .*has not started in time \(start_within\)$/m,
     );
     const page = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text();
     expect(page).toContain('cdktr_workflows_late{kind="late"} 2\n');

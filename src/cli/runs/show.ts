@@ -195,8 +195,10 @@ async function printRun(
   for (const { reason } of run.holds ?? []) await fact("Waits", style.yellow(plainText(reason)));
   for (const line of waitLines(run)) await fact("Waits", style.yellow(plainText(line)));
   for (const each of run.expectations ?? []) {
-    if (isBroken(each)) await fact("Late", style.yellow(plainText(brokenText(each, formatInstant))));
-    else if (each.due_ms !== null)
+    if (isBroken(each)) {
+      const text = brokenText(each, formatInstant).replace(/^late /, "");
+      await fact("Late", style.yellow(plainText(text)));
+    } else if (each.due_ms !== null)
       await fact("Expected", `${DUE[each.rule] ?? each.rule} by ${time(each.due_ms)}`);
   }
   for (const approval of run.approvals ?? []) {
