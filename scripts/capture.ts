@@ -84,6 +84,7 @@ notify: [{on: [late, missed, query], to: [chat, ops]}]
 `;
 const FAILURES = `name: Failures
 severity: critical
+every: 10s
 query: SELECT workflow_id, count(*) AS runs FROM workflow_runs WHERE status = 'FAILED' GROUP BY workflow_id
 summary: \${{ row.workflow_id }} failed \${{ row.runs }} times
 to: ops
@@ -204,7 +205,9 @@ tmux.keys("8");
 await tmux.waitFor(/shop\.report.*●/);
 capture("tui-calendar", "cdktr ui · what the schedules will do");
 tmux.keys("9");
-await tmux.waitFor(/late +shop\.report/);
+await tmux.waitFor((screen) =>
+  [/late +shop\.report/, /● query/, /1 alert file/].every((part) => part.test(screen)),
+);
 capture("tui-alerts", "cdktr ui · alerts, channels, alert files");
 for (const id of reports) await cluster.client.cancelRun(id).catch(() => {});
 await cluster.client.cancelRun(tables).catch(() => {});

@@ -10,6 +10,7 @@ import { type Cluster, cdktr, startCluster } from "../support/cdktr.ts";
 import { codeBlocks } from "../support/code-blocks.ts";
 import { HOSTILE_VALUES } from "../support/hostile-values.ts";
 import { PYZMQ, pythonWith } from "../support/python.ts";
+import { until } from "../support/until.ts";
 
 setDefaultTimeout(120_000);
 
@@ -57,6 +58,7 @@ outputs:
         why: {default: because}
 `,
       "shop/load.yml": blocks.find(({ language }) => language === "yaml")?.text ?? "",
+      "alerts/one.yml": "query: SELECT 'a' AS key\nevery: 1h\n",
       // A program of Bun publishes what it gets, byte by byte.
       "echo.yml": `params:
 ${VALUES.map((_, i) => `  v${i}: ""`).join("\n")}
@@ -202,6 +204,18 @@ async function python(...args: string[]): Promise<string> {
   return stdout;
 }
 
+test("TypeScript: what is wrong, and who did what", async () => {
+  await until("the query was evaluated", async () => (await principal.alertQueries())[0]?.raised === 1);
+  expect(await principal.alerts({ kind: "query" })).toMatchObject([
+    { subject: "alerts/one.yml: a", resolved_at_ms: null, deliveries: [] },
+  ]);
+  expect(await principal.alerts({ which: "dead" })).toEqual([]);
+  const { workflow_instance_id: run } = await principal.runWorkflow("leave");
+  await principal.wait(run);
+  const rows = await principal.audit({ action: "run.*", subject: "leave", since: new Date(0), limit: 1 });
+  expect(rows).toMatchObject([{ action: "run.trigger", subject: "leave", outcome: "done" }]);
+});
+
 test("the programs of the manual", async () => {
   const listener = join(directory, "load.ts");
   writeFileSync(listener, program("ts"));
@@ -240,5 +254,7 @@ test("Python", async () => {
     "form as it is": true,
     rejected: ["FAILED", "FAILED"],
     hostile: VALUES.map(() => true),
+    alerts: [["alerts/one.yml: a"], []],
+    audit: [["run.trigger", "leave", "done"]],
   });
 });

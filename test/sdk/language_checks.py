@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from datetime import datetime, timedelta, timezone
 
 from cdktr import CdktrError, Principal
@@ -64,5 +65,14 @@ out["form"] = {name: form[name] for name in ("share", "note")}
 out["form as it is"] = form["why"] == why
 other = principal.run_workflow("ask")
 out["rejected"] = [principal.reject(other, note="no").unwrap()["status"], principal.wait(other).payload["status"]]
+
+while principal.alert_queries().unwrap()[0]["raised"] == 0:
+    time.sleep(0.1)
+out["alerts"] = [
+    [alert["subject"] for alert in principal.alerts(kind="query").unwrap()],
+    principal.alerts("dead").unwrap(),
+]
+rows = principal.audit(action="run.*", subject="leave", since=0, limit=1).unwrap()
+out["audit"] = [[row["action"], row["subject"], row["outcome"]] for row in rows]
 
 print(json.dumps(out))

@@ -16,7 +16,7 @@ export default command({
     details:
       "LAST: how long ago the query was evaluated; NEXT: when it is again. ROWS: what it found that counts; ALERTS: how many of these are alerts: the others have not been there for long enough, or are more than the file allows.",
     topic: "alert-queries",
-    see: ["alerts check", "db query"],
+    see: ["alerts check", "alerts list", "db query"],
     examples: [
       { command: "cdktr alerts queries", does: "all alert files" },
       {
