@@ -485,6 +485,27 @@ describe("views", () => {
     await history.close();
   });
 
+  test("the contexts that triggers have brought, of the latest runs first", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    const [one, two] = ["1", "2"].map((digit) => `00-${digit.repeat(32)}-${digit.repeat(16)}-01`);
+    await history.write({
+      logs: [],
+      disordered: [],
+      statuses: [
+        run(1, { workflow_instance_id: "a", timestamp_ms: 1, traceparent: one }),
+        run(2, { workflow_instance_id: "b", timestamp_ms: 2 }),
+        run(3, { workflow_instance_id: "c", timestamp_ms: 3, traceparent: two }),
+        run(4, { workflow_instance_id: "a", timestamp_ms: 4, traceparent: one, status: "RUNNING" }),
+      ],
+    });
+    expect(await history.broughtContexts()).toEqual([
+      ["a", `${one}`],
+      ["c", `${two}`],
+    ]);
+    await history.close();
+  });
+
   test("how runs of each workflow ended last", async () => {
     using directory = new TestDirectory();
     const history = await openHistory(directory);
