@@ -307,8 +307,9 @@ export class Deliveries extends BackgroundService<DeliveriesSignals> {
     const untilMs = outcome.due_ms;
     this.#failing.set(channel, { channel: known, untilMs });
     const text = `Channel ${channel} could not be told of ${what}: ${outcome.error}`;
+    const seconds = Math.max(1, Math.round((untilMs - now) / 1000));
     if (isFirst)
-      log.warn(`${text} It is tried again in ${formatDuration(untilMs - now)}, and so on for a day.`);
+      log.warn(`${text} It is tried again in ${formatDuration(seconds * 1000)}, and so on for a day.`);
     else log.debug(`${text} This was attempt ${attempt}.`);
   }
 
