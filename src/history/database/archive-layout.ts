@@ -60,12 +60,19 @@ export async function makeArchive(directory: string, id: string): Promise<void> 
   sync(dirname(directory));
 }
 
-/** Gives a complete file its name, durably. */
+/** Gives a complete file its name. It is durable after {@link syncDirectories}. */
 export async function publish(directory: string, staged: string, file: string): Promise<void> {
-  const path = join(directory, file);
   sync(staged);
-  await rename(staged, path);
-  for (let at = dirname(path); at.length >= directory.length; at = dirname(at)) sync(at);
+  await rename(staged, join(directory, file));
+}
+
+/** Flushes the entries of the directories in which files were published. */
+export function syncDirectories(directory: string, files: readonly string[]): void {
+  const places = new Set<string>();
+  for (const file of files)
+    for (let at = dirname(join(directory, file)); at.length >= directory.length; at = dirname(at))
+      places.add(at);
+  for (const place of places) sync(place);
 }
 
 /**

@@ -10,7 +10,7 @@
  * are over and have no newer row than the cut; rows of other tables by their time. What is about a run that is not over stays.
  */
 import type { DuckDBConnection } from "@duckdb/node-api";
-import { DAY_MS, dayName, removeEmpty, removeParts } from "./archive-layout.ts";
+import { DAY_MS, dayName, removeEmpty, removeParts, syncDirectories } from "./archive-layout.ts";
 import {
   type Archived,
   addPart,
@@ -200,6 +200,7 @@ export async function moveDay(
 ): Promise<MovedDay> {
   const { directory, columns, nowMs, at } = moving;
   const made: string[] = [];
+  const published: string[] = [];
   const parts: MovedPart[] = [];
   await connection.run("BEGIN TRANSACTION");
   try {
@@ -221,6 +222,7 @@ export async function moveDay(
       parts.push({ table: archived, rows: part.rows, bytes: part.bytes });
       if (isTrial) continue;
       await publishPart(directory, part, at);
+      published.push(part.file);
       if (portion.remove !== null) {
         const { rowsChanged } = await connection.run(portion.remove);
         if (rowsChanged !== part.rows)
@@ -242,6 +244,7 @@ export async function moveDay(
         columns,
         parts.map(({ table }) => table),
       );
+      syncDirectories(directory, published);
       await at("commit");
       await connection.run("COMMIT");
       await at("committed");

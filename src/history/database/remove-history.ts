@@ -6,7 +6,7 @@
 import type { DuckDBConnection } from "@duckdb/node-api";
 import type { KeptRuns } from "../../contract/history.ts";
 import type { AuditRow } from "../../contract/history-rows.ts";
-import { DAY_MS, dayName } from "./archive-layout.ts";
+import { DAY_MS, dayName, syncDirectories } from "./archive-layout.ts";
 import {
   type Archived,
   addPart,
@@ -214,6 +214,7 @@ async function rewrite(
   await dropParts(connection, [part.file]);
   if (written === null) return 0;
   await publishPart(directory, written, at);
+  syncDirectories(directory, [written.file]);
   // What comes next goes on from the last position that there was.
   await addPart(connection, { ...written, hasStrays: part.hasStrays, lastPosition: last }, nowMs);
   await at(`rewritten ${table}`);
