@@ -18,8 +18,8 @@ export const TASK_MARKER = "CDKTR_TASK_INSTANCE_ID";
 /** Marks every process of an agent with the id of its outbox's stream. */
 export const AGENT_MARKER = "CDKTR_AGENT_STREAM_ID";
 
-/** cdktr settings that hold secrets: no task sees them. */
-const SECRET = /^CDKTR_.*(KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL)/;
+/** Settings of cdktr that hold secrets, and the credentials with which the principal exports traces and logs: no task sees them. */
+const SECRET = /^(CDKTR_.*(KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL)|OTEL_EXPORTER_OTLP_([A-Z]+_)?HEADERS$)/;
 
 /** Variables that a service manager sets for this process alone: its credentials, sockets and journal. */
 const SERVICE =

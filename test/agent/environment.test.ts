@@ -25,6 +25,21 @@ test("tasks inherit everything but secrets of cdktr, what a service manager sets
   ]);
 });
 
+test("tasks do not inherit the headers of OpenTelemetry, which hold credentials, but its other variables", () => {
+  const own = {
+    OTEL_EXPORTER_OTLP_ENDPOINT: "https://otlp.example",
+    OTEL_EXPORTER_OTLP_HEADERS: "authorization=Bearer%20s3cret",
+    OTEL_EXPORTER_OTLP_TRACES_HEADERS: "a=b",
+    OTEL_EXPORTER_OTLP_LOGS_HEADERS: "a=b",
+    OTEL_EXPORTER_OTLP_METRICS_HEADERS: "a=b",
+    OTEL_SERVICE_NAME: "etl",
+  };
+  expect(Object.keys(inheritedEnvironment(own))).toEqual([
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_SERVICE_NAME",
+  ]);
+});
+
 test.each([
   ["AWS_*,VAULT_TOKEN", ["PATH", "VAULT_TOKENS", "CDKTR_PRINCIPAL_HOST"]],
   [" AWS_* , VAULT_TOKEN? ,", ["PATH", "VAULT_TOKEN", "CDKTR_PRINCIPAL_HOST"]],
