@@ -49,7 +49,8 @@ export class ArchiveKeeper extends BackgroundService<KeeperSignals> {
   readonly #o: KeeperOptions;
   readonly #looks = this.timer(() => this.track(this.#look()));
   #passedAtMs: number | undefined;
-  #failedAtMs: number | undefined;
+  /** When it failed, by the monotonic clock. */
+  #failedAt: number | undefined;
   #problem: string | null = null;
   #isBusy = false;
   /** The days that may move, by the cut that they were found for. */
@@ -159,39 +160,40 @@ export class ArchiveKeeper extends BackgroundService<KeeperSignals> {
         return { items: removed.map(itemOf), at: { phase: "runs", done: "" } };
       }
       case "runs": {
+        // What a trial has told of the next workflow is still there: `ID +N`.
+        const [done = "", told = "0"] = at.done.split(" +");
         const rule = [...rules]
           .sort((a, b) => (a.workflow_id < b.workflow_id ? -1 : 1))
-          .find(({ workflow_id }) => workflow_id > at.done);
+          .find(({ workflow_id }) => workflow_id > done);
         if (rule === undefined) return { items: [], at: null };
+        const skipped = Number(told);
         const { removed, more } = await withArchive((archive) =>
-          archive.removeRuns(rule, now, isTrial, this.#o.forget),
+          archive.removeRuns(rule, now, isTrial ? { skipped } : null, this.#o.forget),
         );
-        const isDone = !more || isTrial;
-        return {
-          items: removed.map(itemOf),
-          at: isDone ? { phase: "runs", done: rule.workflow_id } : at,
-        };
+        const runs = removed.reduce((sum, { runs }) => sum + (runs ?? 0), 0);
+        const next = isTrial ? `${done} +${skipped + runs}` : done;
+        return { items: removed.map(itemOf), at: { phase: "runs", done: more ? next : rule.workflow_id } };
       }
     }
   }
 
   async #look(): Promise<void> {
     const now = this.clock.now();
-    if (this.#isBusy || (this.#failedAtMs !== undefined && now - this.#failedAtMs < RETRY_MS)) return;
+    const sinceFailure = this.clock.monotonic() - (this.#failedAt ?? Number.NEGATIVE_INFINITY);
+    if (this.#isBusy || sinceFailure < RETRY_MS) return;
     try {
       const rules = await this.#o.retentions();
       if (this.#cut(now) === null && this.#o.archiveKeepDays === null && rules.length === 0) return;
       this.#passedAtMs ??= (await this.#o.withArchive((archive) => archive.facts())).passed_at_ms ?? 0;
-      const age = now - this.#passedAtMs;
+      // The clock may have been ahead the last time: that it will be then says nothing about how long ago it was.
+      const age = Math.abs(now - this.#passedAtMs);
       const hour = new Date(now).getHours();
       const isNight = hour >= NIGHT[0] && hour < NIGHT[1];
       if (age < (isNight ? AGAIN_MS : OVERDUE_MS)) return;
       await this.#pass(now, rules);
-      this.#failedAtMs = undefined;
-      this.#problem = null;
     } catch (error) {
       if (this.isStopping) return;
-      this.#failedAtMs = now;
+      this.#failedAt = this.clock.monotonic();
       this.#problem = errorMessage(error);
       // An unavailable history is told by itself.
       if (error instanceof HistoryUnavailableError) return;
@@ -230,6 +232,8 @@ export class ArchiveKeeper extends BackgroundService<KeeperSignals> {
   async #passed(now: number): Promise<void> {
     await this.#o.withArchive((archive) => archive.passed(now));
     this.#passedAtMs = now;
+    this.#failedAt = undefined;
+    this.#problem = null;
     this.signals.emit("passed");
   }
 }
@@ -252,7 +256,7 @@ function itemOf({
 
 /** Where an operator's request goes on. @throws InvalidInputError */
 function stepOf(after: string): ArchiveStep {
-  const [, phase, done = ""] = /^(move|days|runs):(.*)$/s.exec(after) ?? [];
+  const [, phase, done = ""] = /^(move|days|runs):([^+]*(?: \+\d{1,12})?)$/s.exec(after) ?? [];
   if (phase === undefined)
     throw new InvalidInputError("The archive cannot go on from there.", {
       hint: "Set `after` to the value of `next` in the previous reply.",

@@ -4,6 +4,7 @@ import type { Clock } from "../clock.ts";
 import { errorMessage } from "../errors.ts";
 import { BackgroundService } from "../service.ts";
 import type { OperationalStore, OperationalTx } from "../storage/operational/store.ts";
+import { turn } from "../timer.ts";
 import type { AgentRegistry } from "./agents/agent-registry.ts";
 import type { PrincipalEvents } from "./principal-events.ts";
 import { stillNeeded } from "./runs/assignments.ts";
@@ -24,6 +25,9 @@ const KEPT_LOST_AGENTS_MS = 24 * 3600 * 1000;
 const KEPT_ALERTS_MS = 30 * 24 * 3600 * 1000;
 const KEPT_ALERTS = 10_000;
 const INTERVAL_MS = 60_000;
+
+/** Runs that are removed at a time when the history does not keep them: other requests go in between. */
+const FORGOTTEN_AT_ONCE = 200;
 
 /** Cleans up once a minute. */
 export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
@@ -59,6 +63,19 @@ export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
 
   protected override onStart(): void {
     this.#interval.every(INTERVAL_MS);
+  }
+
+  /**
+   * Removes runs that the history does not keep, if they are over.
+   * @throws errors of the store
+   */
+  async forgetRuns(ids: readonly string[]): Promise<void> {
+    for (let start = 0; start < ids.length; start += FORGOTTEN_AT_ONCE) {
+      const some = ids.slice(start, start + FORGOTTEN_AT_ONCE);
+      await this.#store.transact((tx) => tx.forgetRuns(some));
+      this.#events.emit("runs forgotten");
+      await turn();
+    }
   }
 
   /** Cleans up now; never rejects. */

@@ -205,7 +205,7 @@ export class Principal extends BackgroundService {
         installation,
         keys: access && agentKeys && { access, agentKeys },
         retentions: () => workflows.retentions(),
-        forget: (ids) => store.transact((tx) => tx.forgetRuns(ids)),
+        forget: (ids) => housekeeping.forgetRuns(ids),
       },
       log: allLogs,
       memory: historyMemory(),

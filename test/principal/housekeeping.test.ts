@@ -66,6 +66,33 @@ test("once a minute lost agents and runs that are over are forgotten, also after
   expect([lostBefore.length, clock.alarms]).toEqual([3, 0]);
 });
 
+test("runs that the history does not keep are forgotten a few at a time, if they are over", async () => {
+  await using stores = new TestStores();
+  const store = await stores.open("data", new ManualClock());
+  const events: PrincipalEvents = new EventHub();
+  let steps = 0;
+  events.on("runs forgotten", () => steps++);
+  const housekeeping = new Housekeeping({
+    store,
+    agents: { forgetLost: async () => {} },
+    clock: new ManualClock(),
+    log: silent,
+    definitions: new Definitions(),
+    events,
+  });
+  const ids = Array.from({ length: 450 }, (_, n) => `run-${n}`);
+  await store.transact(async (tx) => {
+    const over = { status: "COMPLETED" as const, queued: false, finished_at_ms: 2000 };
+    for (const id of ids) await tx.createRun(pendingRun(id, over), "{}", []);
+    await tx.createRun(pendingRun("open", {}), "{}", []);
+  });
+  await store.ackStatuses((await store.takeStatuses(0, 1000)).at(-1)?.id ?? 0);
+  await housekeeping.forgetRuns([...ids, "open", "unknown"]);
+  const kept = await store.read((tx) => tx.listRuns({ limit: 10 }));
+  expect(kept.map((run) => run.workflow_instance_id)).toEqual(["open"]);
+  expect(steps).toBe(3);
+});
+
 test("outputs beyond the limit are moved: of finished runs first, then those that no task of an unfinished one needs", async () => {
   await using stores = new TestStores();
   const store = await stores.open();

@@ -27,7 +27,7 @@ import {
   readState,
 } from "./archive-manifest.ts";
 import { dropPlans, hasPlan, type MovedDay, type Moving, moveDay, planMove } from "./move-day.ts";
-import { type Outcome, type Removed, removeDays, removeRuns } from "./remove-history.ts";
+import { type Outcome, type Removed, removeDays, removeRuns, type Trial } from "./remove-history.ts";
 import {
   type AnySources,
   type ColumnsOf,
@@ -159,6 +159,7 @@ export class Archive {
 
   /**
    * Deletes runs that a workflow does not keep, a number of them at a time, or tells how many would be deleted.
+   * @param trial null to delete them
    * @param forget called with their ids before they are deleted
    * @returns what was deleted, and whether there is more of it
    * @throws errors of DuckDB, of the file system and of `forget`; nothing has changed then
@@ -166,11 +167,11 @@ export class Archive {
   removeRuns(
     retention: KeptRuns,
     nowMs: number,
-    isTrial: boolean,
+    trial: Trial | null,
     forget: (runs: readonly string[]) => Promise<void>,
   ): Promise<Pick<Outcome, "removed" | "more">> {
     const work = (connection: DuckDBConnection, moving: Moving) =>
-      removeRuns(connection, retention, this.sources(connection), moving, isTrial, forget);
+      removeRuns(connection, retention, this.sources(connection), moving, trial, forget);
     return this.#remove(work, nowMs);
   }
 

@@ -36,6 +36,12 @@ export interface Removed {
   readonly parts: readonly { readonly table: Archived; readonly rows: number; readonly bytes: number }[];
 }
 
+/** Nothing is deleted: what would be is told, a number of runs at a time. */
+export interface Trial {
+  /** The number of runs that were told before. */
+  readonly skipped: number;
+}
+
 /** What is to be done when the transaction is over. */
 export interface Outcome {
   readonly removed: Removed[];
@@ -81,10 +87,11 @@ export async function removeRuns(
   { workflow_id, days, runs }: KeptRuns,
   sources: AnySources,
   moving: Moving,
-  isTrial: boolean,
+  trial: Trial | null,
   forget: (runs: readonly string[]) => Promise<void>,
 ): Promise<Outcome> {
   const { directory, columns, nowMs, at } = moving;
+  const isTrial = trial !== null;
   return inTransaction(connection, isTrial, at, async () => {
     const before = days === null ? null : BigInt(Math.trunc(nowMs - days * DAY_MS));
     const reader = await connection.runAndReadAll(
@@ -92,7 +99,7 @@ export async function removeRuns(
          SELECT *, row_number() OVER (ORDER BY created_at_ms DESC, workflow_instance_id DESC) AS place
          FROM ${await sources.of("workflow_runs")} WHERE workflow_id = $1
        ) WHERE status IN ${TERMINAL} AND finished_at_ms < $2::BIGINT AND (finished_at_ms < $3::BIGINT OR place > $4::BIGINT)
-       ORDER BY created_at_ms LIMIT ${RUNS_AT_ONCE + 1}`,
+       ORDER BY created_at_ms, workflow_instance_id LIMIT ${RUNS_AT_ONCE + 1} OFFSET ${trial?.skipped ?? 0}`,
       [workflow_id, BigInt(Math.trunc(nowMs - REST_MS)), before, runs === null ? null : BigInt(runs)],
     );
     const found = reader.getRows().map(([id]) => String(id));
@@ -116,9 +123,10 @@ export async function removeRuns(
         files.push(part.file);
         if (!changed.includes(archived)) changed.push(archived);
         rows += part.removed;
-        bytes += part.bytes;
-        if (isTrial) continue;
-        bytes -= await rewrite(connection, part, moving, made);
+        // How much smaller the file gets is known when it is written anew; a trial tells the share of the rows.
+        bytes += isTrial
+          ? Math.round((part.bytes * part.removed) / part.rows)
+          : part.bytes - (await rewrite(connection, part, moving, made));
       }
       if (rows > 0 && isTable(archived)) parts.push({ table: archived, rows, bytes });
     }

@@ -41,9 +41,14 @@ test("runs that a workflow does not keep are deleted from the database and from 
   const forgotten: string[] = [];
   const forget = async (runs: readonly string[]) => void forgotten.push(...runs);
   const rule = { workflow_id: "etl.hourly", days: null, runs: 5 };
-  const trial = await history.archive.removeRuns(rule, NOW, true, forget);
+  const trial = await history.archive.removeRuns(rule, NOW, { skipped: 0 }, forget);
   expect(forgotten).toEqual([]);
-  const done = await history.archive.removeRuns(rule, NOW, false, forget);
+  const rest = await history.archive.removeRuns(rule, NOW, { skipped: all.length - 6 }, forget);
+  expect(rest.removed.map(({ runs }) => runs)).toEqual([1]);
+  expect((await history.archive.removeRuns(rule, NOW, { skipped: all.length - 5 }, forget)).removed).toEqual(
+    [],
+  );
+  const done = await history.archive.removeRuns(rule, NOW, null, forget);
   const counts = (removed: typeof done) =>
     removed.removed.map(({ subject, runs, parts }) => [
       subject,
@@ -78,6 +83,6 @@ test("runs that a workflow does not keep are deleted from the database and from 
   const { all: lines } = await answers(history);
   await archiveAll(history, 3);
   expect((await answers(history)).all).toEqual(lines);
-  expect((await history.archive.removeRuns(rule, NOW, false, forget)).removed).toEqual([]);
+  expect((await history.archive.removeRuns(rule, NOW, null, forget)).removed).toEqual([]);
   await history.close();
 }, 60_000);
