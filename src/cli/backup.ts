@@ -64,7 +64,9 @@ export default command({
         `Wrote ${join(args.directory, ARCHIVE_IN_BACKUP)} (${plural(archived.length, "file")}, ${formatBytes(bytes)}).`,
       );
     } else if (args["without-archive"])
-      say("The archive is not in it: keep its directory, which is beside the database.");
+      say(
+        `The archive is not in it. Copy its directory, which is beside the database, to ${join(args.directory, ARCHIVE_IN_BACKUP)}: 'cdktr restore' needs it there.`,
+      );
     if (hasSecrets)
       say(
         "The secrets for tasks are in it, sealed. Their key is not: keep a copy of secrets.key (in the principal's data directory, or CDKTR_SECRETS_KEY_FILE) in another place.",

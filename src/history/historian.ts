@@ -447,9 +447,10 @@ export class Historian extends BackgroundService<HistorianSignals> {
       };
       try {
         await this.#read((database) => {
-          const carry = withoutArchive
-            ? null
-            : (parts: readonly Part[]) => carryParts(database.path, parts, directory);
+          // The copy knows the files in any case: those that are kept elsewhere can be put beside it.
+          const carry = async (parts: readonly Part[]) => {
+            if (!withoutArchive) await carryParts(database.path, parts, directory);
+          };
           return database.backupTo(join(directory, "app.db"), moment, signal, carry);
         });
       } finally {

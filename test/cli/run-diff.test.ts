@@ -93,3 +93,25 @@ test("runs that do not differ say so; a definition that is not known is said too
     "  The definition of one of them is not known any more.",
   ]);
 });
+
+test("what was not compared is told, and not taken for the same", async () => {
+  const [first] = SHARED.tasks;
+  if (first === undefined) throw new Error("no tasks");
+  const ran = { ...first, status: "COMPLETED" as const, started_at_ms: NOW, items: undefined };
+  const many = Array.from({ length: 52 }, (_, n) => ({
+    ...ran,
+    task_id: `t${n}`,
+    task_instance_id: `t${n}`,
+  }));
+  const of = (tasks: RunDetails["tasks"]) => ({ ...SHARED, tasks });
+  const last = async (tasks: RunDetails["tasks"]) => {
+    const diff = await compareRuns(of(tasks), of(tasks), async () => [], { isExact: false, now: NOW });
+    return diffLines(diff, NOW, makeStyle(false)).at(-1);
+  };
+  expect(await last(many)).toBe(
+    "They do not differ: same file, same parameters, same agents; what 2 tasks printed was not compared.",
+  );
+  expect(await last(many.slice(0, 50))).toBe(
+    "They do not differ: same file, same parameters, same agents, same output.",
+  );
+});

@@ -1,6 +1,6 @@
 /** A year-old history moves into the archive, whatever happens meanwhile, and goes with backups; what is not kept is deleted. */
 import { expect, test } from "bun:test";
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { HistoryDatabase } from "../../src/history/database/history-database.ts";
 import { days, perDaySql } from "../history/archive/archive-support.ts";
@@ -77,6 +77,10 @@ test("old days move into the archive, also if the principal is killed meanwhile;
   await ok("db", "backup", copy);
   await ok("backup", backup);
   expect(readdirSync(backup).sort()).toEqual(["app.db", "app.db.archive", "state.db"]);
+  const bare = directory.path("bare");
+  expect((await ok("backup", bare, "--without-archive")).stderr).toContain("The archive is not in it.");
+  expect(readdirSync(bare).sort()).toEqual(["app.db", "state.db"]);
+  cpSync(archive, join(bare, "app.db.archive"), { recursive: true });
   await cluster.principal?.stop();
   for (const name of ["app.db", "app.db.archive"])
     rmSync(join(cluster.dataDirectory, name), { recursive: true, force: true });
@@ -92,6 +96,13 @@ test("old days move into the archive, also if the principal is killed meanwhile;
   expect(whole.archive.isUsed).toBe(false);
   expect((await whole.query({ sql: perDaySql, max_rows: 10_000 })).rows).toEqual(before);
   await whole.close();
+  const joined = await HistoryDatabase.open({
+    path: join(bare, "app.db"),
+    filesDirectory: directory.path("files"),
+    tempDirectory: directory.path("temp"),
+  });
+  expect((await joined.query({ sql: perDaySql, max_rows: 10_000 })).rows).toEqual(before);
+  await joined.close();
 
   cluster.writeWorkflow("etl/hourly.yml", "retention: {runs: 5}\ntasks:\n  a:\n    run: 'true'\n");
   await cluster.startPrincipal();

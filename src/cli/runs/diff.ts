@@ -74,7 +74,9 @@ async function lastGood(connection: Connection, run: RunDetails): Promise<RunDet
     (other) => other.created_at_ms <= created_at_ms && other.workflow_instance_id !== workflow_instance_id,
   );
   if (last !== undefined) return connection.client.getRun(last.workflow_instance_id);
-  throw new NotFoundError(`No run of ${quote(workflow_id)} COMPLETED before ${workflow_instance_id}.`, {
+  const which = completed.length < LOOKED_AT ? "No run" : `None of the last ${LOOKED_AT} COMPLETED runs`;
+  const what = completed.length < LOOKED_AT ? "COMPLETED" : "is from";
+  throw new NotFoundError(`${which} of ${quote(workflow_id)} ${what} before ${workflow_instance_id}.`, {
     hint: `Name the run to compare with: 'cdktr runs list --workflow ${workflow_id}' shows them.`,
   });
 }

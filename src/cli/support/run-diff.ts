@@ -52,6 +52,8 @@ export interface RunDiff {
   readonly params: readonly Change[];
   /** Tasks that differ: in status, exit status, agent, or in what they printed, or that took half as long again, or half as long. */
   readonly tasks: readonly TaskDiff[];
+  /** Number of tasks that ran in both, and of which it was not compared what they printed: fan-outs, and the last of very many. */
+  readonly tasks_not_read: number;
 }
 
 type RunFacts = Pick<
@@ -82,7 +84,7 @@ export async function compareRuns(
   const ids = new Set([...run.tasks.map(({ task_id }) => task_id), ...before.keys()]);
   const after = new Map(run.tasks.map((task) => [task.task_id, task]));
   const tasks: TaskDiff[] = [];
-  let compared = 0;
+  let [compared, notRead] = [0, 0];
   for (const task_id of ids) {
     const [then, present] = [before.get(task_id), after.get(task_id)];
     const pair = <T>(of: (task: TaskRunSummary) => T): Pair<T | null> => ({
@@ -99,6 +101,7 @@ export async function compareRuns(
     };
     const bothRan = then?.started_at_ms != null && present?.started_at_ms != null;
     const isRead = bothRan && then.items === undefined && compared++ < COMPARED_TASKS;
+    if (bothRan && !isRead) notRead++;
     const first_difference = isRead
       ? firstDifference(await read(other, then), await read(run, present), isExact)
       : null;
@@ -116,6 +119,7 @@ export async function compareRuns(
         : changes(leaves(other.definition), leaves(run.definition)),
     params: changes(new Map(Object.entries(other.params)), new Map(Object.entries(run.params))),
     tasks,
+    tasks_not_read: notRead,
   };
 }
 
@@ -221,9 +225,11 @@ export function diffLines(diff: RunDiff, now: number, style: Style): string[] {
     "TASKS",
     diff.tasks.flatMap((task) => taskLines(task, style)),
   );
-  if (lines.length === 2)
-    lines.push("", "They do not differ: same file, same parameters, same agents, same output.");
-  return lines;
+  const notRead = diff.tasks_not_read;
+  const printed = `what ${plural(notRead, "task")} printed was not compared`;
+  if (lines.length > 2) return notRead === 0 ? lines : [...lines, "", style.dim(`(${printed})`)];
+  const same = "They do not differ: same file, same parameters, same agents";
+  return [...lines, "", notRead === 0 ? `${same}, same output.` : `${same}; ${printed}.`];
 }
 
 function taskLines(

@@ -1,9 +1,10 @@
 /** The files of the archive: where they are, what they are called, and how they get there. */
-import { closeSync, constants, fsyncSync, openSync } from "node:fs";
+import { constants } from "node:fs";
 import {
   copyFile,
   link,
   mkdir,
+  open,
   readdir,
   readFile,
   rename,
@@ -54,25 +55,25 @@ export async function makeArchive(directory: string, id: string): Promise<void> 
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const staged = join(directory, `${OWNER}.tmp`);
   await writeFile(staged, `${id}\n`, { mode: 0o600 });
-  sync(staged);
+  await sync(staged);
   await rename(staged, join(directory, OWNER));
-  sync(directory);
-  sync(dirname(directory));
+  await sync(directory);
+  await sync(dirname(directory));
 }
 
 /** Gives a complete file its name. It is durable after {@link syncDirectories}. */
 export async function publish(directory: string, staged: string, file: string): Promise<void> {
-  sync(staged);
+  await sync(staged);
   await rename(staged, join(directory, file));
 }
 
 /** Flushes the entries of the directories in which files were published. */
-export function syncDirectories(directory: string, files: readonly string[]): void {
+export async function syncDirectories(directory: string, files: readonly string[]): Promise<void> {
   const places = new Set<string>();
   for (const file of files)
     for (let at = dirname(join(directory, file)); at.length >= directory.length; at = dirname(at))
       places.add(at);
-  for (const place of places) sync(place);
+  for (const place of places) await sync(place);
 }
 
 /**
@@ -135,11 +136,12 @@ export async function sizeOf(directory: string, file: string): Promise<number | 
   }
 }
 
-function sync(path: string): void {
-  const descriptor = openSync(path, "r");
+/** The event loop does not wait for it: on a busy disk, a large file takes seconds. */
+async function sync(path: string): Promise<void> {
+  const file = await open(path, "r");
   try {
-    fsyncSync(descriptor);
+    await file.sync();
   } finally {
-    closeSync(descriptor);
+    await file.close();
   }
 }

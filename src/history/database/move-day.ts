@@ -244,7 +244,7 @@ export async function moveDay(
         columns,
         parts.map(({ table }) => table),
       );
-      syncDirectories(directory, published);
+      await syncDirectories(directory, published);
       await at("commit");
       await connection.run("COMMIT");
       await at("committed");

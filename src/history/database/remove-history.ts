@@ -222,7 +222,7 @@ async function rewrite(
   await dropParts(connection, [part.file]);
   if (written === null) return 0;
   await publishPart(directory, written, at);
-  syncDirectories(directory, [written.file]);
+  await syncDirectories(directory, [written.file]);
   // What comes next goes on from the last position that there was.
   await addPart(connection, { ...written, hasStrays: part.hasStrays, lastPosition: last }, nowMs);
   await at(`rewritten ${table}`);
