@@ -77,7 +77,7 @@ export function describeAlerts(name: string, make: () => Promise<StoreUnderTest>
         expect(await store.transact((tx) => tx.raiseAlert(alert(2, twice)))).toBe(false);
         const again = await state.reopen();
         expect(await again.read((tx) => tx.openAlerts())).toEqual([
-          { key: "late flow 1", workflow_instance_id: "run-1" },
+          { kind: "late", key: "late flow 1", workflow_instance_id: "run-1" },
         ]);
         await again.transact(async (tx) => {
           expect(await tx.resolveAlert("late flow 1", 5000)).toEqual(alert(1, { resolved_at_ms: 5000 }));
@@ -165,7 +165,7 @@ export function describeAlerts(name: string, make: () => Promise<StoreUnderTest>
         const name = { channel: "ops", message_id: "m1" };
         expect(await store.transact((tx) => tx.settleMessage(name, failed, 2100))).toBe(2);
         await store.transact(async (tx) => {
-          await tx.raiseAlert(alert(3));
+          await tx.raiseAlert(alert(3, { workflow_id: "other" }));
           await tx.addDelivery(delivery(3, "ops", { due_ms: 4000 }));
         });
         const again = await store.transact((tx) => tx.claimMessage("ops", 5000, 5000, "m2", 10));
@@ -215,6 +215,44 @@ export function describeAlerts(name: string, make: () => Promise<StoreUnderTest>
       },
     );
 
+    given(
+      "what a message that failed tells about a workflow goes before anything newer about it",
+      async ({ store }) => {
+        await store.transact(async (tx) => {
+          await tx.raiseAlert(alert(1, { kind: "failed" }));
+          await tx.addDelivery(delivery(1, "ops"));
+          await tx.addDelivery(delivery(1, "chat"));
+        });
+        await store.transact((tx) => tx.claimMessage("ops", 2000, 2000, "m1", 10));
+        const failed = { state: "PENDING", error: "down", due_ms: 9000 } as const;
+        await store.transact(async (tx) => {
+          await tx.settleMessage({ channel: "ops", message_id: "m1" }, failed, 2100);
+          await tx.raiseAlert(alert(2, { kind: "recovered" }));
+          await tx.addDelivery(delivery(2, "ops"));
+          await tx.addDelivery(delivery(2, "chat"));
+          for (const n of [3, 4]) {
+            await tx.raiseAlert(alert(n, { workflow_id: null }));
+            await tx.addDelivery(delivery(n, "ops", { due_ms: 2500 }));
+          }
+        });
+        const claim = (channel: string, id: string, most?: number) =>
+          store.transact(async (tx) => {
+            const message = await tx.claimMessage(channel, 3000, 3000, id, 10, most);
+            return [message?.message_id, ...(message?.alerts ?? []).map(({ alert }) => alert.alert_id)];
+          });
+        // Nothing has failed there.
+        expect(await claim("chat", "m2")).toEqual(["m2", "alert-1", "alert-2"]);
+        expect(await claim("ops", "m3", 1)).toEqual(["m3", "alert-3"]);
+        expect(await claim("ops", "m4", 1)).toEqual(["m4", "alert-4"]);
+        // It is due later, but something that is due waits for it.
+        expect(await claim("ops", "m5")).toEqual(["m1", "alert-1"]);
+        const name = { channel: "ops", message_id: "m1" };
+        await store.transact((tx) => tx.settleMessage(name, { state: "DEAD", error: "refused" }, 3100));
+        expect(await claim("ops", "m6")).toEqual(["m6", "alert-2"]);
+        expect(await claim("ops", "m7")).toEqual([undefined]);
+      },
+    );
+
     given("what was given up can be sent again, in another message", async ({ store }) => {
       await store.transact((tx) => raised(tx, 2));
       await store.transact((tx) => tx.claimMessage("ops", 2000, 2000, "m1", 10));
@@ -234,6 +272,33 @@ export function describeAlerts(name: string, make: () => Promise<StoreUnderTest>
       expect(again).toMatchObject({ message_id: "m2", attempt: 1 });
       expect(await store.read((tx) => tx.countDeliveries())).toEqual([
         { channel: "ops", pending: 2, dead: 0 },
+      ]);
+    });
+
+    given("a channel has when a message arrived last, and why its last attempt failed", async ({ store }) => {
+      const states = () => store.read((tx) => tx.channelStates());
+      expect(await states()).toEqual([]);
+      await store.transact(async (tx) => {
+        await raised(tx, 3, "chat");
+        await tx.addDelivery(delivery(1, "ops"));
+        await tx.addDelivery(delivery(2, "quiet", { due_ms: 9000 }));
+        await tx.claimMessage("chat", 2000, 2000, "m1", 10, 1);
+        await tx.settleMessage({ channel: "chat", message_id: "m1" }, { state: "SENT" }, 2100);
+        await tx.claimMessage("ops", 2000, 2000, "m2", 10);
+      });
+      expect(await states()).toEqual([
+        { channel: "chat", sent_at_ms: 2100, error: null },
+        { channel: "ops", sent_at_ms: null, error: null },
+      ]);
+      await store.transact(async (tx) => {
+        await tx.settleMessage({ channel: "ops", message_id: "m2" }, { state: "DEAD", error: "no" }, 2200);
+        await tx.claimMessage("chat", 2000, 2200, "m3", 10, 1);
+        const failed = { state: "PENDING", error: "down", due_ms: 9000 } as const;
+        await tx.settleMessage({ channel: "chat", message_id: "m3" }, failed, 2300);
+      });
+      expect(await states()).toEqual([
+        { channel: "chat", sent_at_ms: 2100, error: "down" },
+        { channel: "ops", sent_at_ms: null, error: "no" },
       ]);
     });
 

@@ -43,7 +43,7 @@ export class Alerts implements Service {
   readonly #o: AlertsOptions;
   /** Keys of open alerts, as of the last commit or about to be: others are not looked for. */
   readonly #open = new Set<string>();
-  /** Runs about which alerts may be open. */
+  /** Runs whose end may resolve alerts. */
   readonly #runs = new Set<string>();
   #rules: NotifyRules = { notifyOf: () => undefined, notify: [], groupMsOf: () => 0 };
 
@@ -81,7 +81,7 @@ export class Alerts implements Service {
     const open = await this.#o.store.read((tx) => tx.openAlerts());
     this.#open.clear();
     this.#runs.clear();
-    for (const { key, workflow_instance_id: run } of open) this.#opens(key, run);
+    for (const alert of open) this.#opens(alert);
   }
 
   async stop(): Promise<void> {}
@@ -169,8 +169,8 @@ export class Alerts implements Service {
     };
     if (!(await tx.raiseAlert(record))) return false;
     if (lasts) {
-      this.#opens(key, workflow_instance_id);
-      tx.afterCommit(() => this.#opens(key, workflow_instance_id));
+      this.#opens(record);
+      tx.afterCommit(() => this.#opens(record));
     }
     await this.#tell(tx, record, "raised", channels);
     return true;
@@ -199,9 +199,14 @@ export class Alerts implements Service {
     return now ?? (await this.#o.definitions.of(tx, run))?.notify ?? this.#rules.notify;
   }
 
-  #opens(key: string, run: string | null): void {
+  #opens({
+    kind,
+    key,
+    workflow_instance_id: run,
+  }: Pick<AlertRecord, "kind" | "key" | "workflow_instance_id">) {
     this.#open.add(key);
-    if (run !== null) this.#runs.add(run);
+    // What is about a run that is over already has nothing to wait for.
+    if (run !== null && kindFacts(kind).endsWithRun) this.#runs.add(run);
   }
 }
 

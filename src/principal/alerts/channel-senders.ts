@@ -16,6 +16,9 @@ import { webhookTransport } from "./senders/webhook.ts";
 /** The most logs that are looked up for one message: the others are named with the command that shows them. */
 const MOST_LOGS = 20;
 
+/** The most alerts in a message of a kind that tells each: one that is only counted would not close its incident. */
+const MOST_ALERTS: Readonly<Partial<Record<ChannelKind, number>>> = { pagerduty: 30 };
+
 /** A channel. */
 export interface Channel {
   /** Undefined for a kind that this cdktr does not know. */
@@ -24,6 +27,8 @@ export interface Channel {
   readonly groupMs: number;
   /** The most messages in a time. */
   readonly limit: MessageLimit;
+  /** The most alerts in a message; the others are in the next one. */
+  readonly mostAlerts: number | undefined;
   readonly sender: Sender;
 }
 
@@ -60,7 +65,9 @@ export class ChannelSenders {
     const settings = JSON.stringify(own);
     const made = this.#made.get(name);
     if (made?.settings === settings) return made.channel;
-    const channel = { kind: kindOfChannel(own), ...paceOf(own), sender: this.#senderOf(name, own) };
+    const kind = kindOfChannel(own);
+    const mostAlerts = kind && MOST_ALERTS[kind];
+    const channel = { kind, ...paceOf(own), mostAlerts, sender: this.#senderOf(name, own) };
     this.#made.set(name, { settings, channel });
     return channel;
   }

@@ -35,6 +35,8 @@ const LIMITS_SINCE_MS = 24 * 3_600_000;
 /** A channel, as far as sending is concerned. */
 interface Channel {
   readonly limit: MessageLimit;
+  /** The most alerts in a message; the others are in the next one. By default some may be counted only. */
+  readonly mostAlerts?: number | undefined;
   readonly sender: Sender;
 }
 
@@ -193,7 +195,8 @@ export class Deliveries extends BackgroundService<DeliveriesSignals> {
     try {
       const now = this.clock.now();
       const id = crypto.randomUUID();
-      message = await store.transact((tx) => tx.claimMessage(channel, dueByMs, now, id, MOST_TOLD));
+      const most = this.#o.channels.get(channel)?.mostAlerts;
+      message = await store.transact((tx) => tx.claimMessage(channel, dueByMs, now, id, MOST_TOLD, most));
     } catch (error) {
       logFailure(log, `Channel ${channel} cannot send`, error);
       await this.pause(RETRY_MS);

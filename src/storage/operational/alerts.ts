@@ -121,8 +121,8 @@ export interface AlertIntentions {
   listAlerts(filter: AlertFilter): Promise<AlertRecord[]>;
   /** The open alerts about a run, oldest first. */
   openAlertsOf(runId: string): Promise<AlertRecord[]>;
-  /** The keys of all that are open, and the runs that they are about. */
-  openAlerts(): Promise<Pick<AlertRecord, "key" | "workflow_instance_id">[]>;
+  /** The kinds and keys of all that are open, and the runs that they are about. */
+  openAlerts(): Promise<Pick<AlertRecord, "kind" | "key" | "workflow_instance_id">[]>;
   /** Numbers of open alerts by kind. */
   countOpenAlerts(): Promise<ReadonlyMap<string, number>>;
 
@@ -136,10 +136,11 @@ export interface AlertIntentions {
   nextDeliveries(): Promise<{ due: ReadonlyMap<string, number>; isSending: boolean }>;
   /**
    * Takes what a channel is to send next, if that is due: a message that has failed before as it was, or all deliveries that are in no
-   * message yet as a new one. They are SENDING then.
+   * message yet as a new one. They are SENDING then. What a message that failed tells about a workflow goes before anything newer about it.
    * @param dueByMs what is due later stays
    * @param messageId of a new message
    * @param most alerts that are returned; the others are counted
+   * @param mostTaken alerts that a new message has; the others are in the next one
    */
   claimMessage(
     channel: string,
@@ -147,6 +148,7 @@ export interface AlertIntentions {
     nowMs: number,
     messageId: string,
     most: number,
+    mostTaken?: number,
   ): Promise<ClaimedMessage | null>;
   /** A try of a message that is SENDING is over. Returns the number of its deliveries; 0 if it is not SENDING. */
   settleMessage(
@@ -166,7 +168,7 @@ export interface AlertIntentions {
   retryDeliveries(alertId: string | null, nowMs: number): Promise<number>;
   /** By channel. */
   countDeliveries(): Promise<ChannelCounts[]>;
-  /** By channel. Reads all deliveries. */
+  /** Of channels that were tried, by name. */
   channelStates(): Promise<ChannelState[]>;
   /** When each message of a channel arrived since a time, oldest first. */
   recentMessages(sinceMs: number): Promise<{ channel: string; sent_at_ms: number }[]>;

@@ -20,6 +20,7 @@ class TestChannel {
   readonly ends: (Error | Promise<void>)[] = [];
   groupMs = 0;
   limit = { messages: 1000, per_ms: 1000 };
+  mostAlerts: number | undefined;
   readonly sender = {
     send: async (message: OutgoingMessage, signal: AbortSignal): Promise<void> => {
       this.messages.push(message);
@@ -97,7 +98,7 @@ class World implements AsyncDisposable {
     const alert = {
       kind: "late",
       key: `late ${subject}`,
-      workflow_id: "flow",
+      workflow_id: `flow.${subject}`,
       workflow_instance_id: null,
       subject,
       facts: {},
@@ -160,7 +161,7 @@ describe("messages", () => {
           kind: "late",
           key: "late a",
           about: "raised",
-          workflow_id: "flow",
+          workflow_id: "flow.a",
           facts: {},
           resolved_at_ms: null,
         },
@@ -195,6 +196,21 @@ describe("messages", () => {
     expect(ops.messages[0]?.alerts).toHaveLength(100);
     expect(ops.messages[0]?.more).toBe(212);
     expect((await world.states()).filter((state) => !state.endsWith("SENT 1"))).toEqual([]);
+  });
+
+  test("of a channel that tells each alert are as many as it takes", async () => {
+    await using world = await World.create("ops");
+    const ops = world.channel();
+    ops.groupMs = MINUTE;
+    ops.mostAlerts = 30;
+    for (let n = 0; n < 70; n++) await world.raise(`${n}`);
+    await world.advance(MINUTE);
+    expect(ops.messages.map(({ alerts, more }) => [alerts.length, more])).toEqual([
+      [30, 0],
+      [30, 0],
+      [10, 0],
+    ]);
+    expect(ops.told.join(", ").split(", ")).toEqual(Array.from({ length: 70 }, (_, n) => `${n}`));
   });
 
   test("beyond the limit of a channel are merged, also after a restart", async () => {
@@ -254,6 +270,23 @@ describe("a channel that fails", () => {
     expect(ops.messages[0]?.id).toBe(ops.messages[2]?.id ?? "");
     expect(new Set(ops.messages.map(({ id }) => id)).size).toBe(2);
     expect(await world.states()).toEqual(["a → ops: SENT 3", "b → ops: SENT 2"]);
+  });
+
+  test("is not told that something is over before it was told of it; alerts of other workflows do not wait for that", async () => {
+    await using world = await World.create("ops");
+    const ops = world.channel();
+    ops.ends.push(new SendError("no route"), new SendError("no route"), new SendError("no route"));
+    await world.raise("a");
+    await world.idle();
+    await world.resolve("a");
+    await world.advance(10_000);
+    expect(ops.told).toEqual(["a", "a"]);
+    await world.raise("b");
+    await world.advance(20_000);
+    expect(ops.told).toEqual(["a", "a", "b"]);
+    await world.advance(10_000);
+    await world.advance(10_000);
+    expect(ops.told).toEqual(["a", "a", "b", "a", "a (over)", "b"]);
   });
 
   test("is given up after a day, and other channels are told, but not about that", async () => {

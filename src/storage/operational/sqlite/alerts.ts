@@ -14,6 +14,14 @@ const DELIVERY =
 const MOST_IN_MESSAGE = 1000;
 const STEP = 200;
 
+/**
+ * Whether a delivery of channel ?1 that is in no message yet must wait: what a message that failed tells about its workflow goes first.
+ * Otherwise a pager would open an incident after it is over.
+ */
+const IS_BEHIND = `(SELECT coalesce(workflow_id, alert_id) FROM alerts WHERE alerts.alert_id = deliveries.alert_id) IN (
+  SELECT coalesce(workflow_id, alert_id) FROM deliveries AS failed INDEXED BY deliveries_due JOIN alerts USING (alert_id)
+  WHERE failed.channel = ?1 AND failed.state IN ('PENDING', 'SENDING') AND failed.message_id IS NOT NULL)`;
+
 /** A delivery of a message, with its alert. */
 type InMessage = AlertRecord & Pick<DeliveryRecord, "about" | "error" | "attempts" | "created_at_ms">;
 
@@ -110,7 +118,7 @@ export function alertIntentions(db: Statements, { logAlert }: HistoryIntentions)
 
     async listAlerts({ which, kind = null, workflow_id = null, limit }) {
       const from = {
-        open: "alerts WHERE resolved_at_ms IS NULL",
+        open: "alerts INDEXED BY alerts_open WHERE resolved_at_ms IS NULL",
         dead: "alerts WHERE alert_id IN (SELECT alert_id FROM deliveries INDEXED BY deliveries_dead WHERE state = 'DEAD')",
         all: "alerts WHERE true",
       }[which];
@@ -131,7 +139,9 @@ export function alertIntentions(db: Statements, { logAlert }: HistoryIntentions)
     },
 
     async openAlerts() {
-      return db.all("SELECT key, workflow_instance_id FROM alerts WHERE resolved_at_ms IS NULL ORDER BY key");
+      return db.all(
+        "SELECT kind, key, workflow_instance_id FROM alerts WHERE resolved_at_ms IS NULL ORDER BY key",
+      );
     },
 
     async countOpenAlerts() {
@@ -171,22 +181,29 @@ export function alertIntentions(db: Statements, { logAlert }: HistoryIntentions)
       };
     },
 
-    async claimMessage(channel, dueByMs, nowMs, newId, most) {
-      const next = db.one<{ message_id: string | null }>(
-        `SELECT message_id FROM deliveries INDEXED BY deliveries_due
-         WHERE state IN ('PENDING', 'SENDING') AND channel = ? AND due_ms <= ? ORDER BY due_ms, seq LIMIT 1`,
-        channel,
-        dueByMs,
-      );
+    async claimMessage(channel, dueByMs, nowMs, newId, most, mostTaken = MOST_IN_MESSAGE) {
+      const due = (which: string) =>
+        db.one<{ message_id: string | null }>(
+          `SELECT message_id FROM deliveries INDEXED BY deliveries_due
+           WHERE state IN ('PENDING', 'SENDING') AND channel = ?1 AND due_ms IS NOT NULL AND ${which} ORDER BY due_ms, seq LIMIT 1`,
+          channel,
+          dueByMs,
+        );
+      if (due("due_ms <= ?2") === null) return null;
+      // What is behind a message that failed lets that go first, although it is due later.
+      const next =
+        due(`due_ms <= ?2 AND (message_id IS NOT NULL OR NOT ${IS_BEHIND})`) ??
+        due("?2 IS NOT NULL AND message_id IS NOT NULL");
       if (next === null) return null;
       requireLegal("delivery", "PENDING", "SENDING");
       if (next.message_id === null)
         db.run(
-          `UPDATE deliveries SET message_id = ?1 WHERE seq IN (SELECT seq FROM deliveries INDEXED BY deliveries_due
-             WHERE state IN ('PENDING', 'SENDING') AND channel = ?2 AND due_ms IS NOT NULL AND message_id IS NULL ORDER BY seq LIMIT ?3)`,
-          newId,
+          `UPDATE deliveries SET message_id = ?2 WHERE seq IN (SELECT seq FROM deliveries INDEXED BY deliveries_due
+             WHERE state IN ('PENDING', 'SENDING') AND channel = ?1 AND due_ms IS NOT NULL AND message_id IS NULL AND NOT ${IS_BEHIND}
+             ORDER BY seq LIMIT ?3)`,
           channel,
-          MOST_IN_MESSAGE,
+          newId,
+          Math.min(mostTaken, MOST_IN_MESSAGE),
         );
       const message_id = next.message_id ?? newId;
       db.run(
@@ -266,10 +283,20 @@ export function alertIntentions(db: Statements, { logAlert }: HistoryIntentions)
 
     async channelStates() {
       return db.all(
-        `SELECT channel, max(CASE state WHEN 'SENT' THEN changed_at_ms END) AS sent_at_ms,
-           (SELECT error FROM deliveries AS d WHERE d.channel = deliveries.channel AND attempts > 0 AND state <> 'SENDING'
+        `WITH RECURSIVE tried (channel) AS (
+           SELECT min(channel) FROM deliveries INDEXED BY deliveries_of_channel WHERE attempts > 0
+           UNION ALL
+           SELECT (SELECT min(channel) FROM deliveries INDEXED BY deliveries_of_channel
+                   WHERE attempts > 0 AND channel > tried.channel)
+           FROM tried WHERE channel IS NOT NULL)
+         SELECT channel,
+           (SELECT changed_at_ms FROM deliveries INDEXED BY deliveries_of_channel
+            WHERE deliveries.channel = tried.channel AND attempts > 0 AND state = 'SENT'
+            ORDER BY changed_at_ms DESC LIMIT 1) AS sent_at_ms,
+           (SELECT error FROM deliveries INDEXED BY deliveries_of_channel
+            WHERE deliveries.channel = tried.channel AND attempts > 0 AND state <> 'SENDING'
             ORDER BY changed_at_ms DESC, seq DESC LIMIT 1) AS error
-         FROM deliveries GROUP BY channel ORDER BY channel`,
+         FROM tried WHERE channel IS NOT NULL`,
       );
     },
 

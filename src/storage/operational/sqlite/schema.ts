@@ -690,4 +690,13 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     `);
     },
   },
+  {
+    // The alerts page of a TUI asks for it all the time; there may be tens of thousands of deliveries.
+    what: "the last attempts of each channel",
+    isAdditive: true,
+    apply: (database) =>
+      void database.run(
+        "CREATE INDEX deliveries_of_channel ON deliveries (channel, changed_at_ms, seq) WHERE attempts > 0",
+      ),
+  },
 ];
