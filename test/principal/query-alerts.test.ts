@@ -165,6 +165,15 @@ describe("a row of a query", () => {
     expect(told.map(({ channel, pending }) => `${channel} ${pending}`).sort()).toEqual(["ops 7", "root 7"]);
   });
 
+  test("is about a workflow only if it has an id of one: terminals show it, and people paste it", async () => {
+    await using world = new World();
+    world.write("every: 1m");
+    world.answers.set(FILE, ["etl.daily-2", "$(reboot)", "\x1b]0;title\x07", "a b"]);
+    await world.start();
+    const all = await world.store.read((tx) => tx.listAlerts({ which: "all", limit: 10 }));
+    expect(all.map(({ workflow_id }) => workflow_id).reverse()).toEqual(["etl.daily-2", null, null, null]);
+  });
+
   test("counts when it has been there for long enough, also across restarts", async () => {
     await using world = new World();
     world.write("every: 1m\nfor: 3m");

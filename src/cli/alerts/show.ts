@@ -42,8 +42,8 @@ async function printAlert(alert: AlertDetails, now: number): Promise<void> {
   await fact("Kind", alert.kind);
   await fact("Raised", at(raised));
   await fact("Over", resolved === null ? style.yellow("no") : resolved === raised ? null : at(resolved));
-  await fact("Workflow", alert.workflow_id);
-  await fact("Run", run);
+  await fact("Workflow", alert.workflow_id && plainText(alert.workflow_id));
+  await fact("Run", run && plainText(run));
   for (const [label, value] of factLines(alert.facts)) await fact(label, plainText(value));
   for (const [n, delivery] of alert.deliveries.entries()) {
     const { channel, about, state, attempts, due_ms, error, changed_at_ms } = delivery;
@@ -65,8 +65,8 @@ async function printAlert(alert: AlertDetails, now: number): Promise<void> {
   if (alert.deliveries.length === 0) await fact("Told", "nobody");
   if (run !== null) {
     await printLine("");
-    await printLine(style.dim(`cdktr runs show ${run}`));
-    await printLine(style.dim(`cdktr logs query --run ${run}`));
+    await printLine(style.dim(`cdktr runs show ${plainText(run)}`));
+    await printLine(style.dim(`cdktr logs query --run ${plainText(run)}`));
   }
 }
 

@@ -14,6 +14,7 @@ import type { OperationalStore, OperationalTx } from "../../storage/operational/
 import { type AlertQuery, MAX_ALERT_ROWS } from "../../workflow/alert-file.ts";
 import { type AlertRows, alertRows, nameOf } from "../../workflow/alert-rows.ts";
 import { checkTold } from "../../workflow/check-notify.ts";
+import { IDENTIFIER } from "../../workflow/model.ts";
 import type { Alerts } from "../alerts/alerts.ts";
 import type { HistoryAccess } from "../history/history-access.ts";
 import { logFailure } from "../log-failure.ts";
@@ -38,6 +39,8 @@ interface QueryAlertsOptions {
 const LONGEST_SLEEP_MS = 60_000;
 /** How soon a file is evaluated again after the history could not be read, ms. */
 const AGAIN_MS = 30_000;
+/** The longest id of a workflow or a run, characters. */
+const LONGEST_ID = 200;
 /** So many failures in a row are an alert of their own. */
 const FAILURES = 3;
 
@@ -226,8 +229,8 @@ export class QueryAlerts extends BackgroundService<QueryAlertsSignals> {
       await this.#o.alerts.raise(tx, {
         kind: "query",
         key: keyOf(file, key),
-        workflow_id: textIn(row, "workflow_id"),
-        workflow_instance_id: textIn(row, "workflow_instance_id"),
+        workflow_id: idIn(row, "workflow_id"),
+        workflow_instance_id: idIn(row, "workflow_instance_id"),
         subject: summary,
         facts: { ...factsOf(alert), key, row: row as Record<string, never> },
         at_ms: nowMs,
@@ -294,9 +297,10 @@ function recordOf(
   };
 }
 
-function textIn(row: Readonly<Record<string, unknown>>, column: string): string | null {
+/** An id in a column that is named like one; a query may have put any text there. */
+function idIn(row: Readonly<Record<string, unknown>>, column: string): string | null {
   const value = Object.hasOwn(row, column) ? row[column] : null;
-  return typeof value === "string" && value !== "" ? value : null;
+  return typeof value === "string" && value.length <= LONGEST_ID && IDENTIFIER.test(value) ? value : null;
 }
 
 function oneLine(text: string): string {

@@ -156,7 +156,6 @@ const DELIVERED: Readonly<Record<string, readonly [string, Style]>> = {
   SENDING: ["◷", CYAN],
   SENT: ["✓", GREEN],
   DEAD: ["✗", RED],
-  DROPPED: ["·", DIM],
 };
 
 function detailLines(row: AlertRow, columns: number, now: number): Span[][] {

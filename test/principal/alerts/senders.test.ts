@@ -303,6 +303,7 @@ describe("web servers", () => {
     "/ok": () => new Response("ok"),
     "/gone": () => new Response("no_service", { status: 404 }),
     "/secret": () => new Response("bad key of the hook, sorry.", { status: 403 }),
+    "/long": () => new Response(`${"x".repeat(295)}key of the hook`, { status: 403 }),
     "/busy": () => new Response("slow down", { status: 429, headers: { "Retry-After": "120" } }),
     "/broken": () => new Response("<html>oh no</html>", { status: 502 }),
     "/moved": () => new Response("", { status: 302, headers: { Location: "https://elsewhere.example/x" } }),
@@ -449,6 +450,10 @@ print(is_genuine(given["headers"], body, b"key of the hook"), is_genuine(given["
     [
       "/secret",
       "for good: 127.0.0.1:PORT answered with status 403: bad ***, sorry. → Check the URL and the secrets of the channel.",
+    ],
+    [
+      "/long",
+      `for good: 127.0.0.1:PORT answered with status 403: ${"x".repeat(295)}***. → Check the URL and the secrets of the channel.`,
     ],
     ["/busy", "for now: 127.0.0.1:PORT answered with status 429: slow down. → -"],
     ["/broken", "for now: 127.0.0.1:PORT answered with status 502. → -"],

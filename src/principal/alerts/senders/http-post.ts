@@ -57,7 +57,7 @@ export async function post({ url, headers = {}, body, ca, secrets, signal }: Pos
       await response.body?.cancel().catch(() => {});
       return;
     }
-    throw refusal(response, target, masked(await excerptOf(response), secrets));
+    throw refusal(response, target, await excerptOf(response, secrets));
   } catch (error) {
     if (error instanceof SendError) throw error;
     if (signal.aborted) throw new SendError(`The request to ${target.host} was stopped.`);
@@ -113,8 +113,8 @@ function proxyHint({ protocol }: URL): string | undefined {
     : `The principal goes through the proxy of ${name}, unless NO_PROXY names the host.`;
 }
 
-/** The beginning of a response: it usually says why. */
-async function excerptOf(response: Response): Promise<string> {
+/** The beginning of a response: it usually says why. What is secret is masked before it is cut. */
+async function excerptOf(response: Response, secrets: readonly string[]): Promise<string> {
   const reader = response.body?.getReader();
   const chunks: Uint8Array[] = [];
   let length = 0;
@@ -131,7 +131,8 @@ async function excerptOf(response: Response): Promise<string> {
   } catch {
     // What was read counts.
   }
-  const text = plainText(Buffer.concat(chunks).toString("utf8")).replace(/\s+/g, " ").trim();
+  const plain = plainText(Buffer.concat(chunks).toString("utf8")).replace(/\s+/g, " ").trim();
+  const text = masked(plain, secrets);
   if (text.startsWith("<")) return "";
   return (text.length > MOST_TOLD ? `${text.slice(0, MOST_TOLD)}…` : text).replace(/\.$/, "");
 }
