@@ -155,10 +155,16 @@ export function attributes(
   return Object.entries(values).flatMap(([key, value]) => (value == null ? [] : [attribute(key, value)]));
 }
 
-/** A time in ms since the epoch, in nanoseconds. */
+/** The last time that 64 bits can express in nanoseconds, ms: in the year 2554. */
+const LAST_MS = 18_446_744_073_709;
+
+/** A time in ms since the epoch, in nanoseconds. One that cannot be expressed, as from a clock that is wrong, is the nearest that can. */
 export function nanoseconds(ms: number): string {
-  return `${Math.max(0, Math.round(ms))}000000`;
+  return `${Math.min(Math.max(0, Math.round(ms)), LAST_MS)}000000`;
 }
+
+/** Characters of what a receiver says that are told. */
+const MOST_OF_REASON = 300;
 
 /** How many the receiver has refused of a request that it accepted, and why. Undefined for none, or if the reply cannot be read. */
 export function refusedIn(
@@ -166,7 +172,8 @@ export function refusedIn(
   contentType: string | null,
 ): { readonly count: number; readonly why: string } | undefined {
   try {
-    return /\bjson\b/.test(contentType ?? "") ? refusedInJson(reply) : refusedInProtobuf(reply);
+    const refused = /\bjson\b/.test(contentType ?? "") ? refusedInJson(reply) : refusedInProtobuf(reply);
+    return refused && { count: refused.count, why: refused.why.slice(0, MOST_OF_REASON) };
   } catch {
     return undefined;
   }

@@ -91,6 +91,10 @@ export class Sender<T> extends BackgroundService<SenderSignals> {
     this.#lost = new RateLimitedWarning(options.log);
   }
 
+  get #collectMs(): number {
+    return this.#o.collectMs ?? COLLECT_MS;
+  }
+
   get counts(): SignalCounts {
     return { ...this.#counts, queued: this.#queue.length + this.#batch.length };
   }
@@ -104,7 +108,7 @@ export class Sender<T> extends BackgroundService<SenderSignals> {
     }
     this.#makeSpace();
     if (this.#queue.length >= this.#o.batchLength || this.#bytes >= this.#o.batchBytes) this.#send();
-    else this.#collect.within(this.#o.collectMs ?? COLLECT_MS);
+    else this.#collect.within(this.#collectMs);
   }
 
   protected override onStart(): void {
@@ -172,8 +176,10 @@ export class Sender<T> extends BackgroundService<SenderSignals> {
           return;
         }
         const jitter = 1 + (this.#o.random ?? Math.random)() * 0.2;
-        const restMs = verdict.is === "failed" ? verdict.restMs : undefined;
-        await this.pause(Math.min(restMs ?? this.#backOff.next() * jitter, LONGEST_REST_MS));
+        const asked = verdict.is === "failed" ? verdict.restMs : undefined;
+        // `Retry-After: 0`, or a time that is over by this clock, is not asked for in a loop.
+        const restMs = asked === undefined ? this.#backOff.next() * jitter : Math.max(asked, this.#collectMs);
+        await this.pause(Math.min(restMs, LONGEST_REST_MS));
       }
       this.#batch = [];
     }

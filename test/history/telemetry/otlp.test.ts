@@ -149,6 +149,15 @@ test("both encodings say the same, to whoever has OpenTelemetry's own definition
   });
 });
 
+test("a time that 64 bits cannot express, as from the clock of an agent that is wrong, does not keep the others from being sent", () => {
+  expect(nanoseconds(8.64e15)).toBe("18446744073709000000");
+  expect(nanoseconds(-1)).toBe("0000000");
+  const late = { ...RECORD, timeUnixNano: nanoseconds(8.64e15) };
+  expect(logsRequest(ORIGIN, [late], "protobuf").length).toBe(
+    logsRequest(ORIGIN, [RECORD], "protobuf").length,
+  );
+});
+
 test("what a receiver refuses of a request is read from either form of its reply", () => {
   const json = (value: unknown) =>
     refusedIn(Buffer.from(JSON.stringify(value)), "application/json; charset=utf-8");
@@ -159,6 +168,8 @@ test("what a receiver refuses of a request is read from either form of its reply
     why: "too old",
   });
   expect(json({ partialSuccess: { rejectedLogRecords: 2 } })).toEqual({ count: 2, why: "" });
+  const long = json({ partialSuccess: { rejectedSpans: 1, errorMessage: "x".repeat(60_000) } });
+  expect(long?.why).toHaveLength(300);
   const protobuf = (...bytes: number[]) => refusedIn(new Uint8Array(bytes), "application/x-protobuf");
   expect(protobuf()).toBeUndefined();
   expect(protobuf(10, 0)).toBeUndefined();

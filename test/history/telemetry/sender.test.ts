@@ -2,6 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import { createServer } from "node:net";
 import type { TelemetryTarget } from "../../../src/contract/telemetry.ts";
 import { Sender, type SenderOptions, shown } from "../../../src/history/telemetry/sender.ts";
+import { isDoneWithin } from "../../../src/timer.ts";
 import { LogBook } from "../../principal/support.ts";
 
 /** A request that a receiver got. */
@@ -131,6 +132,15 @@ test("a receiver that says when is asked then", async () => {
   add("a");
   await sent;
   expect(made.counts.exported).toBe(1);
+});
+
+test("a receiver that asks for no delay, again and again, is not asked in a loop", async () => {
+  const there = receiver(() => new Response("", { status: 429, headers: { "Retry-After": "0" } }), OK);
+  const { add, requests } = await sender(there.url, { collectMs: 86_400_000, batchLength: 1 });
+  const again = requests(2);
+  add("a");
+  // It never comes: however fast this machine is, nothing is missed.
+  expect(await isDoneWithin(300, again)).toBe(false);
 });
 
 test("what is refused for good is lost, said, and does not hold up the rest", async () => {
