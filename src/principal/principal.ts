@@ -363,7 +363,7 @@ export class Principal extends BackgroundService {
     const pools = new PoolService({ ...base, queue, log: log("dispatcher") });
     const queueView = new QueueView({ ...base, waits });
     const deliveries = new Deliveries({ ...base, log: log("alerts"), channels });
-    const alertViews = new AlertViews({ ...base, channels });
+    const alertViews = new AlertViews({ ...base, channels, deliveries });
     const rehearsal = new Rehearsal({ ...base, log: log("state"), changes });
     const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
 

@@ -1,6 +1,6 @@
 /** How much of a workflow's history is kept. */
 import { z } from "zod";
-import { Block, Field, scalar, type ValueOf } from "./field.ts";
+import { Block, Field, type Problem, scalar, type ValueOf } from "./field.ts";
 
 /** The most days, a century, and the most runs that can be kept. */
 const MOST_DAYS = 36_500;
@@ -27,10 +27,17 @@ const Mapping = new Block({
 
 type Retention = ValueOf<typeof Mapping>;
 
+function notEmpty(value: object, ctx: z.RefinementCtx<unknown>): void {
+  if (Object.values(value).some((one) => one !== null) || ctx.issues.length > 0) return;
+  const help = "to keep everything, remove it; otherwise write days, runs or both";
+  const problem: Problem = { code: "E130", message: "is empty", help };
+  ctx.addIssue({ code: "custom", message: problem.message, params: { problem } });
+}
+
 /** A mapping with one of the keys at least. */
 export function retention(): Field<Retention | undefined> {
   return new Field(
-    Mapping.file as unknown as z.ZodType<Retention>,
+    Mapping.file.superRefine(notEmpty) as unknown as z.ZodType<Retention>,
     Mapping.stored as unknown as z.ZodType<Retention>,
     {
       ...Mapping.traits,

@@ -752,6 +752,14 @@ const CASES: readonly Case[] = [
     help: "to keep everything, leave it out",
   },
   {
+    about: "retention of nothing",
+    text: task("retention: {}\n"),
+    code: "E130",
+    at: "6:1",
+    message: '"retention" is empty',
+    help: "to keep everything, remove it; otherwise write days, runs or both",
+  },
+  {
     about: "retention of a span",
     text: task("retention: {days: 90d}\n"),
     code: "E130",

@@ -88,6 +88,22 @@ describe("notify", () => {
     expect(checkNotify(undefined, {})).toEqual([]);
   });
 
+  test("tells when failures are counted for a rule that tells none", () => {
+    const rules: NotifyRule[] = [
+      { on: ["late"], to: ["ops"], after_failures: 3 },
+      { on: ["late", "recovered"], to: ["ops"], after_failures: 3 },
+      { to: ["ops"], after_failures: 3 },
+    ];
+    expect(checkNotify(rules, { ops: {} })).toEqual([
+      {
+        code: "W002",
+        message: '"after_failures" in notify has no effect: the rule tells neither failed nor recovered',
+        help: "add failed to on, or remove it",
+        path: ["notify", 0, "after_failures"],
+      },
+    ]);
+  });
+
   test("a channel is told of a kind once, by any of the rules", () => {
     const rules: NotifyRule[] = [
       { to: ["all"] },

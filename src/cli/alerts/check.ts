@@ -39,7 +39,7 @@ export default command({
   async run({ args }) {
     const alert = await load(args.file);
     if (alert === undefined) return 4;
-    const query = { sql: alert.query, max_rows: MAX_ALERT_ROWS };
+    const query = { sql: alert.query, max_rows: MAX_ALERT_ROWS, timeout_ms: alert.timeout_ms };
     const result = await withPrincipal(args, (connection) =>
       connection.patiently((options) => connection.client.queryDatabase(query, options)),
     );
@@ -84,7 +84,7 @@ function table(rows: readonly AlertRow[]): string[] {
 }
 
 function summaryOf(alert: AlertQuery, found: number, counts: number, isPartial: boolean): string {
-  const read = `${plural(found, "row")}${isPartial ? " or more, the first of which were read" : ""}`;
+  const read = `${plural(found, "row")}${isPartial ? " were read, and there are more" : ""}`;
   const after = alert.for_ms === 0 ? "" : ` once they have been there for ${formatDuration(alert.for_ms)}`;
   const limited = counts > alert.limit ? `, of which the first ${alert.limit} are alerts` : "";
   if (counts === 0) return `${read}: none would be an alert.`;

@@ -55,7 +55,7 @@ async function printAlert(alert: AlertDetails, now: number): Promise<void> {
       PENDING:
         due_ms === null
           ? "waits"
-          : `waits, ${attempts === 0 ? "" : `${plural(attempts, "attempt")} failed, `}next ${formatRelative(due_ms, now)}`,
+          : `waits, ${attempts === 0 ? "" : `${plural(attempts, "attempt")} failed, `}next ${due_ms <= now ? "at once" : formatRelative(due_ms, now)}`,
       DEAD: `given up ${formatRelative(changed_at_ms, now)}${tries}`,
     }[state];
     const why = error === null || state === "SENT" ? "" : `: ${plainText(error)}`;

@@ -8,6 +8,8 @@ export const QueryDatabase = z.object({
     .min(1)
     .max(128 * 1024),
   max_rows: z.number().int().min(1).max(1_000_000).default(10_000),
+  /** Ends the statement earlier than others, ms. */
+  timeout_ms: z.number().int().min(1).optional(),
 });
 export type QueryDatabase = z.infer<typeof QueryDatabase>;
 

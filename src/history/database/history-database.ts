@@ -252,8 +252,8 @@ export class HistoryDatabase {
    * @throws InvalidInputError when it is not one, or DuckDB rejects it; UnprocessableError when it takes too long or too much
    *   memory; HistoryUnavailableError
    */
-  query(query: QueryDatabase, timeoutMs: number = READ_TIMEOUT_MS): Promise<Omit<QueryResult, "warning">> {
-    return this.#run(this.#queries, query, timeoutMs);
+  query(query: QueryDatabase, mostMs: number = READ_TIMEOUT_MS): Promise<Omit<QueryResult, "warning">> {
+    return this.#run(this.#queries, query, Math.min(query.timeout_ms ?? mostMs, mostMs));
   }
 
   /** {@link query} for an alert file. */

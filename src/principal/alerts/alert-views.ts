@@ -6,6 +6,7 @@ import type { AlertRecord, DeliveryRecord } from "../../storage/operational/aler
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
 import type { Audit } from "../audit/audit.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
+import type { Deliveries } from "./deliveries.ts";
 
 /** What {@link AlertViews} needs. */
 export interface AlertViewsOptions {
@@ -17,6 +18,7 @@ export interface AlertViewsOptions {
     get(name: string): { readonly kind: string | undefined } | undefined;
     names(): Iterable<string>;
   };
+  readonly deliveries: Pick<Deliveries, "sendsAt">;
 }
 
 /** Tells of them. */
@@ -33,7 +35,7 @@ export class AlertViews {
       const alerts = await tx.listAlerts(filter);
       const deliveries = await tx.deliveriesOf(alerts.map(({ alert_id }) => alert_id));
       const ofAlert = Map.groupBy(deliveries, ({ alert_id }) => alert_id);
-      return alerts.map((alert) => summaryOf(alert, ofAlert.get(alert.alert_id) ?? []));
+      return alerts.map((alert) => this.#summaryOf(alert, ofAlert.get(alert.alert_id) ?? []));
     });
   }
 
@@ -42,7 +44,7 @@ export class AlertViews {
     return this.#o.store.read(async (tx) => {
       const alert = await find(tx, idPrefix);
       const deliveries = await tx.deliveriesOf([alert.alert_id]);
-      return { ...summaryOf(alert, deliveries), facts: factsIn(alert) };
+      return { ...this.#summaryOf(alert, deliveries), facts: factsIn(alert) };
     });
   }
 
@@ -82,10 +84,24 @@ export class AlertViews {
       exists: channels.get(channel) !== undefined,
       pending: known.get(channel)?.pending ?? 0,
       dead: known.get(channel)?.dead ?? 0,
-      next_ms: next.due.get(channel) ?? null,
+      next_ms: this.#sendsAt(channel, next.due.get(channel) ?? null),
       last_sent_ms: last.get(channel)?.sent_at_ms ?? null,
       error: last.get(channel)?.error ?? null,
     }));
+  }
+
+  #summaryOf({ facts: _, ...alert }: AlertRecord, deliveries: readonly DeliveryRecord[]): AlertSummary {
+    return {
+      ...alert,
+      deliveries: deliveries.map(({ alert_id: _a, created_at_ms: _b, due_ms, ...delivery }) => ({
+        ...delivery,
+        due_ms: delivery.state === "PENDING" ? this.#sendsAt(delivery.channel, due_ms) : due_ms,
+      })),
+    };
+  }
+
+  #sendsAt(channel: string, dueMs: number | null): number | null {
+    return dueMs === null ? null : this.#o.deliveries.sendsAt(channel, dueMs);
   }
 }
 
@@ -100,13 +116,6 @@ async function find(tx: OperationalTx, idPrefix: string): Promise<AlertRecord> {
       hint: "Give a longer part of the id.",
     });
   return alert;
-}
-
-function summaryOf({ facts: _, ...alert }: AlertRecord, deliveries: readonly DeliveryRecord[]): AlertSummary {
-  return {
-    ...alert,
-    deliveries: deliveries.map(({ alert_id: _a, created_at_ms: _b, ...delivery }) => delivery),
-  };
 }
 
 function factsIn({ facts }: AlertRecord): Record<string, unknown> {

@@ -121,6 +121,13 @@ export class Deliveries extends BackgroundService<DeliveriesSignals> {
     return this.#counts;
   }
 
+  /** When a channel sends what is due then, ms since the epoch: also its limit and its failures hold it back. In the past if at once. */
+  sendsAt(channel: string, dueMs: number): number {
+    const now = this.clock.now();
+    const at = this.#dueAt(channel, dueMs, now);
+    return at <= now ? Math.min(dueMs, now) : at;
+  }
+
   /** Looks for what is due, unless the service is not running. */
   #look(): void {
     this.#again = true;

@@ -217,6 +217,8 @@ function labelOf(name: string): string {
 function valueText(name: string, value: Fact, zone: string): string {
   if (typeof value === "number" && name.endsWith("_ms"))
     return value < FIRST_INSTANT_MS ? durationText(value) : timeText(value, zone);
+  if (Array.isArray(value) && value.every((each) => typeof each === "string"))
+    return oneLine(value.join("; "));
   return oneLine(typeof value === "string" ? value : JSON.stringify(value));
 }
 

@@ -215,6 +215,17 @@ describe("limits", () => {
     for (let i = 0; i < 6; i++) expect(await rowsOf(history, "SELECT 1")).toEqual([[1]]);
   });
 
+  test("when its own time is over, which cannot be longer than that of all", async () => {
+    const sql = "SELECT count(*) FROM range(1000000000000) t(i) WHERE i % 7 = 3";
+    for (const [ownMs, mostMs] of [
+      [20, 3_600_000],
+      [3_600_000, 20],
+    ] as const) {
+      const ended = history.query({ sql, max_rows: 1, timeout_ms: ownMs }, mostMs);
+      await expect(ended).rejects.toThrow("The query was stopped: it ran for more than 0.02 s.");
+    }
+  });
+
   test("on memory that grows from step to step", async () => {
     const doubling = `WITH RECURSIVE t(s, n) AS (SELECT 'xxxxxxxx', 1 UNION ALL SELECT s || s, n + 1 FROM t WHERE n < 40)
       SELECT max(length(s)) FROM t`;

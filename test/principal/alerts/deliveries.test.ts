@@ -225,6 +225,10 @@ describe("messages", () => {
     await world.deliveries.stop();
     await world.restart();
     await world.raise("d");
+    const now = world.clock.now();
+    // The first message left with "a", three minutes ago.
+    expect(world.deliveries.sendsAt("ops", now)).toBe(now + 57 * MINUTE);
+    expect(world.deliveries.sendsAt("chat", now - 5)).toBe(now - 5);
     await world.advance(56 * MINUTE);
     expect(ops.told).toEqual(["a", "b"]);
     await world.advance(MINUTE);

@@ -138,6 +138,12 @@ To look further:
     expect(text.length).toBeLessThan(8000);
   });
 
+  test("has lists of words in words", () => {
+    const given_up = { channel: "hook", alerts: ["etl failed", "etl failed, 2 times in a row"], count: 2 };
+    const { text } = written([{ ...FAILED, kind: "dead_letter", facts: given_up }]);
+    expect(text).toContain("etl failed; etl failed, 2 times in a row\n");
+  });
+
   test("has the same as HTML, and for programs", () => {
     const { html, json } = written([FAILED], 3, LOG);
     expect(html).toContain("<pre");

@@ -554,7 +554,10 @@ describe("a command", () => {
 
   test("that is not there, or cannot be executed", async () => {
     expect(await failure(`{command: [${at("absent")}]}`)).toBe(
-      `for now: The command "${at("absent")}" was not found. → Write its whole path; it is started without a shell.`,
+      `for now: The command "${at("absent")}" was not found. → Neither the file nor the interpreter in its first line may be missing on the principal's host.`,
+    );
+    expect(await failure("{command: [absent-program-of-nobody]}")).toBe(
+      'for now: The command "absent-program-of-nobody" was not found. → Write its whole path; it is started without a shell.',
     );
     writeFileSync(at("plain.txt"), "hello");
     expect(await failure(`{command: [${at("plain.txt")}]}`)).toBe(

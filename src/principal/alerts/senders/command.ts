@@ -1,4 +1,5 @@
 /** Runs a program of the operator's on the principal's host, with the message as JSON on its standard input. */
+import { isAbsolute } from "node:path";
 import { errorMessage } from "../../../errors.ts";
 import { runProgram } from "../../../host/run-program.ts";
 import { plainText } from "../../../terminal/foreign-text.ts";
@@ -56,7 +57,12 @@ export function commandTransport(argv: readonly string[], options: CommandOption
       }).catch((error: unknown) => {
         const code = error instanceof Error && "code" in error ? error.code : undefined;
         if (code === "ENOENT")
-          throw failure("was not found", "Write its whole path; it is started without a shell.");
+          throw failure(
+            "was not found",
+            isAbsolute(program)
+              ? "Neither the file nor the interpreter in its first line may be missing on the principal's host."
+              : "Write its whole path; it is started without a shell.",
+          );
         if (code === "EACCES")
           throw failure("is not executable", `As the principal's user: chmod +x ${program}`);
         throw failure(`cannot be started: ${errorMessage(error).split("\n")[0]?.replace(/\.$/, "")}`);

@@ -151,9 +151,13 @@ function unreachable(error: NodemailerError, server: Server): SendError {
   const { code, message } = error;
   const { host, tls } = server;
   if (/WRONG_VERSION_NUMBER|wrong version number/.test(message))
-    return new SendError(`The mail server ${host} does not speak TLS from the beginning.`, {
-      hint: "If it offers STARTTLS, write tls: starttls; if it has no TLS at all, tls: none.",
-    });
+    return tls === "starttls"
+      ? new SendError(`The mail server ${host} agrees to start TLS, and then does not speak it.`, {
+          hint: "If it has no TLS at all, write tls: none.",
+        })
+      : new SendError(`The mail server ${host} does not speak TLS from the beginning.`, {
+          hint: "If it offers STARTTLS, write tls: starttls; if it has no TLS at all, tls: none.",
+        });
   if (code === "ETIMEDOUT" && message.startsWith("Greeting"))
     return new SendError(`${host} takes the connection, and says nothing.`, {
       hint:
