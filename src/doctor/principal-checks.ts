@@ -97,7 +97,7 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
       ...(await workflows(client, info)),
       ...(await checkBackfills(client)),
       ...(await checkPools(client)),
-      ...(await checkArchive(client, info.now_ms ?? Date.now())),
+      ...(info.history.available ? await checkArchive(client, info.now_ms ?? Date.now()) : []),
       ...(await checkChannels(client)),
       ...info.invalid_workflow_files.map((file) =>
         warning(

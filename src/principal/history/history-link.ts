@@ -591,7 +591,8 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   }
 
   archiveInfo(): Promise<ArchiveInfo> {
-    return this.#read("archiveInfo", null);
+    // Whoever looks at what is wrong does not wait for a history that is being started.
+    return this.#ask("archiveInfo", null);
   }
 
   readFile(piece: ReadFile): Promise<FilePiece> {

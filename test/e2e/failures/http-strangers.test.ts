@@ -43,6 +43,8 @@ test("hundreds of half requests at the metrics port end no connection of an agen
   const [metrics = 0, webhook = 0, ...ports] = await freePorts(5);
   const env = {
     ...IMPATIENT,
+    // Longer than a busy machine needs for a reply, and shorter than this test takes.
+    CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "8000",
     CDKTR_METRICS_PORT: String(metrics),
     CDKTR_WEBHOOK_PORT: String(webhook),
   };

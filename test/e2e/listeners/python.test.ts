@@ -257,12 +257,13 @@ print("over", flush=True)
   await until(
     "four processes have their runs",
     () => (listener.output.match(/^ids.*\n/gm) ?? []).length === 4,
+    150_000,
   );
   const [first, ...others] = listener.output.match(/^ids.*\n/gm) ?? [];
   expect(others).toEqual([first, first, first].map(String));
   expect(await runsBy(own.client, "listener:Many")).toHaveLength(41);
   await until("all four have ended", () => (listener.output.match(/^over/gm) ?? []).length === 4);
-}, 60_000);
+}, 240_000);
 
 test("a listener may fork at any moment: no child waits for a lock that a thread of its parent held", async () => {
   await using own = await startCluster({ workflows: { "hello.yml": HELLO } });

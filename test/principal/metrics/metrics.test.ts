@@ -175,7 +175,7 @@ describe("a principal", () => {
       expect(help).toEndWith(".");
       // What users choose (ids, names, labels) is in no label but that of workflows, whose number is bounded.
       for (const [, labels] of samples) {
-        expect(["", "status", "by", "le", "version", "kind", ...OF_WORKFLOWS]).toContain(
+        expect(["", "status", "by", "le", "version", "kind", "part", ...OF_WORKFLOWS]).toContain(
           Object.keys(labels).join(),
         );
       }
