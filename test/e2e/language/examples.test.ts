@@ -139,7 +139,7 @@ beforeAll(async () => {
   };
   await cluster.startPrincipal([], { env: { PUSH_SECRET: "a-secret-of-the-test" } });
   await cluster.startAgent(["--label", "gpu=true"], { env: environment });
-}, 60_000);
+}, 240_000);
 afterAll(async () => {
   await cluster?.stop();
   await service.stop(true);
@@ -225,7 +225,7 @@ test("each runs as it is meant to", async () => {
     }),
   );
   expect(ends.map(({ end }) => end)).toEqual(ends.map(({ expected }) => expected));
-}, 60_000);
+}, 240_000);
 
 test("each ends in the same way without a principal", async () => {
   const root = join(cluster.directory, "alone");
@@ -267,7 +267,7 @@ test("each ends in the same way without a principal", async () => {
   await host.idle;
   await host.close();
   expect(ends.map(({ end }) => end)).toEqual(ends.map(({ expected }) => expected));
-}, 60_000);
+}, 240_000);
 
 test("one is printed as it is, for a file", async () => {
   const { stdout } = await cdktr(["docs", "examples", "hello"]);
