@@ -87,7 +87,8 @@ export class ArchiveKeeper extends BackgroundService<KeeperSignals> {
     const now = this.clock.now();
     if (before_ms !== undefined && before_ms > now)
       throw new InvalidInputError("The archive takes days that are over: the time is in the future.");
-    const cut = before_ms === undefined ? this.#cut(now) : Math.floor(before_ms / DAY_MS) * DAY_MS;
+    const cut =
+      before_ms === undefined ? this.#cut(now) : Math.max(0, Math.floor(before_ms / DAY_MS)) * DAY_MS;
     const rules = before_ms === undefined ? await this.#o.retentions() : [];
     const keepsAll = cut === null && this.#o.archiveKeepDays === null && rules.length === 0;
     if (keepsAll)
@@ -120,7 +121,7 @@ export class ArchiveKeeper extends BackgroundService<KeeperSignals> {
   /** Rows before this time move; null when all stay. */
   #cut(nowMs: number): number | null {
     const { historyKeepDays: days } = this.#o;
-    return days === null ? null : firstKept(nowMs, days) * DAY_MS;
+    return days === null ? null : Math.max(0, firstKept(nowMs, days)) * DAY_MS;
   }
 
   /** The next piece of work, and where the one after it begins. */

@@ -1,3 +1,4 @@
+import { daysOf } from "../../config.ts";
 import type { ArchiveItem } from "../../contract/messages.ts";
 import { UsageError } from "../../errors.ts";
 import { command } from "../support/command.ts";
@@ -65,10 +66,12 @@ function dayOption(text: string, nowMs: number): number {
     const day = parseInstant(`${text}T00:00:00Z`, nowMs);
     if (day !== undefined) return day;
   }
+  const days = /^\d{1,6}[dwy]$/.test(text) ? daysOf(text) : null;
+  if (days !== null) return nowMs - days * 86_400_000;
   const span = parseSpan(text);
   if (span !== undefined) return nowMs - span;
   throw new UsageError(`--before ${text}: expected a day.`, {
-    hint: "For example 2025-01-20, or 90d for the day that was 90 days ago.",
+    hint: "For example 2025-01-20, or 90d, 12w or 2y for the day that was so long ago.",
   });
 }
 

@@ -60,6 +60,21 @@ test("a clock that was ahead for years when everything was done does not keep it
   await it.stop();
 });
 
+test("a day before 1970 is as good as its first one", async () => {
+  const cuts: number[] = [];
+  const { keeper: it, clock } = keeper({
+    plan: async (cutMs) => {
+      cuts.push(cutMs);
+      return [];
+    },
+  });
+  expect((await it.step({ dry_run: true, before_ms: -DAY * 3650 })).before).toBe("1970-01-01");
+  // A clock that is not set yet.
+  clock.aheadMs = 0;
+  expect((await it.step({ dry_run: true })).before).toBe("1970-01-01");
+  expect(cuts).toEqual([0, 0]);
+});
+
 test("a trial tells all runs that would be deleted, however many there are", async () => {
   const asked: (number | undefined)[] = [];
   const rules = ["a", "b"].map((workflow_id) => ({ workflow_id, days: 1, runs: null }));
