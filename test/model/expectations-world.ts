@@ -301,6 +301,12 @@ export class ExpectationWorld implements AsyncDisposable {
     };
   }
 
+  /** The workflows of which anything is kept, in the state and by the principal. */
+  async kept(): Promise<string[]> {
+    const { store, expectations } = this.#running;
+    return [...(await store.read((tx) => tx.expectedWorkflows())), ...expectations.workflows];
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#parts?.watch.stop();
     await this.stores[Symbol.asyncDispose]();

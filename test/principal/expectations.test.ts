@@ -365,6 +365,15 @@ describe("the file", () => {
     expect(known).toEqual([]);
   });
 
+  test("nothing is left of a workflow that was paused once, when it does not say when its runs start any more", async () => {
+    await using world = await worldOf(file("{start_within: 10m}"));
+    await world.pause();
+    await world.resume();
+    expect(await world.kept()).toEqual([FLOW, FLOW]);
+    await world.change('cron: "0 5 * * *"\ntasks: {a: {config: !Subprocess {cmd: "true"}}}\n');
+    expect(await world.kept()).toEqual([]);
+  });
+
   test("a file that is away for a while loses nothing; one that is gone is forgotten", async () => {
     await using world = await worldOf(file("{at_least_every: 1h}"));
     await world.until(START + 50 * MINUTE);

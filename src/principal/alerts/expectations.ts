@@ -242,11 +242,14 @@ export class Expectations {
     const rows = await tx.expectationsOf(workflowId);
     const isPaused =
       rows.length + (planned === undefined ? 0 : 1) > 0 && (await tx.getPause(workflowId)) !== null;
+    const isKnown = planned !== undefined || gone || this.#unexpecting.has(workflowId);
     for (const row of rows) {
       const isExpected = planned !== undefined && isRuleOf(planned, row.rule);
       if (isExpected) await this.#adapt(tx, row, planned, isPaused, now);
-      else if (planned !== undefined || gone || this.#unexpecting.has(workflowId)) await this.forget(tx, row);
+      else if (isKnown) await this.forget(tx, row);
     }
+    if (isKnown && planned?.expect.start_within_ms === undefined)
+      await this.#drop(tx, { workflow_id: workflowId, rule: "resumed", key: "" });
     if (planned === undefined) return;
     for (const rule of ["finish_by", "at_least_every"] as const) {
       if (!isRuleOf(planned, rule) || rows.some((row) => row.rule === rule)) continue;
@@ -555,7 +558,10 @@ export class Expectations {
     return next;
   }
 
-  async #drop(tx: OperationalTx, row: ExpectationRecord): Promise<void> {
+  async #drop(
+    tx: OperationalTx,
+    row: Pick<ExpectationRecord, "workflow_id" | "rule" | "key">,
+  ): Promise<void> {
     await tx.dropExpectation(row);
     tx.afterCommit(() => {
       const known = this.#known.get(row.workflow_id);
