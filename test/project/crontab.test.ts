@@ -30,7 +30,10 @@ function firings(expression: string, fromMs: number, untilMs: number): number[] 
   );
 }
 
-function imported(text: string, options: { format?: "user" | "system"; user?: string } = {}): CrontabImport {
+function imported(
+  text: string,
+  options: { format?: "user" | "system"; user?: string; settings?: string } = {},
+): CrontabImport {
   return importCrontab(new TextEncoder().encode(text), {
     format: options.format ?? "user",
     source: "the crontab of alice",
@@ -40,6 +43,7 @@ function imported(text: string, options: { format?: "user" | "system"; user?: st
     zone: "Europe/Berlin",
     nowMs: Date.UTC(2027, 0, 1),
     schemaPath: "../../.cdktr/workflow.schema.json",
+    settings: options.settings,
   });
 }
 
@@ -609,6 +613,17 @@ describe("MAILTO", () => {
       ],
       told: [undefined, "cron", "cron-2", undefined, "cron"],
     });
+  });
+
+  test("of a second crontab tells nobody whom the first one named", () => {
+    const named = (text: string, settings: string) =>
+      imported(`${text}\n${JOB}`, { settings }).channels.map(({ name, to }) => [name, to.join()]);
+    const first = withChannels(undefined, imported(`MAILTO=a@b.c\n${JOB}`).channels);
+    expect(named("MAILTO=d@e.f", first)).toEqual([["cron-2", "d@e.f"]]);
+    // The same one again, also where its channel was replaced.
+    expect(named("MAILTO=a@b.c", first)).toEqual([["cron", "a@b.c"]]);
+    expect(named("MAILTO=a@b.c", "channels: {cron: {command: [page]}}\n")).toEqual([["cron", "a@b.c"]]);
+    expect(named("MAILTO=a@b.c", "pools: 7\n")).toEqual([["cron", "a@b.c"]]);
   });
 
   test("that is no address is listed, and changes nothing", () => {

@@ -1,5 +1,5 @@
 /** Completes partial answers: what is still open comes from the settings already in the directory, or from the defaults. */
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { isAbsolute, join, relative, resolve } from "node:path";
 import { type Config, type LoadedConfig, loadConfig } from "../../config.ts";
 import { UnprocessableError, UsageError } from "../../errors.ts";
@@ -17,6 +17,15 @@ import { requireRoot } from "../support/service-args.ts";
 import { readSource, translateSource } from "./crontab-source.ts";
 import type { Given } from "./given.ts";
 import { logPortOf } from "./look-up-principal.ts";
+
+/** The text of a file; undefined if it cannot be read. */
+function textOf(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
 
 /** The effective settings of a directory, if it exists. */
 export function settingsIn(directory: string): LoadedConfig {
@@ -56,7 +65,12 @@ export async function completeAnswers(given: Given): Promise<Answers> {
   const kind = given.kind === "principal" ? "principal" : "try";
   const workflowDirectory = given.workflowDirectory ?? workflowDirectoryIn(directory, values);
   const crontab = given.crontab
-    ? translateSource(given.crontab, await readSource(given.crontab), workflowDirectory)
+    ? translateSource(
+        given.crontab,
+        await readSource(given.crontab),
+        workflowDirectory,
+        textOf(resolve(directory, workflowDirectory, "_cdktr.yml")),
+      )
     : undefined;
   const host = given.host ?? hostIn(loaded, kind);
   const service = given.service

@@ -88,6 +88,7 @@ export async function readSource({ from, user }: CrontabSource): Promise<Crontab
 
 /**
  * Reads and translates a crontab.
+ * @param settings the text of `_cdktr.yml` in the workflow directory; undefined if there is none
  * @throws NotFoundError, UnprocessableError when it cannot be read
  * @throws UsageError when the user does not exist
  */
@@ -95,6 +96,7 @@ export function translateSource(
   source: CrontabSource,
   read: CrontabBytes,
   workflowDirectory: string,
+  settings?: string,
 ): CrontabAnswer {
   const user = source.user === undefined ? currentUser() : userNamed(source.user);
   if (user === undefined) throw new UsageError(`--crontab-user ${source.user}: this host has no such user.`);
@@ -106,6 +108,7 @@ export function translateSource(
     user: user.name,
     home: user.home,
     seed: hostname(),
+    settings,
     zone: hostZone(),
     nowMs: Date.now(),
     schemaPath: schemaFrom(posix.join(workflowDirectory, IMPORT_DIRECTORY)),

@@ -33,6 +33,8 @@ export interface ImportOptions {
   /** The host's time zone, in which cron schedules. */
   readonly zone: string;
   readonly nowMs: number;
+  /** The text of `_cdktr.yml` in the workflow directory; undefined if there is none. */
+  readonly settings?: string | undefined;
   /** What is to be known of the source, such as that its format was guessed. */
   readonly notes?: readonly string[];
 }
@@ -94,7 +96,7 @@ export function importCrontab(bytes: Uint8Array, options: ImportOptions): Cronta
   const workflows: ImportedWorkflow[] = [];
   const lines: LineOutcome[] = [];
   const env = new Map<string, string>();
-  const mails = new MailChannels();
+  const mails = new MailChannels(options.settings);
   let mail: MailSettings = { to: "", from: undefined };
   let timezone: string | undefined;
   let comments: string[] = [];

@@ -1,6 +1,10 @@
 /** The channels that take the place of `MAILTO` of a crontab. */
+import type { ChannelSettings } from "../../workflow/channels.ts";
 import { parseSettings } from "../../workflow/settings-file.ts";
 import { yamlScalar } from "../yaml-text.ts";
+
+/** Channels that `_cdktr.yml` has, by name. */
+type Channels = Readonly<Record<string, ChannelSettings>>;
 
 /** A channel that sends mail. */
 export interface MailChannel {
@@ -13,6 +17,13 @@ export interface MailChannel {
 /** The channels of a crontab, in order; the same recipients share one. */
 export class MailChannels {
   readonly all: MailChannel[] = [];
+  readonly #known: Channels;
+
+  /** @param current the text of `_cdktr.yml`: a channel that it has may be of another crontab, with other recipients */
+  constructor(current?: string) {
+    const before = current === undefined ? undefined : parseSettings(current, "_cdktr.yml", true);
+    this.#known = (before?.ok === true ? before.settings.channels : undefined) ?? {};
+  }
 
   /** The channel of a job with these settings; undefined if they want no mail. */
   take({ to, from }: MailSettings): MailChannel | undefined {
@@ -20,10 +31,19 @@ export class MailChannels {
     if (addresses.length === 0) return undefined;
     const same = this.all.find((one) => one.from === from && one.to.join() === addresses.join());
     if (same !== undefined) return same;
-    const count = this.all.length + 1;
-    const channel: MailChannel = { name: count === 1 ? "cron" : `cron-${count}`, to: addresses, from };
+    const channel: MailChannel = { name: this.#nameFor(addresses), to: addresses, from };
     this.all.push(channel);
     return channel;
+  }
+
+  #nameFor(to: readonly string[]): string {
+    for (let n = 1; ; n++) {
+      const name = n === 1 ? "cron" : `cron-${n}`;
+      if (this.all.some((one) => one.name === name)) continue;
+      const known = Object.hasOwn(this.#known, name) ? this.#known[name] : undefined;
+      // One that is no mail any more was replaced on purpose.
+      if (known?.mail === undefined || known.mail.to.join() === to.join()) return name;
+    }
   }
 }
 
