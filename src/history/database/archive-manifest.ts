@@ -123,9 +123,11 @@ export async function readParts(
   if (span === undefined) return parts;
   const days = new Set(span.days);
   const [from, to] = [span.fromMs - SPAN_SLACK_MS, span.toMs + SPAN_SLACK_MS];
-  return parts.filter(({ table, day, minMs, maxMs, hasStrays }) =>
-    table === "logstore" ? hasStrays || (maxMs >= from && minMs <= to) : days.has(day),
-  );
+  return parts.filter(({ table, day, minMs, maxMs, hasStrays }) => {
+    if (table === "logstore") return hasStrays || (maxMs >= from && minMs <= to);
+    // What becomes of a run's alerts is told long after it.
+    return table === "alert_log" ? maxMs >= from : days.has(day);
+  });
 }
 
 function partOf(row: readonly DuckDBValue[]): Part {

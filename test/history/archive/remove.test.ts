@@ -86,3 +86,39 @@ test("runs that a workflow does not keep are deleted from the database and from 
   expect((await history.archive.removeRuns(rule, NOW, null, forget)).removed).toEqual([]);
   await history.close();
 }, 60_000);
+
+test("what was told of a run days after it is deleted with it, also from the archive", async () => {
+  using directory = new TestDirectory();
+  const history = await openHistory(directory);
+  await history.write(days(1));
+  const [first] = (await history.listRuns({ limit: 100 })).toReversed();
+  if (first === undefined) throw new Error("no runs");
+  const { workflow_id, workflow_instance_id, created_at_ms } = first;
+  const row = {
+    alert_id: "a",
+    timestamp_ms: created_at_ms + 3 * DAY,
+    event: "sent" as const,
+    kind: "failed",
+    workflow_id,
+    workflow_instance_id,
+    key: "k",
+    subject: "it failed",
+    channel: "ops",
+    error: null,
+  };
+  await history.write({ logs: [], statuses: [{ id: 1e6, table: "alert_log", row }], disordered: [] });
+  await archiveAll(history, 5);
+  const rows = () =>
+    rowsOf(history, `SELECT count(*) FROM alert_log WHERE workflow_instance_id = '${workflow_instance_id}'`);
+  expect(await rows()).toEqual([[1]]);
+  // The first one only.
+  const { removed } = await history.archive.removeRuns(
+    { workflow_id, days: 11, runs: null },
+    NOW,
+    null,
+    async () => {},
+  );
+  expect(removed.map(({ runs }) => runs)).toEqual([1]);
+  expect(await rows()).toEqual([[0]]);
+  await history.close();
+}, 60_000);
