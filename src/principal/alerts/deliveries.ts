@@ -14,15 +14,13 @@ import { formatDuration } from "../../workflow/duration.ts";
 import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { Alerts } from "./alerts.ts";
-import { delayAfter, type MessageLimit, Pace } from "./pace.ts";
+import { delayAfter, LONGEST_DELAY_MS, type MessageLimit, Pace } from "./pace.ts";
 import { type AlertForMessage, type OutgoingMessage, SendError, type Sender } from "./senders/sender.ts";
 
 /** The most alerts that a message tells; others are counted. */
 const MOST_TOLD = 100;
 /** The longest time between two looks at the clock while something waits, ms: it may be set. */
 const LONGEST_SLEEP_MS = 10_000;
-/** Whatever is further away comes from a clock that was wrong: it is due. A day of grouping and the longest delay are not, ms. */
-const LONGEST_WAIT_MS = 26 * 3_600_000;
 /** Delay after a failure of the operational state, ms. */
 const RETRY_MS = 1000;
 /** A message that has not arrived by then has failed, ms. */
@@ -34,6 +32,8 @@ const LIMITS_SINCE_MS = 24 * 3_600_000;
 
 /** A channel, as far as sending is concerned. */
 interface Channel {
+  /** How long alerts are collected that go into one message, ms. */
+  readonly groupMs: number;
   readonly limit: MessageLimit;
   /** The most alerts in a message; the others are in the next one. By default some may be counted only. */
   readonly mostAlerts?: number | undefined;
@@ -179,10 +179,11 @@ export class Deliveries extends BackgroundService<DeliveriesSignals> {
 
   /** When a channel sends what is due then. */
   #dueAt(channel: string, dueMs: number, now: number): number {
-    const ready = dueMs > now + LONGEST_WAIT_MS ? now : dueMs;
+    const { groupMs = 0, limit } = this.#o.channels.get(channel) ?? {};
+    // Whatever is further away comes from a clock that was wrong: it is due.
+    const ready = dueMs > now + Math.max(groupMs, LONGEST_DELAY_MS) ? now : dueMs;
     const untilMs = this.#failing.get(channel)?.untilMs ?? 0;
-    const rested = untilMs > now + LONGEST_WAIT_MS ? now : untilMs;
-    const limit = this.#o.channels.get(channel)?.limit;
+    const rested = untilMs > now + LONGEST_DELAY_MS ? now : untilMs;
     return Math.max(ready, rested, limit === undefined ? now : this.#pace.allowedAt(channel, limit, now));
   }
 

@@ -4,7 +4,7 @@
 const FIRST_MS = 10_000;
 const LONGEST_MS = 900_000;
 /** A receiver may ask for a longer delay, up to this one, ms. */
-const LONGEST_ASKED_MS = 3_600_000;
+export const LONGEST_DELAY_MS = 3_600_000;
 /** A message that has failed for so long, ms, and so often is given up: a weekend of a mail server is not enough. */
 const GIVE_UP_MS = 24 * 3_600_000;
 const FEWEST_ATTEMPTS = 10;
@@ -34,7 +34,7 @@ export function delayAfter(
   if (isPermanent || (attempt >= FEWEST_ATTEMPTS && ageMs >= GIVE_UP_MS)) return null;
   const plain = Math.min(FIRST_MS * 2 ** Math.min(attempt - 1, 20), LONGEST_MS);
   const varied = plain * (1 + JITTER * (2 * random - 1));
-  return Math.round(Math.max(varied, Math.min(retryAfterMs, LONGEST_ASKED_MS)));
+  return Math.round(Math.max(varied, Math.min(retryAfterMs, LONGEST_DELAY_MS)));
 }
 
 /** How many messages a channel may send in a time. */

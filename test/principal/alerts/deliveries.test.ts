@@ -366,7 +366,7 @@ describe("a channel that fails", () => {
     expect(await world.states()).toEqual(["a → ops: PENDING 1 It took longer than 120 s."]);
   });
 
-  test("a clock that was set back by a day holds nothing up", async () => {
+  test("a clock that was set back by some hours holds nothing up", async () => {
     await using world = await World.create("ops");
     const ops = world.channel();
     await world.store.transact(async (tx) => {
@@ -384,7 +384,7 @@ describe("a channel that fails", () => {
         raised_at_ms: 1,
         resolved_at_ms: null,
       });
-      const due_ms = world.clock.now() + 3 * DAY;
+      const due_ms = world.clock.now() + 3 * 60 * MINUTE;
       await tx.addDelivery({ alert_id: "a", channel: "ops", about: "raised", created_at_ms: due_ms, due_ms });
     });
     await world.idle();

@@ -56,7 +56,7 @@ export async function play({ directory, url, runs, atOnce, dies }: KillPlan): Pr
     if (!response.ok) throw new SendError(`status ${response.status}`);
     step("after", sends);
   };
-  const channel = { limit: { messages: 100_000, per_ms: 1000 }, sender: { send } };
+  const channel = { groupMs: 0, limit: { messages: 100_000, per_ms: 1000 }, sender: { send } };
   const deliveries = new Deliveries({
     store,
     clock,
