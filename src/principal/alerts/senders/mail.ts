@@ -9,8 +9,10 @@ import type { ChannelSecrets } from "../channel-secrets.ts";
 import { SendError } from "./sender.ts";
 import type { Transport } from "./transport.ts";
 
-/** How long each step of a connection may take, ms. */
+/** How long each step to a connection may take, ms. */
 const STEP_MS = 30_000;
+/** How long the server may say nothing, ms: it may look through a mail before it takes it, and whoever gives up then sends it twice. */
+const SILENCE_MS = 100_000;
 /** The most of what a server says that is told, characters. */
 const MOST_TOLD = 300;
 
@@ -45,7 +47,7 @@ export function mailTransport(
         tls: { ...(ca === undefined ? {} : { ca }) },
         connectionTimeout: STEP_MS,
         greetingTimeout: STEP_MS,
-        socketTimeout: STEP_MS,
+        socketTimeout: SILENCE_MS,
         dnsTimeout: STEP_MS,
         disableFileAccess: true,
         disableUrlAccess: true,
