@@ -5,6 +5,9 @@ import { withoutJoinTokens } from "../../redaction.ts";
 import { type AuditLine, appendAudit, hasAuditFiles, prepareAuditFiles } from "../../storage/audit-file.ts";
 import { currentUser } from "./host-users.ts";
 
+/** Characters of a name in the particulars: a line that is too long would be left out. */
+const MOST_OF_NAME = 256;
+
 /** What a command does. */
 export interface Deed {
   /** See `cdktr docs audit`. */
@@ -44,7 +47,10 @@ export function recordDeed(data: string, deed: Deed): void {
 
 function record(data: string, { action, subject, detail }: Deed, outcome: string): void {
   const { SUDO_USER: by } = process.env;
-  const particulars = { ...detail, ...(by === undefined || by === "" ? {} : { sudo_user: by }) };
+  const particulars = {
+    ...detail,
+    ...(by === undefined || by === "" ? {} : { sudo_user: by.slice(0, MOST_OF_NAME) }),
+  };
   const line: AuditLine = {
     id: crypto.randomUUID(),
     timestamp_ms: Date.now(),
