@@ -4,7 +4,7 @@ import { say } from "../support/report.ts";
 import { printLine } from "../support/stdout.ts";
 
 export default command({
-  meta: { name: "add", description: "Create a key for an agent, a viewer, a client or an admin" },
+  meta: { name: "add", description: "Create a key for an agent, a client or an admin" },
   args: {
     name: {
       type: "positional",
