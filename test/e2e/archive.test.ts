@@ -19,7 +19,7 @@ async function withOldHistory(env: Readonly<Record<string, string>>): Promise<Cl
     filesDirectory: join(cluster.directory, "files"),
     tempDirectory: join(cluster.directory, "temp"),
   });
-  await history.write(days(6));
+  await history.write(days(6, 4));
   await history.close();
   await cluster.startPrincipal();
   return cluster;
@@ -42,11 +42,15 @@ test("old days move into the archive, also if the principal is killed meanwhile;
   const [run = ""] = (
     await rowsOf(cluster, "SELECT workflow_instance_id FROM workflow_runs ORDER BY created_at_ms LIMIT 1")
   ).map(([id]) => String(id));
-  const [shown, lines] = [await ok("runs", "show", run, "--json"), await ok("logs", "query", "--run", run)];
+  const asked = async () => [
+    await cluster.client.getRun(run),
+    (await cluster.client.searchLogs({ workflow_instance_id: run })).rows,
+  ];
+  const answered = await asked();
 
   const archive = join(cluster.dataDirectory, "app.db.archive");
   const trial = JSON.parse((await ok("db", "archive", "--dry-run", "--json")).stdout);
-  expect(trial.items.length).toBeGreaterThan(10);
+  expect(trial.items.length).toBeGreaterThan(3);
   expect(existsSync(archive)).toBe(false);
   // Killed in the middle.
   const moving = cluster.spawn(["db", "archive"]);
@@ -61,8 +65,7 @@ test("old days move into the archive, also if the principal is killed meanwhile;
   expect(await rowsOf(cluster, perDaySql)).toEqual(before);
   expect(await rowsOf(cluster, "SELECT count(*) FROM main.task_run_status")).toEqual([[2]]);
   expect((await ok("db", "archive", "--dry-run")).stderr).toContain("There is nothing to move before");
-  expect((await ok("runs", "show", run, "--json")).stdout).toBe(shown.stdout);
-  expect((await ok("logs", "query", "--run", run)).stdout).toBe(lines.stdout);
+  expect(await asked()).toEqual(answered);
   expect((await rowsOf(cluster, "SHOW TABLES")).map(([name]) => name)).toEqual([
     ...new Set((await rowsOf(cluster, "SHOW TABLES")).map(([name]) => name)),
   ]);
@@ -107,7 +110,7 @@ test("old days move into the archive, also if the principal is killed meanwhile;
   cluster.writeWorkflow("etl/hourly.yml", "retention: {runs: 5}\ntasks:\n  a:\n    run: 'true'\n");
   await cluster.startPrincipal();
   const deleted = await ok("db", "archive");
-  expect(deleted.stdout).toContain("etl.hourly: 19 runs  deleted");
+  expect(deleted.stdout).toContain("etl.hourly: 3 runs  deleted");
   expect(
     await rowsOf(cluster, "SELECT count(*) FROM workflow_runs WHERE workflow_id = 'etl.hourly'"),
   ).toEqual([[5]]);
@@ -116,4 +119,4 @@ test("old days move into the archive, also if the principal is killed meanwhile;
     "SELECT actor, subject, outcome FROM audit_log WHERE action = 'history.delete'",
   );
   expect(audit).toEqual([["cdktr", "etl.hourly", "done"]]);
-}, 120_000);
+}, 300_000);

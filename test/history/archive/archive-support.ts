@@ -16,15 +16,15 @@ const runId = (timeMs: number, n: number) =>
   new Bun.CryptoHasher("md5").update(`${timeMs} ${n}`).digest("hex");
 
 /**
- * Ten days of runs: some fail, one a day goes past midnight, one of the first day is still running, the clock of an agent goes back, and
+ * Twelve days of runs, or so many: some fail, one a day goes past midnight, one of the first day is still running, the clock of an agent goes back, and
  * audit rows and alerts come in.
  */
-export function days(perDay = 12): HistoryBatch {
+export function days(perDay = 12, count = 12): HistoryBatch {
   const statuses: PendingStatus[] = [];
   const lines: string[] = [];
   const disordered: string[] = [];
   let id = 0;
-  for (let day = 0; day < 12; day++)
+  for (let day = 0; day < count; day++)
     for (let n = 0; n < perDay; n++) {
       const at = (FIRST_DAY + day) * DAY + Math.floor((n * DAY) / perDay);
       const run = runId(at, n);
@@ -65,7 +65,7 @@ export function days(perDay = 12): HistoryBatch {
           }),
         );
     }
-  for (let day = 0; day < 12; day++) {
+  for (let day = 0; day < count; day++) {
     const timestamp_ms = (FIRST_DAY + day) * DAY + 1000;
     statuses.push({
       id: ++id,
