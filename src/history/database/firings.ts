@@ -29,7 +29,8 @@ export async function findFirings(
        FROM ${statuses}
        WHERE workflow_id = $1 AND scheduled_time_ms IN (SELECT unnest(from_json($2, '["BIGINT"]')))
        GROUP BY workflow_instance_id
-     )`,
+     )
+     ORDER BY scheduled_time_ms, created_at_ms, workflow_instance_id`,
     [workflowId, JSON.stringify(timesMs)],
   );
   return reader.getRowObjects().map((row) => {
