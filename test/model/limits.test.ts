@@ -9,7 +9,7 @@ import { testPromises } from "./promises.ts";
 testPromises({
   what: "groups, pools, pauses and priorities",
   parts: { groups: true, pools: true, pauses: true, priorities: true, backfills: false },
-  seeds: LONG ? 10_000 : 6,
+  seeds: LONG ? 10_000 : 12,
   faults: FAULTS,
   mostSeeds: 50,
 });

@@ -10,7 +10,7 @@ import { randomNumbers } from "../workflow/support.ts";
 import { SharedRunsWorld } from "./shared-runs-world.ts";
 
 const MEMORY = existsSync("/dev/shm") ? "/dev/shm" : undefined;
-const SEEDS = LONG ? 10_000 : 60;
+const SEEDS = LONG ? 10_000 : 300;
 /** One, such as 7, or a range, such as 300-9000. */
 const [FIRST = 1, LAST = FIRST] = (process.env.CDKTR_TEST_SEED ?? `1-${SEEDS}`).split("-").map(Number);
 
