@@ -134,4 +134,12 @@ test("a file that is checked", async () => {
   cluster.writeWorkflow("alerts/one.yml", "query: SELECT 1\nlimits: 1\n");
   const invalid = await cluster.cdktr(["workflow", "validate", join(cluster.workflowDirectory, "alerts")]);
   expect(invalid).toMatchObject({ code: 4, stdout: expect.stringContaining('did you mean "limit"?') });
+
+  // One that was never valid is in no table.
+  cluster.writeWorkflow("alerts/two.yml", "query: SELECT 1\nevery: 5 parsecs\n");
+  await until("it is not in use", async () =>
+    /^It is not in use: alerts\/two\.yml:2:8: .*"parsecs" is not a unit of time$/m.test(
+      (await cluster.cdktr(["alerts", "queries"])).stderr,
+    ),
+  );
 });

@@ -1,4 +1,7 @@
+import { invalidFileText } from "../../contract/invalid-file.ts";
 import type { AlertQueryStatus } from "../../contract/messages.ts";
+import { plainText } from "../../terminal/foreign-text.ts";
+import { isAlertPath } from "../../workflow/alert-file.ts";
 import { formatDuration as asWritten } from "../../workflow/duration.ts";
 import { command } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
@@ -26,8 +29,16 @@ export default command({
     ],
   },
   async run({ args }) {
-    const queries = await withPrincipal(args, ({ client }) => client.alertQueries());
+    const { queries, invalid } = await withPrincipal(args, async ({ client, info }) => ({
+      queries: await client.alertQueries(),
+      invalid: info.invalid_workflow_files.filter(({ path }) => isAlertPath(path)),
+    }));
     if (args.json) return printJson(queries);
+    const inUse = new Set(queries.map(({ file }) => file));
+    // What is wrong with a file whose last valid version is in use stands below the table.
+    const unused = invalid.filter(({ path }) => !inUse.has(path));
+    for (const file of unused) say(`It is not in use: ${plainText(invalidFileText(file))}`);
+    if (queries.length === 0 && unused.length > 0) return;
     if (queries.length === 0)
       return say(
         "No alert files. Begin with one of the manual: cdktr docs examples alerts/slow-runs > workflows/alerts/slow-runs.yml",
