@@ -5,38 +5,26 @@ import { wrapWords } from "../../terminal/text.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import { age, count, moment, until } from "../format.ts";
 import { type AlertRow, alertRows } from "../lists/alert-rows.ts";
-import { selectedOf } from "../lists/list-ids.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, GREEN, PLAIN, RED, type Style, YELLOW } from "../screen/style.ts";
 import type { State } from "../state.ts";
-import { drawFilterLine } from "./filter-line.ts";
-import { type Column, drawTable } from "./table.ts";
+import { drawDetailedList } from "./detailed-list.ts";
+import type { Column } from "./table.ts";
 
 /** Rows for what is to be said of the selected row. */
 const DETAIL = 6;
 
 export function drawAlerts(region: Region, state: State): void {
   const list = state.lists.alerts;
-  const lower = region.height > 16 ? DETAIL : 0;
-  const upper = region.sub(0, 0, region.width, region.height - lower);
-  const body = drawFilterLine(upper, state, "alerts", []);
-  const rows = alertRows(state, list);
-  drawTable<AlertRow>(body, {
+  drawDetailedList(region, state, {
     name: "alerts",
-    rows,
-    list,
-    id: (row) => row.id,
-    remark: (row) => (row.kind === "heading" ? [[row.text, BOLD | CYAN]] : null),
-    empty: emptyText(state, list?.filter ?? ""),
+    rows: alertRows(state, list),
     columns: columns(state.now),
+    empty: emptyText(state, list?.filter ?? ""),
+    height: region.height,
+    rowsBelow: DETAIL,
+    about: (row, width) => detailLines(row, width, state.now),
   });
-  if (lower === 0) return;
-  const detail = region.sub(0, region.height - lower, region.width, lower);
-  detail.rule(0);
-  const selected = selectedOf(state, "alerts");
-  const row = rows.find(({ id }) => id === selected);
-  const lines = row === undefined ? [] : detailLines(row, detail.width - 2, state.now);
-  for (const [y, line] of lines.slice(0, lower - 1).entries()) detail.spans(1, y + 1, line, detail.width - 2);
 }
 
 function columns(now: number): Column<AlertRow>[] {

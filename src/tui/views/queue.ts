@@ -5,14 +5,13 @@ import { printable } from "../../terminal/foreign-text.ts";
 import { pad, width, wrapWords } from "../../terminal/text.ts";
 import { backfillProgress } from "../backfill-words.ts";
 import { age, count, moment } from "../format.ts";
-import { selectedOf } from "../lists/list-ids.ts";
 import { type QueueRow, queueRows } from "../lists/queue-rows.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, GREEN, MAGENTA, PLAIN, RED, YELLOW } from "../screen/style.ts";
 import type { State } from "../state.ts";
-import { drawFilterLine } from "./filter-line.ts";
+import { drawDetailedList } from "./detailed-list.ts";
 import { progressBar } from "./spark.ts";
-import { type Column, drawTable } from "./table.ts";
+import type { Column } from "./table.ts";
 
 /** Rows for what is to be said of the selected row. */
 const DETAIL = 5;
@@ -25,26 +24,15 @@ export function drawQueue(region: Region, state: State): void {
   const pools = data.queue?.pools ?? [];
   const most = region.height < 16 ? 2 : region.height < 30 ? 4 : 10;
   const above = drawPools(region, pools, most);
-  const lower = region.height > 16 ? DETAIL : 0;
-  const middle = region.sub(0, above, region.width, region.height - above - lower);
-  const body = drawFilterLine(middle, state, "queue", []);
-  const rows = queueRows(state, list);
-  drawTable<QueueRow>(body, {
+  drawDetailedList(region.sub(0, above, region.width, region.height - above), state, {
     name: "queue",
-    rows,
-    list,
-    id: (row) => row.id,
-    remark: (row) => (row.kind === "heading" ? [[row.text, BOLD | CYAN]] : null),
-    empty: emptyText(state, list?.filter ?? ""),
+    rows: queueRows(state, list),
     columns: columns(state.now),
+    empty: emptyText(state, list?.filter ?? ""),
+    height: region.height,
+    rowsBelow: DETAIL,
+    about: (row, width) => detailLines(row, width, state.now),
   });
-  if (lower === 0) return;
-  const detail = region.sub(0, region.height - lower, region.width, lower);
-  detail.rule(0);
-  const selected = selectedOf(state, "queue");
-  const row = rows.find(({ id }) => id === selected);
-  const lines = row === undefined ? [] : detailLines(row, detail.width - 2, state.now);
-  for (const [y, line] of lines.slice(0, lower - 1).entries()) detail.spans(1, y + 1, line, detail.width - 2);
 }
 
 /** A line for each pool. Returns how many. */
