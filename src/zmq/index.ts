@@ -4,7 +4,15 @@
  */
 export { type Authentication, type Authenticator, authenticate } from "./authenticator.ts";
 export type { Capability } from "./constants.ts";
-export { type CurveKeyPair, curveKeyPair, curvePublicKey, has, isCurveKey, version } from "./curve.ts";
+export {
+  type CurveKeyPair,
+  curveKeyPair,
+  curvePublicKey,
+  has,
+  isCurveKey,
+  version,
+  z85Encode,
+} from "./curve.ts";
 export { hostAndPort, tcpEndpoint } from "./endpoint.ts";
 export { ZmqError } from "./error.ts";
 export type { Frame, Message, MessageLike, PeerProperties } from "./message.ts";

@@ -2,6 +2,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   chmodSync,
   chownSync,
+  cpSync,
   existsSync,
   readdirSync,
   readFileSync,
@@ -10,10 +11,13 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { createConsola } from "consola";
+import { systemClock } from "../../src/clock.ts";
 import { encodeLogBatch } from "../../src/contract/log-line.ts";
 import type { Role } from "../../src/contract/roles.ts";
 import { VERB_NAMES, VERBS } from "../../src/contract/verbs.ts";
 import { type CurveClientKeys, curveOptions, PrincipalClient } from "../../src/protocol/client.ts";
+import { Access } from "../../src/protocol/doors/access.ts";
 import { KeyStore, tokenStatus } from "../../src/protocol/doors/key-store.ts";
 import { decodeJoinToken, encodeJoinToken } from "../../src/protocol/join-token.ts";
 import { readKeyFile } from "../../src/protocol/key-file.ts";
@@ -24,6 +28,10 @@ import { refusal, Secured } from "./secured.ts";
 import { FakeAgent, required, TestPrincipal, temporaryDirectory, workflowText } from "./support.ts";
 
 setDefaultTimeout(60_000);
+
+function accessOf(store: KeyStore): Access {
+  return new Access({ store, clock: systemClock, log: createConsola({ level: 0 }) });
+}
 
 describe("a secured principal", () => {
   test("answers whom it knows, and tells everybody else what is wrong", async () => {
@@ -52,6 +60,26 @@ describe("a secured principal", () => {
     });
     expect(await refusal(misled.ping())).toContain("is not secured, but this client has the key admin");
     await misled.close();
+  });
+
+  test("is the same client on every host that has its key, and nobody else is", async () => {
+    await using secured = await Secured.start();
+    using copy = temporaryDirectory();
+    cpSync(secured.store.directory, join(copy.path, "keys"), { recursive: true });
+    const member = accessOf(new KeyStore(copy.path));
+    await member.start();
+    await secured.client(member.ownKeys).ping();
+    expect(member.ownKeys).toEqual(required(secured.test.principal?.ownKeys));
+    await member.stop();
+
+    using other = temporaryDirectory();
+    const elsewhere = new KeyStore(other.path);
+    elsewhere.init(Date.now());
+    const stranger = accessOf(elsewhere);
+    await stranger.start();
+    const { serverKey } = secured.keys("admin");
+    expect(await refusal(secured.client({ ...stranger.ownKeys, serverKey }).ping())).toMatch(/not known/);
+    await stranger.stop();
   });
 
   test("enforces the role of each verb", async () => {

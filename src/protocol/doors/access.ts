@@ -2,6 +2,7 @@
  * Access control of a secured principal: admits known keys to its sockets, identifies the key behind each message, and follows
  * changes of the key files.
  */
+import { createHmac } from "node:crypto";
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { Join, Joined } from "../../contract/messages.ts";
@@ -11,7 +12,13 @@ import { type CdktrError, errorMessage, InvalidInputError } from "../../errors.t
 import { DirectoryWatch } from "../../host/directory-watch.ts";
 import { BackgroundService } from "../../service.ts";
 import { quote } from "../../terminal/foreign-text.ts";
-import { authenticate, curveKeyPair, type SocketOptions } from "../../zmq/index.ts";
+import {
+  authenticate,
+  type CurveKeyPair,
+  curvePublicKey,
+  type SocketOptions,
+  z85Encode,
+} from "../../zmq/index.ts";
 import type { CurveClientKeys } from "../client.ts";
 import type { KeyStore, ServerKeys } from "./key-store.ts";
 
@@ -53,8 +60,8 @@ export class Access extends BackgroundService<AccessSignals> {
   readonly #o: AccessOptions;
   /** Prefix of the ZAP domains of this principal's sockets; a process can contain several principals. */
   readonly #id = crypto.randomUUID();
-  /** The principal's scheduler is its own client. */
-  readonly #own = curveKeyPair();
+  /** The key of the principal as its own client, once the keys are read. */
+  #own: CurveKeyPair | undefined;
   readonly #ends: (() => void)[] = [];
   readonly #complaints = new Set<string>();
   #serverKeys: ServerKeys | undefined;
@@ -76,6 +83,7 @@ export class Access extends BackgroundService<AccessSignals> {
   protected override async onStart(): Promise<void> {
     const { store, log } = this.#o;
     this.#serverKeys = store.serverKeys();
+    this.#own = ownKeysOf(this.#serverKeys);
     store.removeLeftovers(this.#o.clock.now());
     this.#stamp = store.stamp();
     this.#known = this.#read();
@@ -114,17 +122,19 @@ export class Access extends BackgroundService<AccessSignals> {
     return { curveServer: true, curveSecretKey: this.#serverKeys.secretKey, zapDomain: this.#domain(socket) };
   }
 
-  /** The keys with which this process connects to its own principal. */
+  /** The keys with which a process of this installation connects to its principal, or to another member. */
   get ownKeys(): CurveClientKeys {
-    if (this.#serverKeys === undefined) throw new Error("the keys are not read yet");
+    if (this.#serverKeys === undefined || this.#own === undefined)
+      throw new Error("the keys are not read yet");
     return { serverKey: this.#serverKeys.publicKey, ...this.#own };
   }
 
   /** The owner of a key; undefined for an unknown key. */
   identify(publicKey: string | undefined): Identity | undefined {
-    if (publicKey === this.#own.publicKey)
+    if (publicKey === undefined) return undefined;
+    if (publicKey === this.#own?.publicKey)
       return { name: OWN_NAME, role: "admin", publicKey, revoked: false };
-    return publicKey === undefined ? undefined : this.#known.get(publicKey);
+    return this.#known.get(publicKey);
   }
 
   /** Whether a message that arrived on a socket may be processed. */
@@ -261,4 +271,15 @@ export class Access extends BackgroundService<AccessSignals> {
     this.#complaints.add(text);
     return true;
   }
+}
+
+/**
+ * The key pair with which the processes of an installation are clients of their own principal. It is derived from the principal's key,
+ * so all members that share that key have the same one, and it is nowhere on disk.
+ */
+function ownKeysOf({ secretKey }: ServerKeys): CurveKeyPair {
+  const secret = z85Encode(
+    createHmac("sha256", secretKey).update("the principal as its own client").digest(),
+  );
+  return { publicKey: curvePublicKey(secret), secretKey: secret };
 }
