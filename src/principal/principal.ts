@@ -43,6 +43,7 @@ import { Expectations } from "./alerts/expectations.ts";
 import { logTails } from "./alerts/log-tail.ts";
 import { Api } from "./api/api.ts";
 import { type HandlerServices, handlersOf } from "./api/handlers.ts";
+import { LocalTarget } from "./api/local-target.ts";
 import { AuditLog } from "./audit/audit-log.ts";
 import { BackfillRunner } from "./backfills/backfill-runner.ts";
 import { Backfills } from "./backfills/backfills.ts";
@@ -371,12 +372,9 @@ export class Principal extends BackgroundService {
 
     // What is visible from outside.
     const audit = new AuditLog({ store, dataDirectory, clock, polls, log: log("audit") });
-    const api = new Api({
-      host,
-      port: config.CDKTR_PRINCIPAL_PORT,
+    const target = new LocalTarget({
       log: log("api"),
       keys: access && agentKeys && { access, agentKeys },
-      locals,
       audit,
       handlers: handlersOf({
         store,
@@ -408,6 +406,14 @@ export class Principal extends BackgroundService {
         heartbeatTimeoutMs,
         info: () => this.#info(),
       }),
+    });
+    const api = new Api({
+      host,
+      port: config.CDKTR_PRINCIPAL_PORT,
+      log: log("api"),
+      access,
+      locals,
+      target,
     });
     const guard = new ResourceGuard({
       doors: () => [

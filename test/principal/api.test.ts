@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { VERB_NAMES } from "../../src/contract/verbs.ts";
 import { Api } from "../../src/principal/api/api.ts";
 import type { Handlers } from "../../src/principal/api/handlers.ts";
+import { LocalTarget } from "../../src/principal/api/local-target.ts";
 import { Dealer, Request } from "../../src/zmq/index.ts";
 import { LogBook, required, TestPrincipal } from "./support.ts";
 
@@ -176,7 +177,8 @@ describe("the socket", () => {
   async function apiWith(handler: () => Promise<null>) {
     const book = new LogBook();
     const handlers = Object.fromEntries(VERB_NAMES.map((verb) => [verb, handler])) as unknown as Handlers;
-    const api = new Api({ host: "127.0.0.1", port: 0, handlers, log: book.log });
+    const { log } = book;
+    const api = new Api({ host: "127.0.0.1", port: 0, target: new LocalTarget({ handlers, log }), log });
     await api.start();
     return { api, book, [Symbol.asyncDispose]: () => api.stop() };
   }

@@ -1,6 +1,6 @@
 /**
- * The principal's API: a ROUTER that hands each request to the handler of its verb. Every message gets exactly one
- * reply, whatever is in it; a reply may come late.
+ * The socket of the principal's API: a ROUTER that hands each request to a target. Every message gets exactly one reply, whatever is in
+ * it; a reply may come late.
  */
 
 import type { ConsolaInstance } from "consola";
@@ -8,19 +8,15 @@ import type { VerbEntry } from "../../contract/verb-entry.ts";
 import { VERBS, type Verb } from "../../contract/verbs.ts";
 import { encodeReply } from "../../contract/wire.ts";
 import { CdktrError, errorMessage, InvalidInputError, UnprocessableError } from "../../errors.ts";
-import type { Access, Identity } from "../../protocol/doors/access.ts";
+import type { Access } from "../../protocol/doors/access.ts";
 import { bindSocket, DOOR_OPTIONS } from "../../protocol/doors/bind.ts";
 import type { LocalPeers } from "../../protocol/doors/local-peers.ts";
 import { BackgroundService } from "../../service.ts";
 import { pause, Timer, turn } from "../../timer.ts";
 import { type Message, Router } from "../../zmq/index.ts";
-import type { AgentKeys } from "../agents/agent-keys.ts";
-import { unaudited } from "../audit/audit.ts";
-import type { AuditLog } from "../audit/audit-log.ts";
 import { logFailure } from "../log-failure.ts";
-import type { Handlers } from "./handlers.ts";
-import { type PeerTraits, refuseOriginalAgent } from "./original-clients.ts";
-import { errorReply, parseRequest, type Request, readRequest } from "./requests.ts";
+import type { ApiCall, ApiTarget } from "./api-target.ts";
+import { errorReply, readRequest } from "./requests.ts";
 
 /** Messages handled before the event loop gets a turn. */
 const BATCH = 200;
@@ -51,22 +47,15 @@ interface Incoming {
   readonly body: readonly Uint8Array[];
 }
 
-/** The keys of a secured principal: which verbs a key may use, and for which agents it may speak. */
-export interface ApiKeys {
-  readonly access: Access;
-  readonly agentKeys: AgentKeys;
-}
-
 /** Serves the API. */
 export class Api extends BackgroundService {
   readonly name = "API";
   readonly #host: string;
   readonly #port: number;
-  readonly #handlers: Handlers;
+  readonly #target: ApiTarget;
   readonly #log: ConsolaInstance;
-  readonly #keys: ApiKeys | undefined;
+  readonly #access: Access | undefined;
   readonly #locals: LocalPeers | undefined;
-  readonly #audit: AuditLog | undefined;
   readonly #inFlight = new Set<Promise<void>>();
   /** How many of them have an agents' verb. */
   #ofAgents = 0;
@@ -85,23 +74,21 @@ export class Api extends BackgroundService {
     host: string;
     /** 0: any free port. */
     port: number;
-    handlers: Handlers;
+    target: ApiTarget;
     log: ConsolaInstance;
-    /** Without keys every peer may use every verb. */
-    keys?: ApiKeys | undefined;
+    /** The keys that are admitted; absent: everyone. */
+    access?: Access | undefined;
     /** Says whose processes may come without keys; absent: everyone's. */
     locals?: LocalPeers | undefined;
-    audit?: AuditLog | undefined;
   }) {
     super();
     this.#host = options.host;
     this.#port = options.port;
-    this.#handlers = options.handlers;
+    this.#target = options.target;
     this.#log = options.log;
-    this.#keys = options.keys;
+    this.#access = options.access;
     this.#locals = options.locals;
-    this.#audit = options.audit;
-    options.keys?.access.signals.on("revoked", () => this.cutOff());
+    options.access?.signals.on("revoked", () => this.cutOff());
   }
 
   /** The bound port. */
@@ -120,7 +107,7 @@ export class Api extends BackgroundService {
       // No ZMTP heartbeats: the ZeroMQ library of the original's clients fails on them. The kernel notices peers that are gone, here also
       // those to which something was sent.
       tcpMaxRetransmitTimeout: 60_000,
-      ...this.#keys?.access.socketOptions("api"),
+      ...this.#access?.socketOptions("api"),
       ...this.#locals?.socketOptions("api"),
     });
     this.#locals?.guard("api", router);
@@ -195,47 +182,24 @@ export class Api extends BackgroundService {
   }
 
   /** @throws UnprocessableError when too many requests are in flight */
-  async #handle(
-    request: Request,
-    sender: Identity | undefined,
-    peer: string,
-    traits: PeerTraits,
-  ): Promise<Uint8Array> {
+  async #handle(call: ApiCall, peer: string): Promise<Uint8Array> {
     if ((this.#ofPeers.get(peer) ?? 0) > MAX_IN_FLIGHT_OF_PEER) {
       throw new UnprocessableError(
         `More than ${MAX_IN_FLIGHT_OF_PEER} requests of this connection wait for their replies; try again later.`,
       );
     }
-    const { budget }: VerbEntry = VERBS[request.verb];
+    const { budget }: VerbEntry = VERBS[call.request.verb];
     const ofAgent = budget === "agents";
     const waiting = ofAgent ? this.#ofAgents : this.#inFlight.size - this.#ofAgents;
     if (waiting >= MAX_IN_FLIGHT)
       throw new UnprocessableError("The principal has too many requests waiting; try again later.");
-    if (!ofAgent) return this.#dispatch(request, sender, traits);
+    if (!ofAgent) return this.#target.answer(call);
     this.#ofAgents++;
     try {
-      return await this.#dispatch(request, sender, traits);
+      return await this.#target.answer(call);
     } finally {
       this.#ofAgents--;
     }
-  }
-
-  /** Parses a request, checks that its sender may speak for the agent it names, handles it, and writes the reply. */
-  async #dispatch<V extends Verb>(
-    request: Request<V>,
-    sender: Identity | undefined,
-    traits: PeerTraits,
-  ): Promise<Uint8Array> {
-    const { verb } = request;
-    refuseOriginalAgent(request, traits, this.#log);
-    const entry: VerbEntry = VERBS[verb];
-    const parsed = parseRequest(request);
-    if (sender !== undefined) this.#keys?.agentKeys.checkSpeaker(sender, entry, parsed);
-    const audit = this.#audit?.of(verb, parsed, { sender, ...traits }) ?? unaudited;
-    const reply = await this.#handlers[verb](parsed, sender, traits, audit);
-    const { answers = "SUCCESS" } = entry;
-    if (reply === null) return encodeReply(answers === "PONG" ? answers : "OK");
-    return encodeReply(answers, JSON.stringify(reply));
   }
 
   /** Keys were revoked: refuses the requests in flight that came with them, then disconnects their peers. */
@@ -252,13 +216,13 @@ export class Api extends BackgroundService {
   /** Also disconnects peers that had not identified themselves yet; those with a valid key reconnect. */
   #disconnect(): void {
     this.#router?.endConnections(({ id, userId }) =>
-      userId === undefined ? this.#strangers.has(id) : this.#keys?.access.admits(userId, "api") === false,
+      userId === undefined ? this.#strangers.has(id) : this.#access?.admits(userId, "api") === false,
     );
     this.#strangers.clear();
   }
 
   #unlessRevoked<T>(work: Promise<T>, userId: string | undefined, verb: Verb): Promise<T> {
-    const access = this.#keys?.access;
+    const access = this.#access;
     if (access === undefined) return work;
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const look = () => {
@@ -274,9 +238,8 @@ export class Api extends BackgroundService {
   }
 
   async #answer(body: readonly Uint8Array[], message: Message, peer: string): Promise<Uint8Array> {
-    const userId = this.#keys === undefined ? undefined : message.userId;
-    let verb = "";
-    let refused: ((why: { readonly error: unknown; readonly text: string }) => Promise<void>) | undefined;
+    const userId = this.#access === undefined ? undefined : message.userId;
+    let call: ApiCall | undefined;
     try {
       const traits = {
         isPlain: message.peer?.socketType === "REQ",
@@ -287,35 +250,23 @@ export class Api extends BackgroundService {
       if (body.length > 1) {
         throw new InvalidInputError(`The message has ${body.length} frames; a message is one frame.`);
       }
-      const request = readRequest(body[0] ?? new Uint8Array());
-      verb = request.verb;
-      refused = async (why) => {
-        const from = { sender: this.#keys?.access.identify(userId), ...traits };
-        await this.#audit?.refused(request.verb, () => readable(request), from, why);
-      };
-      const sender = this.#keys?.access.check(userId, request.verb);
-      return await this.#unlessRevoked(this.#handle(request, sender, peer, traits), userId, request.verb);
+      const frame = body[0] ?? new Uint8Array();
+      const request = readRequest(frame);
+      call = { request, frame, userId, traits };
+      return await this.#unlessRevoked(this.#handle(call, peer), userId, request.verb);
     } catch (error) {
       const { kind, text } = errorReply(error);
+      const verb = call?.request.verb ?? "";
       if (kind === "SERVERERROR") {
         if (error instanceof CdktrError) logFailure(this.#log, verb, error);
         else this.#log.error(`${verb} failed`, error);
       } else {
         this.#log.debug(`${verb || "message"}: ${kind} ${text}`);
-        await refused?.({ error, text });
+        if (call !== undefined) await this.#target.refused(call, { error, text });
       }
-      if (this.#keys?.access.admits(userId, "api") === false) this.#cut.within(LAST_WORD_MS);
+      if (this.#access?.admits(userId, "api") === false) this.#cut.within(LAST_WORD_MS);
       return encodeReply(kind, text);
     }
-  }
-}
-
-/** A request that may be invalid. */
-function readable(request: Request): object | null {
-  try {
-    return parseRequest(request);
-  } catch {
-    return null;
   }
 }
 
