@@ -60,6 +60,18 @@ export const SETTINGS = {
   CDKTR_PRINCIPAL_PORT: setting("Port of the principal's API", port, "1 to 65535", 5561),
   CDKTR_LOGS_LISTENING_PORT: setting("Port on which agents deliver log lines", port, "1 to 65535", 5562),
   CDKTR_LOGS_PUBLISHING_PORT: setting("Port on which log lines are published live", port, "1 to 65535", 5563),
+  CDKTR_PRINCIPAL_NAME: setting(
+    "Name of a principal in 'cdktr principals list'; by default that of its host",
+    z.string().regex(/^$|^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/),
+    "at most 64 letters, digits, dots, dashes and underscores",
+    () => "",
+  ),
+  CDKTR_PRINCIPAL_ADDRESS: setting(
+    "Address at which others reach a principal; by default the one that it binds to, or the name of its host if it binds to all",
+    z.string(),
+    "a host name or an IP address",
+    () => "",
+  ),
   CDKTR_WORKFLOW_DIR: setting("Directory of the workflow files", z.string().min(1), "a path", "workflows"),
   CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S: setting(
     "Seconds between full scans of the workflow directory (file events reload at once)",

@@ -40,6 +40,10 @@ export const root: Command = command({
     audit: lazy("Who did what: changes, and requests that were refused", () => import("./cli/audit.ts")),
     alerts: lazy("List alerts, see who was told, try channels and queries", () => import("./cli/alerts.ts")),
     logs: lazy("Search the log history and follow it live", () => import("./cli/logs.ts")),
+    principals: lazy(
+      "List the principals of the installation, and who leads",
+      () => import("./cli/principals.ts"),
+    ),
     agents: lazy("List agents and drain them", () => import("./cli/agents.ts")),
     pools: lazy(
       "List the pools, who has slots of them, and change their sizes",

@@ -17,6 +17,7 @@ export * from "./messages/listeners.ts";
 export * from "./messages/logs.ts";
 export * from "./messages/pauses.ts";
 export * from "./messages/principal.ts";
+export * from "./messages/principals.ts";
 export * from "./messages/queue.ts";
 export * from "./messages/runs.ts";
 export * from "./messages/secrets.ts";

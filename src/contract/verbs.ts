@@ -36,6 +36,13 @@ export const VERBS = {
     reply: m.PrincipalInfo,
     changes: "nothing",
   }),
+  LSPRINCIPALS: verb({
+    about: "The principals of the installation, with who leads; each answers it itself",
+    roles: ANYBODY,
+    request: Nothing,
+    reply: z.array(m.PrincipalSummary),
+    changes: "nothing",
+  }),
   JOIN: verb({
     about: "Registers the key of a new host",
     roles: JOIN_TOKEN,

@@ -50,6 +50,7 @@ import { Backfills } from "./backfills/backfills.ts";
 import { BlobKeeper } from "./blobs/blob-keeper.ts";
 import { blobStoreOf } from "./blobs/blob-store-of.ts";
 import { Bundles } from "./blobs/bundles.ts";
+import { ownSummary } from "./cluster/own-summary.ts";
 import { Forecasts } from "./forecast/forecasts.ts";
 import { HistoryLink } from "./history/history-link.ts";
 import { Housekeeping } from "./housekeeping.ts";
@@ -405,6 +406,7 @@ export class Principal extends BackgroundService {
         principalId,
         heartbeatTimeoutMs,
         info: () => this.#info(),
+        principals: () => [ownSummary(config, this.ports, this.#startedAtMs)],
       }),
     });
     const api = new Api({

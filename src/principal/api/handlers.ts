@@ -1,6 +1,6 @@
 /** What the principal does for each verb. */
 import { isFiring } from "../../contract/firing.ts";
-import type { PrincipalInfo, RunSummary } from "../../contract/messages.ts";
+import type { PrincipalInfo, PrincipalSummary, RunSummary } from "../../contract/messages.ts";
 import type { ReplyOf, RequestOf, Verb } from "../../contract/verbs.ts";
 import { NotFoundError, UnprocessableError } from "../../errors.ts";
 import { type Access, type Identity, OWN_NAME } from "../../protocol/doors/access.ts";
@@ -64,6 +64,8 @@ export interface HandlerServices {
   readonly heartbeatTimeoutMs: number;
   /** Absent without keys. */
   readonly access: Access | undefined;
+  /** The principals of the installation. */
+  readonly principals: () => readonly PrincipalSummary[];
   readonly info: () => Omit<
     PrincipalInfo,
     "workflows" | "invalid_workflow_files" | "runs" | "history" | "files" | "state_error"
@@ -108,6 +110,7 @@ export function handlersOf(s: HandlerServices): Handlers {
         state_error,
       };
     },
+    LSPRINCIPALS: () => [...s.principals()],
     JOIN: async (request, sender, _, audit) => {
       if (sender === undefined || s.access === undefined)
         throw new UnprocessableError("This principal has no keys: there is nothing to join.");
