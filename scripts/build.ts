@@ -1,6 +1,7 @@
 /**
  * Builds the executable: `npm run build [-- --target linux-x64|linux-arm64] [--outfile FILE]`.
  * Without a target: the platform of this machine, into dist/cdktr.
+ * `--without-lake` leaves out the extensions of DuckDB, which come from PyPI: such an executable cannot keep its history in a lake.
  *
  * With `--as VERSION:PROTOCOL:OLDEST` the executable says that it is that version of cdktr and speaks the wire protocols OLDEST to
  * PROTOCOL: the tests of upgrades have older and newer ones at hand in this way.
@@ -19,7 +20,12 @@ const TARGETS: readonly Target[] = ["linux-x64", "linux-arm64"];
 
 const { values } = parseArgs({
   args: process.argv.slice(2),
-  options: { target: { type: "string" }, outfile: { type: "string" }, as: { type: "string" } },
+  options: {
+    target: { type: "string" },
+    outfile: { type: "string" },
+    as: { type: "string" },
+    "without-lake": { type: "boolean", default: false },
+  },
 });
 const host: Target = process.arch === "arm64" ? "linux-arm64" : "linux-x64";
 const target = TARGETS.find((name) => name === (values.target ?? host));
@@ -34,7 +40,7 @@ const pretence = pretenceOf(values.as);
 mkdirSync(dirname(outfile), { recursive: true });
 
 const started = performance.now();
-const embed = await embedPlugin(target);
+const embed = await embedPlugin(target, !values["without-lake"]);
 const lists = thirdPartyPlugin(await thirdParty(target, [embed]));
 const result = await Bun.build({
   ...bundleOptions([embed, lists]),

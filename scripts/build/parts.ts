@@ -4,6 +4,7 @@ import { join } from "node:path";
 import packageJson from "../../package.json" with { type: "json" };
 import { ROOT } from "../support/paths.ts";
 import { lockedPackages } from "./facts.ts";
+import { duckdbVersion, lakeWheels, type Wheel } from "./lake-extensions.ts";
 
 /** A part of the executable. */
 export interface Part {
@@ -68,6 +69,13 @@ MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL THE AUTHOR BE LIABLE FOR ANY SPEC
 DAMAGES WHATSOEVER RESULTING FROM LOSS OF USE, DATA OR PROFITS, WHETHER IN AN ACTION OF CONTRACT, NEGLIGENCE OR OTHER TORTIOUS ACTION,
 ARISING OUT OF OR IN CONNECTION WITH THE USE OR PERFORMANCE OF THIS SOFTWARE.`;
 
+/** What DuckDB's extensions link, as their symbols and texts show, with its licenses; each carries parts of DuckDB itself too. */
+const IN_EXTENSIONS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  "duckdb-extension-ducklake": { CRoaring: "Apache-2.0 OR MIT" },
+  "duckdb-extension-httpfs": { curl: "curl", OpenSSL: "Apache-2.0", zlib: "Zlib" },
+  "duckdb-extension-postgres-scanner": { libpq: "PostgreSQL", OpenSSL: "Apache-2.0" },
+};
+
 /**
  * The parts of an executable, those that are no packages of npm first.
  * @param packages npm packages of which something is in the bundle
@@ -76,8 +84,7 @@ ARISING OUT OF OR IN CONNECTION WITH THE USE OR PERFORMANCE OF THIS SOFTWARE.`;
  */
 export function partsOf(packages: readonly string[], target: string): Part[] {
   const bindings = packagePart(`@duckdb/node-bindings-${target}`, "@duckdb/node-bindings");
-  // The npm package counts its own releases: 1.5.5-r.5 carries DuckDB 1.5.5.
-  const duckdb = bindings.version?.split("-")[0] ?? "";
+  const duckdb = duckdbVersion();
   return [
     bun(),
     {
@@ -102,13 +109,37 @@ ${licenseText("MPL-2.0")}`,
       purl: `pkg:github/duckdb/duckdb@v${duckdb}`,
       text: `In libduckdb.so. Its license is with the package ${bindings.name} below; it carries parts of others, whose licenses are in
 https://github.com/duckdb/duckdb/tree/v${duckdb}/third_party`,
-      parts: Object.entries(IN_DUCKDB).map(([name, license]) => ({ name, license, text: "" })),
+      parts: inner(IN_DUCKDB),
     },
+    ...lakeWheels().map(extension),
     packagePart("zeromq"),
     packagePart("node-addon-api"),
     bindings,
     ...packages.map((name) => packagePart(name)),
   ];
+}
+
+/** An extension of DuckDB: its makers put it under the license of DuckDB, and others into a wheel. */
+function extension({ name, version }: Wheel): Part {
+  const linked = IN_EXTENSIONS[name];
+  if (linked === undefined) throw new Error(`what ${name} links, parts.ts does not say`);
+  const texts = ["curl", "PostgreSQL"].filter((id) => Object.values(linked).includes(id)).map(licenseText);
+  return {
+    name,
+    version,
+    license: "MIT",
+    purl: `pkg:pypi/${name}@${version}`,
+    text: [
+      `An extension of DuckDB, unchanged, as the package has it. Its makers, the Stichting DuckDB Foundation and DuckDB Labs, publish it
+under DuckDB's license, which is with the package @duckdb/node-api below. The license of OpenSSL, Apache-2.0, is with Bun above.`,
+      ...texts,
+    ].join("\n\n"),
+    parts: inner(linked),
+  };
+}
+
+function inner(licenses: Readonly<Record<string, string>>): Part[] {
+  return Object.entries(licenses).map(([name, license]) => ({ name, license, text: "" }));
 }
 
 /** @param textOf the package whose text counts, for one that is not installed here */

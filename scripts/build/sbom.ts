@@ -16,6 +16,7 @@ const SPDX = new Set([
   "PostgreSQL",
   "Unicode-3.0",
   "Zlib",
+  "curl",
 ]);
 
 /** The document, the same for everybody who builds the same commit. */

@@ -6,7 +6,7 @@ import { join } from "node:path";
 const REST_MS = 3_600_000;
 /** Directories created by unpack.ts: named by content, and temporary ones. */
 const UNPACKED =
-  /^(?:libzmq|libduckdb|sdk)-[0-9a-f]{16}$|^\.(?:libzmq|libduckdb|sdk)-\d+-[0-9a-f-]{36}(?:\.broken)?$|\.\d+\.stale$/;
+  /^(?:libzmq|libduckdb|sdk|lake)-[0-9a-f]{16}$|^\.(?:libzmq|libduckdb|sdk|lake)-\d+-[0-9a-f-]{36}(?:\.broken)?$|\.\d+\.stale$/;
 
 /**
  * Removes stale directories. A library in use shows in the memory map of its process. Where that cannot be seen, removal is still

@@ -16,6 +16,9 @@ import { join } from "node:path";
 import { CdktrError, errorMessage } from "../errors.ts";
 import type { EmbeddedFile } from "./embedded.ts";
 
+/** What the files of a group take, where it is much more or less than those of DuckDB. */
+const MEGABYTES: Readonly<Record<string, number>> = { lake: 100 };
+
 /** The cache directory cannot hold the native libraries. */
 export class NativeCacheError extends CdktrError {}
 
@@ -39,9 +42,12 @@ export function unpack(files: readonly EmbeddedFile[], group: string, cacheDirec
     const staging = join(cacheDirectory, `.${group}-${process.pid}-${crypto.randomUUID()}`);
     try {
       mkdirSync(staging, { mode: 0o700 });
+      let opened: { readonly path: string; readonly contents: Uint8Array } | undefined;
       for (const file of files) {
+        if (opened?.path !== file.path)
+          opened = { path: file.path, contents: Bun.zstdDecompressSync(readFileSync(file.path)) };
         const path = join(staging, file.name);
-        writeFileSync(path, Bun.zstdDecompressSync(readFileSync(file.path)), { mode: 0o500, flush: true });
+        writeFileSync(path, opened.contents.subarray(...(file.range ?? [])), { mode: 0o500, flush: true });
         chmodSync(path, 0o500);
       }
       putInPlace(staging, directory, files);
@@ -53,7 +59,7 @@ export function unpack(files: readonly EmbeddedFile[], group: string, cacheDirec
       `The native libraries cannot be unpacked into ${cacheDirectory}: ${ownerProblem(cacheDirectory) ?? errorMessage(error)}.`,
       {
         cause: error,
-        hint: "cdktr needs about 75 MB in a directory that belongs to you. Set CDKTR_CACHE_DIRECTORY to one that you can write.",
+        hint: `cdktr needs about ${MEGABYTES[group] ?? 75} MB in a directory that belongs to you. Set CDKTR_CACHE_DIRECTORY to one that you can write.`,
       },
     );
   }

@@ -33,6 +33,9 @@ test.if(COMPILED)("the executable carries the licenses of what is inside, and no
     "libzmq",
     "libsodium",
     "DuckDB",
+    "duckdb-extension-ducklake",
+    "duckdb-extension-httpfs",
+    "duckdb-extension-postgres-scanner",
     "zeromq",
     "@duckdb/node-api",
     "citty",
@@ -50,6 +53,8 @@ test.if(COMPILED)("the executable carries the licenses of what is inside, and no
     "Apache License",
     "Stichting DuckDB Foundation",
     "Frank Denis",
+    "Daniel Stenberg",
+    "PostgreSQL Global Development Group",
     "https://github.com/zeromq/libzmq/releases/tag/v4.3.5",
   ])
     expect(`${text}: ${list.includes(text)}`).toBe(`${text}: true`);

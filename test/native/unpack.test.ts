@@ -25,6 +25,19 @@ describe("unpack", () => {
     expect(readdirSync(cache)).toHaveLength(1);
   });
 
+  test("takes several files out of one that holds them together", () => {
+    const sha256 = (text: string) => new Bun.CryptoHasher("sha256").update(text).digest("hex");
+    const path = join(root, "together.zst");
+    writeFileSync(path, Bun.zstdCompressSync(Buffer.from("firstsecond")));
+    const both: EmbeddedFile[] = [
+      { name: "1", path, sha256: sha256("first"), range: [0, 5] },
+      { name: "2", path, sha256: sha256("second"), range: [5, 11] },
+    ];
+    const directory = unpack([...both, ...files], "lib", join(root, "both"));
+    const read = (name: string) => readFileSync(join(directory, name), "utf8");
+    expect(["1", "2", "a.so"].map(read)).toEqual(["first", "second", "first library"]);
+  });
+
   test("keeps what is whole, replaces what is not", () => {
     const cache = join(root, "kept");
     const directory = unpack(files, "lib", cache);

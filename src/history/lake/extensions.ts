@@ -1,0 +1,20 @@
+/** Loads the extensions of DuckDB that a lake needs: DuckLake itself, PostgreSQL for its catalog, S3 for its files. */
+import type { DuckDBConnection } from "@duckdb/node-api";
+import { lakeExtensionPaths } from "../../native/lake-extensions.ts";
+import { loadError } from "../../native/load-error.ts";
+import { quoteText } from "../database/duckdb.ts";
+
+/**
+ * Loads them into the database of a connection, for all of its connections. They are signed by DuckDB's makers, and nothing is
+ * fetched. Do it before the configuration is locked: later, no statement can load anything.
+ * @throws NativeCacheError when they cannot be unpacked or loaded
+ */
+export async function loadLakeExtensions(connection: DuckDBConnection): Promise<void> {
+  for (const path of lakeExtensionPaths()) {
+    try {
+      await connection.run(`LOAD ${quoteText(path)}`);
+    } catch (error) {
+      throw loadError(path, error);
+    }
+  }
+}
