@@ -1,9 +1,9 @@
 import type { KnipConfig } from "knip";
 
-/** What waits for its first user, who removes it from here. */
-const WAITING = [
+/** Files of src/ that wait for their first user, who removes them from here; test/architecture.test.ts reads it too. */
+export const WAITING = [
   // Until the history attaches a lake.
-  "src/history/lake/extensions.ts!",
+  "src/history/lake/extensions.ts",
 ];
 
 /**
@@ -22,7 +22,7 @@ const config: KnipConfig = {
     "src/history/main.ts!",
     // The sockets are a library, and its tests cover more of them than the rest uses.
     "src/zmq/index.ts!",
-    ...WAITING,
+    ...WAITING.map((path) => `${path}!`),
     "scripts/*.ts",
     "test/**/*.test.ts",
     // Programs that scripts and tests start.
