@@ -449,7 +449,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
         await this.#read((database) => {
           // The copy knows the files in any case: those that are kept elsewhere can be put beside it.
           const carry = async (parts: readonly Part[]) => {
-            if (!withoutArchive) await carryParts(database.path, parts, directory);
+            if (!withoutArchive) await carryParts(database.name, parts, directory);
           };
           return database.backupTo(join(directory, "app.db"), moment, signal, carry);
         });

@@ -1,14 +1,7 @@
-/** The history database: one file with logs and statuses, one connection that writes, a few that read. */
-import { mkdirSync, statSync } from "node:fs";
+/** The history database: logs and statuses in a file or in a lake, one connection that writes, a few that read. */
+import { mkdirSync } from "node:fs";
 import type { DuckDBConnection } from "@duckdb/node-api";
-import { archiveDirectory } from "../../contract/archive-files.ts";
-import {
-  type HistoricFiring,
-  type HistoricRun,
-  IN_MEMORY,
-  type LatestEnd,
-  type LineQuery,
-} from "../../contract/history.ts";
+import type { HistoricFiring, HistoricRun, LatestEnd, LineQuery } from "../../contract/history.ts";
 import type { HistoricStatuses } from "../../contract/history-rows.ts";
 import type {
   ItemSummary,
@@ -21,47 +14,29 @@ import type {
   SearchLogs,
 } from "../../contract/messages.ts";
 import { UnprocessableError } from "../../errors.ts";
-import { pruneBackups } from "../../migrations/database-backups.ts";
 import { Archive } from "./archive.ts";
 import type { Part } from "./archive-manifest.ts";
 import { findBroughtContexts } from "./brought-contexts.ts";
-import { copyDatabase } from "./copy.ts";
-import { type OpenDatabase, openDatabase } from "./duckdb.ts";
-import { archiveFileIn, historyUnavailable, isDiskFull, isFatal, readError } from "./error.ts";
+import { type DatabaseFileOptions, databaseFile } from "./database-file.ts";
+import { archiveFileIn, historyUnavailable, isDiskFull, readError } from "./error.ts";
 import { type BackupMoment, exportTables, writeBackup } from "./export.ts";
 import { findFirings } from "./firings.ts";
 import { findLatestEnds } from "./latest-ends.ts";
 import { LineMarks } from "./line-marks.ts";
 import { queryLogLines, searchLogs } from "./logs.ts";
-import {
-  applyMigration,
-  HISTORY_MIGRATIONS,
-  type HistoryMigrations,
-  pendingMigration,
-} from "./migrations.ts";
+import type { OpenHistory, Place } from "./place.ts";
 import { runQuery } from "./query.ts";
 import { HistoryReaders } from "./readers.ts";
 import { findItems, findOutputs, findRun, listRuns } from "./runs.ts";
-import { VIEWS } from "./schema.ts";
 import { type AnySources, HISTORY_SCHEMA } from "./sources.ts";
 import { crashRuns, findStatuses, findUnfinished } from "./unfinished.ts";
 import { type HistoryBatch, type HistoryCursors, HistoryWriter } from "./write.ts";
 import type { Steps } from "./write-part.ts";
 
 /** Options of {@link HistoryDatabase}. */
-export interface HistoryDatabaseOptions {
-  /** The DuckDB file, or `:memory:`. */
-  readonly path: string;
-  /** Directory for prepared exports and backups: the only one that statements can access. Created if missing. */
-  readonly filesDirectory: string;
-  /** Where DuckDB spills what does not fit into memory. */
-  readonly tempDirectory: string;
-  /** The migrations; those of this cdktr by default. */
-  readonly migrations?: HistoryMigrations;
-  /** Called with a message when an older schema is migrated, which may take a while. */
-  readonly say?: (what: string) => void;
-  /** Aborts the copying before a migration. */
-  readonly signal?: AbortSignal;
+export interface HistoryDatabaseOptions extends DatabaseFileOptions {
+  /** Where it is, if not in that file. */
+  readonly place?: Place | undefined;
   /** Called at each step of the archive, in tests. */
   readonly at?: Steps | undefined;
   /** The inode of the file: null if there is none, undefined if that is not known. By default it is not looked at. */
@@ -87,13 +62,12 @@ const EXPORT_WAITS_MS = 120_000;
 const QUERY_GROWTH_BYTES = 768 * 1024 * 1024;
 /** Timeout of an export, a backup, or a step of the archive, ms. */
 const EXPORT_TIMEOUT_MS = 3_600_000;
-/** Number of newest lines from which the latest times are read after a start. */
-const ORDER_WINDOW_LINES = 50_000;
 
 /** The open history database. */
 export class HistoryDatabase {
-  readonly path: string;
-  readonly #database: OpenDatabase;
+  /** What messages call it: its path, or the address of the lake. */
+  readonly name: string;
+  readonly #database: OpenHistory;
   readonly #writer: HistoryWriter;
   readonly #readers: HistoryReaders;
   readonly #queries: HistoryReaders;
@@ -112,24 +86,25 @@ export class HistoryDatabase {
 
   private constructor(
     options: HistoryDatabaseOptions,
-    database: OpenDatabase,
+    { name, archiveDirectory: directory }: Place,
+    database: OpenHistory,
     inode: number | null | undefined,
   ) {
-    this.path = options.path;
+    this.name = name;
     this.#database = database;
-    this.#writer = new HistoryWriter(database.connection);
-    this.#readers = new HistoryReaders(database.instance, READERS, READ_WAITS_MS);
-    this.#queries = new HistoryReaders(database.instance, QUERIES, READ_WAITS_MS);
-    this.#alerts = new HistoryReaders(database.instance, ALERTS, READ_WAITS_MS);
-    this.#exports = new HistoryReaders(database.instance, EXPORTS, EXPORT_WAITS_MS);
-    this.#own = new HistoryReaders(database.instance, OWN_READS, READ_WAITS_MS);
-    this.#archiving = new HistoryReaders(database.instance, ARCHIVING, EXPORT_WAITS_MS);
+    this.#writer = new HistoryWriter(database.connection, database.writing);
+    this.#readers = new HistoryReaders(database, READERS, READ_WAITS_MS);
+    this.#queries = new HistoryReaders(database, QUERIES, READ_WAITS_MS);
+    this.#alerts = new HistoryReaders(database, ALERTS, READ_WAITS_MS);
+    this.#exports = new HistoryReaders(database, EXPORTS, EXPORT_WAITS_MS);
+    this.#own = new HistoryReaders(database, OWN_READS, READ_WAITS_MS);
+    this.#archiving = new HistoryReaders(database, ARCHIVING, EXPORT_WAITS_MS);
     const readers = [this.#readers, this.#queries, this.#exports, this.#own];
     this.archive = new Archive({
-      directory: archiveDirectory(options.path),
+      directory,
       lend: (work) => this.#lendForArchive(work),
       read: (work) => this.#read("The query", READ_TIMEOUT_MS, work),
-      databaseBytes: () => statSync(options.path, { throwIfNoEntry: false })?.size ?? 0,
+      databaseBytes: () => database.sizeBytes(),
       readersEnded: async () => void (await Promise.all(readers.map((pool) => pool.ended()))),
       disordered: () => this.#disordered,
       say: options.say ?? (() => {}),
@@ -145,21 +120,22 @@ export class HistoryDatabase {
    * @throws HistoryUnavailableError when it is locked, damaged, written by a newer cdktr, or cannot be written
    */
   static async open(options: HistoryDatabaseOptions): Promise<HistoryDatabase> {
+    const place = options.place ?? databaseFile(options);
     try {
       mkdirSync(options.filesDirectory, { recursive: true, mode: 0o700 });
-      const database = await openMigrated(options);
+      const database = await place.open();
       try {
-        const history = new HistoryDatabase(options, database, await options.inode?.());
+        const history = new HistoryDatabase(options, place, database, await options.inode?.());
         const reader = await database.connection.runAndReadAll("SELECT count(*)::INTEGER FROM log_disorder");
         history.#disordered = reader.value(0, 0) !== 0;
         await history.archive.open(database.connection);
         return history;
       } catch (error) {
-        shut(database);
+        await database.close(true);
         throw error;
       }
     } catch (error) {
-      throw historyUnavailable(error, options.path);
+      throw historyUnavailable(error, place.name);
     }
   }
 
@@ -221,7 +197,7 @@ export class HistoryDatabase {
     return this.#readOwn(async (connection) => {
       const reader = await connection.runAndReadAll(
         `SELECT task_instance_id, max(timestamp_ms)::DOUBLE FROM logstore
-         WHERE rowid > (SELECT max(rowid) - ${ORDER_WINDOW_LINES} FROM logstore) GROUP BY task_instance_id`,
+         WHERE ${this.#database.newestLines} GROUP BY task_instance_id`,
       );
       return new Map(reader.getRows().map(([task, time]) => [String(task), Number(time)]));
     });
@@ -353,7 +329,7 @@ export class HistoryDatabase {
    */
   async crash(ids: readonly string[], error: string, nowMs: number): Promise<void> {
     try {
-      await crashRuns(this.#database.connection, ids, error, nowMs);
+      await this.#writer.transact((connection) => crashRuns(connection, ids, error, nowMs));
     } catch (failure) {
       throw this.#unavailable(failure);
     }
@@ -407,9 +383,7 @@ export class HistoryDatabase {
     ];
     await Promise.all(readers.map((pool) => pool.close()));
     await this.archive.settled();
-    // Asynchronously, so that closing finds little left to do. If this fails, the data is in the WAL file and read at the next start.
-    if (!this.#broken) await this.#database.connection.run("CHECKPOINT").catch(() => {});
-    shut(this.#database);
+    await this.#database.close(this.#broken);
   }
 
   /** A read that the history itself needs. */
@@ -427,7 +401,7 @@ export class HistoryDatabase {
       return await this.#archiving.lend(EXPORT_TIMEOUT_MS, work);
     } catch (error) {
       throw isDiskFull(error)
-        ? noRoom(error, `${this.path}.archive`)
+        ? noRoom(error, `${this.name}.archive`)
         : this.#readFailure(error, "The archive");
     }
   }
@@ -447,14 +421,14 @@ export class HistoryDatabase {
   }
 
   #readFailure(error: unknown, what: string): unknown {
-    if (isFatal(error)) this.#broken = true;
+    if (this.#database.isLost(error, "read")) this.#broken = true;
     else if (archiveFileIn(error) !== undefined) this.archive.recheckSoon();
-    return readError(error, this.path, what);
+    return readError(error, this.name, what);
   }
 
   #unavailable(error: unknown): Error {
-    if (isFatal(error)) this.#broken = true;
-    return historyUnavailable(error, this.path);
+    if (this.#database.isLost(error, "write")) this.#broken = true;
+    return historyUnavailable(error, this.name);
   }
 }
 
@@ -463,43 +437,4 @@ function noRoom(cause: unknown, path: string): UnprocessableError {
     cause,
     hint: "Free some space there, or set CDKTR_APP_DATA_DIRECTORY to a directory on another disk.",
   });
-}
-
-/**
- * Opens a database that has the current schema, migrating it if necessary. If this is interrupted, the next call starts again: the
- * backup exists by then or not, and the schema is either the old one or the new one.
- */
-async function openMigrated(options: HistoryDatabaseOptions): Promise<OpenDatabase> {
-  const { path, migrations = HISTORY_MIGRATIONS, say } = options;
-  const files = { ...options, archiveDirectory: archiveDirectory(options.path) };
-  let database: OpenDatabase | undefined = await openDatabase(files);
-  try {
-    const pending = await pendingMigration(database.connection, path, migrations);
-    if (pending === null) return database;
-    let backup: string | null = null;
-    if (!pending.isNew && path !== IN_MEMORY) {
-      // Checkpointed into the one file, with no connection left.
-      await database.connection.run("CHECKPOINT");
-      shut(database);
-      database = undefined;
-      backup = await copyDatabase(path, say, options.signal);
-      database = await openDatabase(files);
-    }
-    await applyMigration(database.connection, pending, VIEWS, backup);
-    if (backup !== null) {
-      pruneBackups(path);
-      say?.(
-        `${path}: schema ${pending.version} became ${migrations.length} (${pending.steps.map(({ what }) => what).join("; ")}). The backup is ${backup}.`,
-      );
-    }
-    return database;
-  } catch (error) {
-    if (database !== undefined) shut(database);
-    throw error;
-  }
-}
-
-function shut({ connection, instance }: OpenDatabase): void {
-  connection.disconnectSync();
-  instance.closeSync();
 }

@@ -25,8 +25,8 @@ export type Columns = Readonly<Record<string, string>>;
 interface HistoryMigration extends Additive {
   /** Description for the log. */
   readonly what: string;
-  /** Statements to run first. */
-  readonly before?: (connection: DuckDBConnection) => Promise<unknown>;
+  /** Types that a DuckDB file needs first; a lake has none of its own. */
+  readonly types?: (connection: DuckDBConnection) => Promise<unknown>;
   /** Columns added at the end of a table; existing rows get NULL. The views follow automatically. */
   readonly adds?: Readonly<Partial<Record<Table, Columns>>>;
   /** Statements to run after that. */
@@ -35,6 +35,9 @@ interface HistoryMigration extends Additive {
 
 /** Step n migrates version n to n + 1. Never edit a released step: append another. */
 export type HistoryMigrations = readonly HistoryMigration[];
+
+/** The type of statuses: an enum of DuckDB. */
+const STATUS_TYPE = "RunStatus";
 
 const LOGSTORE: Columns = {
   workflow_id: "VARCHAR",
@@ -53,7 +56,7 @@ const LOGSTORE: Columns = {
 const WORKFLOW_RUN_STATUS: Columns = {
   workflow_id: "VARCHAR",
   workflow_instance_id: "VARCHAR",
-  status: "RunStatus",
+  status: STATUS_TYPE,
   timestamp_ms: "BIGINT",
   workflow_name: "VARCHAR",
   trigger: "VARCHAR",
@@ -70,7 +73,7 @@ const TASK_RUN_STATUS: Columns = {
   task_id: "VARCHAR",
   task_instance_id: "VARCHAR",
   workflow_instance_id: "VARCHAR",
-  status: "RunStatus",
+  status: STATUS_TYPE,
   timestamp_ms: "BIGINT",
   workflow_id: "VARCHAR",
   task_name: "VARCHAR",
@@ -88,7 +91,7 @@ const TASK_RUN_STATUS: Columns = {
 export const HISTORY_MIGRATIONS: HistoryMigrations = [
   {
     what: "logs and statuses",
-    before: ensureStatusType,
+    types: ensureStatusType,
     adds: {
       logstore: LOGSTORE,
       workflow_run_status: WORKFLOW_RUN_STATUS,
@@ -221,7 +224,9 @@ export async function pendingMigration(
     });
   }
   if (version === migrations.length) return null;
-  const tables = await connection.runAndReadAll("SELECT count(*)::INTEGER FROM duckdb_tables()");
+  const tables = await connection.runAndReadAll(
+    "SELECT count(*)::INTEGER FROM duckdb_tables() WHERE database_name = current_database()",
+  );
   return {
     version,
     isNew: tables.value(0, 0) === 0,
@@ -234,6 +239,7 @@ export async function pendingMigration(
  * Runs a migration in one transaction.
  * @param views the documented views, which are recreated
  * @param backup the backup made before, or null
+ * @param hasTypes whether the database has types of its own: in a lake, statuses are text
  * @throws errors of DuckDB; nothing is changed then
  */
 export async function applyMigration(
@@ -241,13 +247,16 @@ export async function applyMigration(
   { version, steps, oldestReader }: PendingMigration,
   views: Readonly<Record<string, string>>,
   backup: string | null,
+  hasTypes = true,
 ): Promise<void> {
+  const typeOf = (type: string) => (type === STATUS_TYPE && !hasTypes ? "VARCHAR" : type);
   await connection.run("BEGIN TRANSACTION");
   try {
     for (const step of steps) {
-      await step.before?.(connection);
+      if (hasTypes) await step.types?.(connection);
       for (const [table, columns] of Object.entries(step.adds ?? {})) {
-        await ensureTable(connection, table, columns);
+        const definitions = Object.entries(columns).map(([name, type]) => `${name} ${typeOf(type)}`);
+        await ensureTable(connection, table, definitions);
       }
       await step.after?.(connection);
     }
@@ -320,8 +329,11 @@ async function ensureStatusType(connection: DuckDBConnection): Promise<void> {
   }
 }
 
-async function ensureTable(connection: DuckDBConnection, table: string, columns: Columns): Promise<void> {
-  const definitions = Object.entries(columns).map(([name, type]) => `${name} ${type}`);
+async function ensureTable(
+  connection: DuckDBConnection,
+  table: string,
+  definitions: readonly string[],
+): Promise<void> {
   await connection.run(`CREATE TABLE IF NOT EXISTS ${table}(${definitions.join(", ")})`);
   for (const definition of definitions) {
     await connection.run(`ALTER TABLE ${table} ADD COLUMN IF NOT EXISTS ${definition}`);

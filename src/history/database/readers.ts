@@ -1,6 +1,6 @@
 /** Read connections, separate from the one that writes: a long query does not hold up incoming rows. */
 
-import type { DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
+import type { DuckDBConnection } from "@duckdb/node-api";
 import { HistoryUnavailableError } from "../../contract/history.ts";
 import { UnprocessableError } from "../../errors.ts";
 import { residentMemory } from "../../host/resident-memory.ts";
@@ -11,9 +11,14 @@ const MAX_WAITING = 500;
 /** Interval between interrupts of a query that does not stop, ms. */
 const INTERRUPT_INTERVAL_MS = 20;
 
+/** What connections are made to: a DuckDB instance, or what makes them otherwise. */
+export interface Connects {
+  connect(): Promise<DuckDBConnection>;
+}
+
 /** A pool of read connections. */
 export class HistoryReaders {
-  readonly #instance: DuckDBInstance;
+  readonly #database: Connects;
   readonly #most: number;
   readonly #idle: DuckDBConnection[] = [];
   readonly #busy = new Set<DuckDBConnection>();
@@ -31,8 +36,8 @@ export class HistoryReaders {
    * @param most maximum number of concurrent queries; further ones wait their turn
    * @param waitMs how long they wait
    */
-  constructor(instance: DuckDBInstance, most: number, waitMs: number) {
-    this.#instance = instance;
+  constructor(database: Connects, most: number, waitMs: number) {
+    this.#database = database;
     this.#most = most;
     this.#waitMs = waitMs;
   }
@@ -146,7 +151,7 @@ export class HistoryReaders {
     if (this.#closed) throw closing();
     this.#taken++;
     try {
-      const connection = this.#idle.pop() ?? (await this.#instance.connect());
+      const connection = this.#idle.pop() ?? (await this.#database.connect());
       this.#busy.add(connection);
       // Closing began while the connection was being opened: it would not be interrupted.
       if (this.#closed) {

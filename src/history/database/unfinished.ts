@@ -68,7 +68,7 @@ function latest(table: string, by: string): string {
     )`;
 }
 
-/** Ends unfinished runs, and their unfinished task runs, as CRASHED at `nowMs`. */
+/** Ends unfinished runs, and their unfinished task runs, as CRASHED at `nowMs`. The connection is in a transaction. */
 export async function crashRuns(
   connection: DuckDBConnection,
   ids: readonly string[],
@@ -86,13 +86,6 @@ export async function crashRuns(
       FROM ${view} WHERE workflow_instance_id IN (${IDS}) AND status::VARCHAR NOT IN ${TERMINAL}`;
   };
   const values = [JSON.stringify(ids), BigInt(Math.trunc(nowMs)), error];
-  await connection.run("BEGIN TRANSACTION");
-  try {
-    await connection.run(insert("task_run_status", "task_runs"), values);
-    await connection.run(insert("workflow_run_status", "workflow_runs"), values);
-    await connection.run("COMMIT");
-  } catch (error) {
-    await connection.run("ROLLBACK").catch(() => {});
-    throw error;
-  }
+  await connection.run(insert("task_run_status", "task_runs"), values);
+  await connection.run(insert("workflow_run_status", "workflow_runs"), values);
 }

@@ -47,8 +47,8 @@ const STATEMENT_CHARACTERS = 1024 * 1024;
 /** Fewer lines with common columns are written together with others: each statement costs as much as about a hundred lines. */
 const LEAST_ALIKE = 128;
 
-const INSERT_LINES = `
-  INSERT INTO logstore(${LOG_COLUMNS.join(", ")}, agent_id, stream_id, seq)
+const insertLines = (table: string) => `
+  INSERT INTO ${table}(${LOG_COLUMNS.join(", ")}, agent_id, stream_id, seq)
   SELECT ${LOG_COLUMNS.map(fieldOf).join(", ")}, $1, $2, seq
   FROM (
     SELECT string_split(line, chr(1)) AS field, seq
@@ -57,8 +57,8 @@ const INSERT_LINES = `
   WHERE len(field) >= ${LOG_COLUMNS.length}`;
 
 /** Lines that have all columns but time and payload in common, which are parameters. */
-const INSERT_ALIKE = `
-  INSERT INTO logstore(${LOG_COLUMNS.join(", ")}, agent_id, stream_id, seq)
+const insertAlike = (table: string) => `
+  INSERT INTO ${table}(${LOG_COLUMNS.join(", ")}, agent_id, stream_id, seq)
   SELECT $6::VARCHAR, $7::VARCHAR, $8::VARCHAR, $9::VARCHAR, $10::VARCHAR,
     coalesce(try_cast(time AS BIGINT), 0), $11::VARCHAR, payload, $1, $2, seq
   FROM (
@@ -83,14 +83,62 @@ const ADD_CURSORS = `
   FROM (SELECT unnest(from_json($1::VARCHAR, '[{"kind":"VARCHAR","id":"VARCHAR","position":"BIGINT","updated_ms":"BIGINT"}]'), recursive := true)) moved
   WHERE NOT EXISTS (FROM ingest_cursor c WHERE c.kind = moved.kind AND c.id = moved.id)`;
 
+/** How a place of histories is written. */
+export interface Writing {
+  /** The table that lines are inserted into. */
+  readonly lines: string;
+  /**
+   * Does the work in a transaction, which is undone if it fails. What may be done again, as after a conflict, is.
+   * @throws errors of `work` and of DuckDB
+   */
+  transact(connection: DuckDBConnection, work: () => Promise<void>): Promise<void>;
+  /** Called after lines were inserted. */
+  linesInserted(connection: DuckDBConnection): Promise<unknown>;
+}
+
+/** Does the work in a transaction. */
+async function inTransaction(connection: DuckDBConnection, work: () => Promise<void>): Promise<void> {
+  await connection.run("BEGIN TRANSACTION");
+  try {
+    await work();
+    await connection.run("COMMIT");
+  } catch (error) {
+    await connection.run("ROLLBACK").catch(() => {});
+    throw error;
+  }
+}
+
+/** How a DuckDB file is written. */
+export const INTO_FILE: Writing = {
+  lines: "logstore",
+  transact: inTransaction,
+  linesInserted: async () => {},
+};
+
 /** The connection that writes. */
 export class HistoryWriter {
   readonly #connection: DuckDBConnection;
+  readonly #writing: Writing;
   #insertLines: DuckDBPreparedStatement | undefined;
   #insertAlike: DuckDBPreparedStatement | undefined;
 
-  constructor(connection: DuckDBConnection) {
+  constructor(connection: DuckDBConnection, writing: Writing) {
     this.#connection = connection;
+    this.#writing = writing;
+  }
+
+  /**
+   * Does the work in a transaction of this connection.
+   * @throws errors of `work` and of DuckDB
+   */
+  async transact(work: (connection: DuckDBConnection) => Promise<void>): Promise<void> {
+    try {
+      await this.#writing.transact(this.#connection, () => work(this.#connection));
+    } catch (error) {
+      this.#insertLines = undefined;
+      this.#insertAlike = undefined;
+      throw error;
+    }
   }
 
   /**
@@ -99,10 +147,9 @@ export class HistoryWriter {
    * @throws errors of DuckDB
    */
   async write(batch: HistoryBatch): Promise<void> {
-    const connection = this.#connection;
-    await connection.run("BEGIN TRANSACTION");
-    try {
+    await this.transact(async (connection) => {
       for (const slice of batch.logs) await this.#writeLines(slice);
+      if (batch.logs.length > 0) await this.#writing.linesInserted(connection);
       for (const table of STATUS_TABLES) await this.#writeStatuses(table, batch.statuses);
       if (batch.disordered.length > 0) {
         await connection.run(
@@ -111,13 +158,7 @@ export class HistoryWriter {
         );
       }
       await this.#moveCursors(batch);
-      await connection.run("COMMIT");
-    } catch (error) {
-      this.#insertLines = undefined;
-      this.#insertAlike = undefined;
-      await connection.run("ROLLBACK").catch(() => {});
-      throw error;
-    }
+    });
   }
 
   /** Reads the positions of the sources. */
@@ -140,11 +181,13 @@ export class HistoryWriter {
 
   /** Records the installation that the history belongs to. */
   async claim(installationId: string): Promise<void> {
-    await this.#connection.run("DELETE FROM ingest_cursor WHERE kind = 'installation'");
-    await this.#connection.run("INSERT INTO ingest_cursor VALUES ('installation', $1, 0, $2)", [
-      installationId,
-      BigInt(Date.now()),
-    ]);
+    await this.transact(async (connection) => {
+      await connection.run("DELETE FROM ingest_cursor WHERE kind = 'installation'");
+      await connection.run("INSERT INTO ingest_cursor VALUES ('installation', $1, 0, $2)", [
+        installationId,
+        BigInt(Date.now()),
+      ]);
+    });
   }
 
   async #writeLines(slice: LogSlice): Promise<void> {
@@ -174,7 +217,7 @@ export class HistoryWriter {
     start: number,
     { end, head, level, times, payloads }: LinesAlike,
   ): Promise<void> {
-    this.#insertAlike ??= await this.#connection.prepare(INSERT_ALIKE);
+    this.#insertAlike ??= await this.#connection.prepare(insertAlike(this.#writing.lines));
     const statement = this.#insertAlike;
     bindPlace(statement, slice, start, end);
     statement.bindVarchar(3, payloads.join("\n"));
@@ -186,7 +229,7 @@ export class HistoryWriter {
   }
 
   async #writeMixed(slice: LogSlice, start: number, end: number): Promise<void> {
-    this.#insertLines ??= await this.#connection.prepare(INSERT_LINES);
+    this.#insertLines ??= await this.#connection.prepare(insertLines(this.#writing.lines));
     const statement = this.#insertLines;
     bindPlace(statement, slice, start, end);
     statement.bindVarchar(3, slice.lines.slice(start, end).join("\n"));

@@ -1,0 +1,37 @@
+/**
+ * Where a history is: in a DuckDB file of this host, or in a lake, which several principals share. Tables, views and statements are the
+ * same. This is all that differs.
+ */
+import type { DuckDBConnection } from "@duckdb/node-api";
+import type { DuckDB } from "./duckdb.ts";
+import type { Connects } from "./readers.ts";
+import type { Writing } from "./write.ts";
+
+/** A place of a history. */
+export interface Place {
+  /** What messages call it: a path, or an address without secrets. */
+  readonly name: string;
+  /** The directory of the archive; null if old days stay where they are. */
+  readonly archiveDirectory: string | null;
+  /**
+   * Opens the history and brings its schema to the current version.
+   * @throws errors of DuckDB, CdktrError
+   */
+  open(): Promise<OpenHistory>;
+}
+
+/** An open history. */
+export interface OpenHistory extends Connects {
+  readonly duckdb: DuckDB;
+  /** The connection that writes. */
+  readonly connection: DuckDBConnection;
+  readonly writing: Writing;
+  /** A condition that the newest lines meet, and few others. */
+  readonly newestLines: string;
+  /** Its size on disk, bytes; 0 if that is not known. */
+  sizeBytes(): number;
+  /** Whether it must be closed and opened again after this error of a statement that reads, or writes. */
+  isLost(error: unknown, doing: "read" | "write"): boolean;
+  /** Closes it. Nobody uses any of its connections. @param isBroken DuckDB has given it up */
+  close(isBroken: boolean): Promise<void>;
+}
