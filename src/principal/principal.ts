@@ -10,19 +10,14 @@ import type { TelemetrySettings } from "../contract/telemetry.ts";
 import { PROTOCOL } from "../contract/version.ts";
 import { EventHub } from "../event-hub.ts";
 import { DeclaredTriggers, TRIGGER_KINDS } from "../events/declared/declared-triggers.ts";
-import { isLoopback } from "../host/addresses.ts";
 import { FileHelper } from "../host/file-helper/file-helper.ts";
 import { historyMemory } from "../host/history-memory.ts";
 import { hostZone } from "../host/host-zone.ts";
-import { ResourceGuard } from "../host/resource-guard.ts";
 import { log as processLog } from "../log.ts";
-import { MetricsServer } from "../metrics/metrics-server.ts";
 import type { CurveClientKeys } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
-import { Access } from "../protocol/doors/access.ts";
+import type { Access } from "../protocol/doors/access.ts";
 import { refuseOpenBinding } from "../protocol/doors/bind.ts";
-import { KeyStore } from "../protocol/doors/key-store.ts";
-import { LocalPeers } from "../protocol/doors/local-peers.ts";
 import { BackgroundService, type Service, startServices, stopServices } from "../service.ts";
 import { SqliteOperationalStore } from "../storage/operational/sqlite/store.ts";
 import type { OperationalStore } from "../storage/operational/store.ts";
@@ -41,7 +36,8 @@ import { Deliveries } from "./alerts/deliveries.ts";
 import { ExpectationWatch } from "./alerts/expectation-watch.ts";
 import { Expectations } from "./alerts/expectations.ts";
 import { logTails } from "./alerts/log-tail.ts";
-import { Api } from "./api/api.ts";
+import { entranceOf } from "./api/entrance.ts";
+import { Front } from "./api/front.ts";
 import { type HandlerServices, handlersOf } from "./api/handlers.ts";
 import { LocalTarget } from "./api/local-target.ts";
 import { AuditLog } from "./audit/audit-log.ts";
@@ -50,6 +46,7 @@ import { Backfills } from "./backfills/backfills.ts";
 import { BlobKeeper } from "./blobs/blob-keeper.ts";
 import { blobStoreOf } from "./blobs/blob-store-of.ts";
 import { Bundles } from "./blobs/bundles.ts";
+import type { MemberParts } from "./cluster/member-parts.ts";
 import { ownSummary } from "./cluster/own-summary.ts";
 import { Forecasts } from "./forecast/forecasts.ts";
 import { HistoryLink } from "./history/history-link.ts";
@@ -108,6 +105,8 @@ export interface PrincipalOptions {
   readonly telemetry?: TelemetrySettings | null;
   /** Wraps the operational state, for tests. */
   readonly wrapStore?: (store: OperationalStore) => OperationalStore;
+  /** What it shares with the other terms of its member, if it is one of several. */
+  readonly member?: MemberParts;
 }
 
 /** How long the announcement that it is ready waits for the history, ms. Requests are answered before. */
@@ -130,14 +129,14 @@ export class Principal extends BackgroundService {
   /** Without keys: everyone who can reach its ports is served, not just its own user and root. */
   readonly isOpen: boolean;
   readonly #config: Config;
-  readonly #insecure: boolean;
+  readonly #mayBind: () => void;
   readonly #startedAtMs: number;
   readonly #access: Access | undefined;
   readonly #log: ConsolaInstance;
   readonly #files: FileHelper;
   readonly #bundles: Bundles;
   readonly #installation: Installation;
-  readonly #api: Api;
+  readonly #front: Pick<Front, "services" | "port">;
   readonly #history: HistoryLink;
   readonly #services: readonly Service[];
 
@@ -146,7 +145,6 @@ export class Principal extends BackgroundService {
     const { config, clock = systemClock } = options;
     super(clock);
     this.#config = config;
-    this.#insecure = options.insecure ?? false;
     this.#startedAtMs = clock.now();
     const { id: principalId } = this;
     const host = config.CDKTR_PRINCIPAL_HOST;
@@ -170,12 +168,17 @@ export class Principal extends BackgroundService {
     const listeners = new ListenerRegistry(clock);
 
     // Access control and storage.
-    const keyStore = new KeyStore(dataDirectory);
-    const access = keyStore.exists ? new Access({ store: keyStore, clock, log: log("access") }) : undefined;
-    this.isOpen = access === undefined && (options.insecure === true || !isLoopback(host));
-    const locals = access === undefined && !this.isOpen ? new LocalPeers({ log: log("access") }) : undefined;
-    const sqlite = new SqliteOperationalStore({ directory: dataDirectory, clock, log: log("state") });
-    const store = options.wrapStore?.(sqlite) ?? sqlite;
+    const { member } = options;
+    const insecure = options.insecure ?? false;
+    const entrance = member?.entrance ?? entranceOf(config, { insecure, clock, log: log("access") });
+    const { access, locals } = entrance;
+    this.isOpen = entrance.isOpen;
+    this.#mayBind = () => {
+      if (access === undefined && member === undefined) refuseOpenBinding(host, insecure);
+    };
+    const ownStore =
+      member?.store ?? new SqliteOperationalStore({ directory: dataDirectory, clock, log: log("state") });
+    const store = options.wrapStore?.(ownStore) ?? ownStore;
     const agentKeys = access && new AgentKeys({ store, clock, access });
     const installation = new Installation(store);
     const secrets = new SecretStore({
@@ -406,52 +409,33 @@ export class Principal extends BackgroundService {
         principalId,
         heartbeatTimeoutMs,
         info: () => this.#info(),
-        principals: () => [ownSummary(config, this.ports, this.#startedAtMs)],
+        principals: () => member?.principals() ?? [ownSummary(config, this.ports, this.#startedAtMs)],
       }),
     });
-    const api = new Api({
-      host,
-      port: config.CDKTR_PRINCIPAL_PORT,
-      log: log("api"),
-      access,
-      locals,
-      target,
-    });
-    const guard = new ResourceGuard({
-      doors: () => [
-        { port: this.ports.api, share: 0.8 },
-        { port: config.CDKTR_WEBHOOK_PORT, share: 0.05 },
-        { port: config.CDKTR_METRICS_PORT, share: 0.05 },
-      ],
-      log: log("principal"),
-    });
-    const metricsServer = new MetricsServer({
-      port: config.CDKTR_METRICS_PORT,
-      setting: "CDKTR_METRICS_PORT",
-      log: log("metrics"),
-      ...principalPages({
-        principalId,
-        startedAtMs: this.#startedAtMs,
-        metrics: new Metrics(events, history.signals, {
-          most: config.CDKTR_METRICS_WORKFLOWS,
-          ids: () => workflows.ids(),
-          latestEnds: (ids) => history.latestEnds(ids),
-        }),
-        runs,
-        pools,
-        queue: queueView,
-        agents,
-        workflows,
-        pauses: paused,
-        expectations,
-        mostWorkflows: config.CDKTR_METRICS_WORKFLOWS,
-        deliveries,
-        history,
-        listeners,
-        store,
-        files: () => keeper.held,
+    const pages = principalPages({
+      principalId,
+      startedAtMs: this.#startedAtMs,
+      metrics: new Metrics(events, history.signals, {
+        most: config.CDKTR_METRICS_WORKFLOWS,
+        ids: () => workflows.ids(),
+        latestEnds: (ids) => history.latestEnds(ids),
       }),
+      runs,
+      pools,
+      queue: queueView,
+      agents,
+      workflows,
+      pauses: paused,
+      expectations,
+      mostWorkflows: config.CDKTR_METRICS_WORKFLOWS,
+      deliveries,
+      history,
+      listeners,
+      store,
+      files: () => keeper.held,
     });
+    const front =
+      member?.front(target, pages) ?? new Front({ config, entrance, target, pages, log: allLogs });
     // Ordinary clients: they connect to the API through its socket once it is bound. This process cannot die without them, so they wait long.
     const triggers = new DeclaredTriggers({
       config,
@@ -472,11 +456,10 @@ export class Principal extends BackgroundService {
     this.#access = access;
     this.#installation = installation;
     this.#history = history;
-    this.#api = api;
+    this.#front = front;
     // In start order. The last ones stop first: they answer pending requests.
     this.#services = [
-      access,
-      locals,
+      ...(member === undefined ? [access, locals] : []),
       store,
       agentKeys,
       history,
@@ -498,9 +481,7 @@ export class Principal extends BackgroundService {
       keeper,
       audit,
       channelTests,
-      api,
-      guard,
-      metricsServer,
+      ...front.services,
       triggers,
       rehearsal,
       backfillRunner,
@@ -512,7 +493,7 @@ export class Principal extends BackgroundService {
   /** The bound ports, once started. */
   get ports(): PrincipalPorts {
     const { listening, publishing } = this.#history.ports;
-    return { api: this.#api.port, logsListening: listening, logsPublishing: publishing };
+    return { api: this.#front.port, logsListening: listening, logsPublishing: publishing };
   }
 
   /** The keys with which this process connects to its own principal; undefined when it is not secured. Available once started. */
@@ -528,7 +509,7 @@ export class Principal extends BackgroundService {
    * @throws CdktrError when a port is taken, the state on disk cannot be opened, or a restore cannot be finished
    */
   protected override async onStart(): Promise<void> {
-    if (this.#access === undefined) refuseOpenBinding(this.#config.CDKTR_PRINCIPAL_HOST, this.#insecure);
+    this.#mayBind();
     this.#files.prepare();
     finishRestore(this.#config.CDKTR_APP_DATA_DIRECTORY, (message) => this.#log.warn(message));
     await startServices(this.#services);

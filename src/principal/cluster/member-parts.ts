@@ -1,0 +1,22 @@
+/** What the principal of a term shares with the other terms of its member. */
+import type { PrincipalSummary } from "../../contract/messages.ts";
+import type { MetricsServerOptions } from "../../metrics/metrics-server.ts";
+import type { OperationalStore } from "../../storage/operational/store.ts";
+import type { ApiTarget } from "../api/api-target.ts";
+import type { Entrance } from "../api/entrance.ts";
+import type { Front } from "../api/front.ts";
+
+/** Given to a principal that is one of several; see {@link Member}. */
+export interface MemberParts {
+  /** The state, for this term: the principal starts and stops it. */
+  readonly store: OperationalStore;
+  /** Open while the member runs. */
+  readonly entrance: Entrance;
+  /** What is there already: its service lets the target answer requests. */
+  front(
+    target: ApiTarget,
+    pages: Pick<MetricsServerOptions, "page" | "health">,
+  ): Pick<Front, "services" | "port">;
+  /** The principals of the installation. */
+  principals(): readonly PrincipalSummary[];
+}
