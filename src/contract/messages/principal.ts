@@ -3,6 +3,16 @@ import { z } from "zod";
 import { CLIENT_ROLES } from "../roles.ts";
 import { Protocol } from "./common.ts";
 
+/** Where others reach a member of an installation with several principals. */
+export const MemberAddress = z.object({
+  name: z.string(),
+  host: z.string(),
+  api_port: z.number(),
+  logs_listening_port: z.number(),
+  logs_publishing_port: z.number(),
+});
+export type MemberAddress = z.infer<typeof MemberAddress>;
+
 export const PrincipalInfo = z.object({
   principal_id: z.string(),
   /** Random; unchanged by restarts. Older principals do not send it. */
@@ -43,6 +53,13 @@ export const PrincipalInfo = z.object({
     .optional(),
   /** Why the state cannot be read: `runs`, and the positions of schedules, are then those that were read last. Null if it can. */
   state_error: z.string().nullable().optional(),
+  /**
+   * The name of the member that the client is connected to: `host` and the ports above are those of this member, whichever answers.
+   * Absent, as is `members`, when the installation has one principal only.
+   */
+  member: z.string().optional(),
+  /** The members that can be reached, this one included. */
+  members: z.array(MemberAddress).optional(),
 });
 export type PrincipalInfo = z.infer<typeof PrincipalInfo>;
 
