@@ -1,6 +1,7 @@
 /**
  * The client of a principal's API: many requests in flight over one DEALER socket, each matched to its reply by an id in
  * front of the empty delimiter, which the principal's ROUTER echoes (the envelope of ZeroMQ's request-reply pattern, RFC 28).
+ * Of an installation with several principals it uses one, and another when that does not answer.
  */
 import { z } from "zod";
 import { VERSION } from "../build-facts.ts";
@@ -8,19 +9,21 @@ import type {
   AgentDescription,
   AgentOrders,
   AlertQueryStatus,
+  MemberAddress,
   PoolSummary,
+  PrincipalInfo,
   Queue,
   RunDetails,
   SecretSummary,
 } from "../contract/messages.ts";
 import { fieldsOf, type VerbEntry, waitOf } from "../contract/verb-entry.ts";
 import { type ReplyOf, type RequestFor, VERBS, type Verb } from "../contract/verbs.ts";
-import { decodeReply, encodeFields, type Reply } from "../contract/wire.ts";
+import { encodeFields, type Reply } from "../contract/wire.ts";
 import { CdktrError, InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
-import { Timer } from "../timer.ts";
-import { Dealer, hostAndPort } from "../zmq/index.ts";
-import { CLIENT_SOCKET } from "./client-socket.ts";
-import { type CurveClientKeys, curveOptions, watchHandshakes } from "./handshake.ts";
+import { EventHub } from "../event-hub.ts";
+import { PrincipalConnection } from "./connection.ts";
+import type { CurveClientKeys } from "./handshake.ts";
+import { type Address, Members, type Place } from "./members.ts";
 
 export { AccessRefusedError, type CurveClientKeys, curveOptions } from "./handshake.ts";
 
@@ -28,6 +31,17 @@ export { AccessRefusedError, type CurveClientKeys, curveOptions } from "./handsh
 export interface ClientOptions {
   readonly host: string;
   readonly port: number;
+  /** Further members of the same installation, which are used when this one does not answer. */
+  readonly others?: readonly Address[];
+  /** Members that an earlier process has learned. */
+  readonly remembered?: readonly MemberAddress[];
+  /**
+   * The id of the agent whose client it is: it uses the members in an order of its own, so that agents are spread over them, and goes back to
+   * its first choice when that answers again.
+   */
+  readonly agentId?: string;
+  /** How often an agent's client looks for its first choice, ms. */
+  readonly lookMs?: number;
   /** How long one attempt waits for its reply, ms. */
   readonly timeoutMs: number;
   /** Attempts before {@link PrincipalUnreachableError}; 1 by default. */
@@ -45,9 +59,12 @@ export interface RequestOptions {
   readonly signal?: AbortSignal;
 }
 
-interface Pending {
-  readonly ids: string[];
-  readonly settle: (reply: Reply | Error) => void;
+/** Events of a client. */
+interface ClientSignals {
+  /** It is connected to another member. */
+  readonly moved: Place;
+  /** It has learned that there are other members than it knew. */
+  readonly members: readonly MemberAddress[];
 }
 
 /** `CLIENTERROR`: the request was wrong. */
@@ -80,32 +97,54 @@ const UNKNOWN_VERB = /^There is no verb "/;
 /** How one of the original implementation replies to it. */
 const ORIGINAL_UNKNOWN_VERB = /Unrecognised message type/;
 
-/** A connection to one principal. It connects at the first request and reconnects by itself. */
+/** A connection to an installation. It connects at the first request and reconnects by itself. */
 export class PrincipalClient {
-  readonly address: string;
+  readonly signals = new EventHub<ClientSignals>();
   readonly #options: ClientOptions;
-  readonly #pending = new Map<string, Pending>();
-  readonly #prefix = crypto.randomUUID().slice(0, 8);
-  #socket: Dealer | undefined;
-  #receiving: Promise<void> = Promise.resolve();
-  readonly #outgoing: [id: string, frame: Uint8Array][] = [];
-  #sending = false;
-  /** Whether a principal has replied on the present connection. */
-  #hasMet = false;
-  #counter = 0;
-  #closed = false;
+  readonly #members: Members;
+  readonly #connection: PrincipalConnection;
 
   constructor(options: ClientOptions) {
     this.#options = options;
-    this.address = hostAndPort(options.host, options.port);
+    const { host, port, others = [], remembered = [], agentId, curve, timeoutMs, lookMs } = options;
+    this.#members = new Members([{ host, port }, ...others], { remembered, preferredBy: agentId });
+    this.#connection = new PrincipalConnection({
+      members: this.#members,
+      curve,
+      timeoutMs,
+      isSpread: agentId !== undefined,
+      lookMs,
+      moved: (place) => void this.#greet(place),
+      look: () => void this.#lookAround(),
+    });
+  }
+
+  /** The member that it uses, as `HOST:PORT`. */
+  get address(): string {
+    return this.place.address;
+  }
+
+  /** All members that it may use, as text. */
+  get addresses(): string {
+    return this.#members.named;
+  }
+
+  /** The member that it uses. */
+  get place(): Place {
+    return this.#members.current;
+  }
+
+  /** All members that it may use. */
+  get places(): readonly Place[] {
+    return this.#members.all;
   }
 
   get host(): string {
-    return this.#options.host;
+    return this.place.host;
   }
 
   get port(): number {
-    return this.#options.port;
+    return this.place.port;
   }
 
   /** The keys with which it connects, which are those for the principal's other sockets too. */
@@ -123,18 +162,12 @@ export class PrincipalClient {
     const attempts = options.attempts ?? this.#options.attempts ?? 1;
     const timeoutMs = options.timeoutMs ?? this.#options.timeoutMs;
     const exchange = (request: readonly string[]) =>
-      this.#exchange(encodeFields(request), attempts, timeoutMs, options.signal);
-    const isGreeted = this.#hasMet || ORIGINAL_VERBS.has(verb) || (await exchange(["PING"])) !== undefined;
+      this.#connection.exchange(encodeFields(request), { attempts, timeoutMs, signal: options.signal });
+    const begun = performance.now();
+    const isGreeted =
+      this.#connection.hasMet || ORIGINAL_VERBS.has(verb) || (await exchange(["PING"])) !== undefined;
     const reply = isGreeted ? await exchange([verb, ...fields]) : undefined;
-    if (reply === undefined) {
-      const seconds = (attempts * timeoutMs) / 1000;
-      throw new PrincipalUnreachableError(
-        `No principal answered at ${this.address} within ${seconds} s (${verb}).`,
-        {
-          hint: "Is it running (cdktr start principal)? CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT set its address.",
-        },
-      );
-    }
+    if (reply === undefined) throw this.#unreachable(verb, attempts * timeoutMs, performance.now() - begun);
     switch (reply.kind) {
       case "CLIENTERROR":
         if (UNKNOWN_VERB.test(reply.payload)) throw this.#verbUnknown(verb);
@@ -169,8 +202,10 @@ export class PrincipalClient {
     await this.call("PING", {}, options);
   }
 
-  info(options?: RequestOptions) {
-    return this.call("PRINCIPALINFO", {}, options);
+  async info(options?: RequestOptions): Promise<PrincipalInfo> {
+    const info = await this.call("PRINCIPALINFO", {}, options);
+    if (this.#members.learn(info)) this.signals.emit("members", this.#members.learned);
+    return info;
   }
 
   /** All workflows by id. */
@@ -345,12 +380,36 @@ export class PrincipalClient {
   }
 
   /** Closes the connection; requests in flight reject. */
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#failAll(closedError());
-    this.#socket?.close();
-    await this.#receiving;
+  close(): Promise<void> {
+    return this.#connection.close();
+  }
+
+  /** A member that it has not used before is asked for its ports, and for the others, before anyone hears of it. */
+  async #greet(place: Place): Promise<void> {
+    try {
+      await this.info();
+    } catch {
+      // Its ports are assumed to be those of the others.
+    }
+    if (this.place.address === place.address) this.signals.emit("moved", this.place);
+  }
+
+  async #lookAround(): Promise<void> {
+    if (this.#members.learned.length === 0 && !this.#members.hasOthers) return;
+    await this.info().catch(() => {});
+  }
+
+  #unreachable(verb: Verb, patienceMs: number, waitedMs: number): PrincipalUnreachableError {
+    const isOne = !this.#members.hasOthers;
+    const seconds = isOne ? patienceMs / 1000 : Math.ceil(waitedMs / 100) / 10;
+    return new PrincipalUnreachableError(
+      `No principal answered at ${this.addresses} within ${seconds} s (${verb}).`,
+      {
+        hint: isOne
+          ? "Is it running (cdktr start principal)? CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT set its address."
+          : "Is any of them running (cdktr start principal)? CDKTR_PRINCIPALS lists their addresses.",
+      },
+    );
   }
 
   /** Disconnects: there is nothing to do with it. */
@@ -361,10 +420,7 @@ export class PrincipalClient {
         hint: "Use the original's own commands and agents with it, or start this cdktr's principal on its workflow files: cdktr start principal.",
       },
     );
-    this.#failAll(error);
-    this.#socket?.close();
-    this.#socket = undefined;
-    this.#hasMet = false;
+    this.#connection.leave(error);
     return error;
   }
 
@@ -376,113 +432,6 @@ export class PrincipalClient {
       },
     );
   }
-
-  /** The reply, or undefined when no attempt was answered. A late reply to an earlier attempt counts. */
-  async #exchange(
-    frame: Uint8Array,
-    attempts: number,
-    timeoutMs: number,
-    signal?: AbortSignal,
-  ): Promise<Reply | undefined> {
-    signal?.throwIfAborted();
-    const ids: string[] = [];
-    let left = attempts;
-    const timer = new Timer(() => attempt());
-    const { promise, resolve } = Promise.withResolvers<Reply | Error | undefined>();
-    const onAbort = () => resolve(signal?.reason instanceof Error ? signal.reason : new Error("aborted"));
-    signal?.addEventListener("abort", onAbort, { once: true });
-    const pending: Pending = { ids, settle: resolve };
-    const attempt = () => {
-      if (left-- === 0) return resolve(undefined);
-      const id = `${this.#prefix}-${++this.#counter}`;
-      ids.push(id);
-      this.#pending.set(id, pending);
-      timer.in(timeoutMs);
-      try {
-        this.#send(id, frame);
-      } catch (error) {
-        resolve(error instanceof Error ? error : new Error(String(error)));
-      }
-    };
-    try {
-      attempt();
-      const outcome = await promise;
-      if (outcome instanceof Error) throw outcome;
-      return outcome;
-    } finally {
-      timer.cancel();
-      signal?.removeEventListener("abort", onAbort);
-      for (const id of ids) this.#pending.delete(id);
-    }
-  }
-
-  #send(id: string, frame: Uint8Array): void {
-    if (this.#closed) throw closedError();
-    this.#socket ??= this.#connect();
-    // Without a connection, expired requests would pile up.
-    while (this.#outgoing[0] !== undefined && !this.#pending.has(this.#outgoing[0][0]))
-      this.#outgoing.shift();
-    this.#outgoing.push([id, frame]);
-    if (!this.#sending) void this.#pump(this.#socket);
-  }
-
-  /** Sends queued requests one at a time. Without a connection none leaves the queue, so a request that expires is never sent. */
-  async #pump(socket: Dealer): Promise<void> {
-    this.#sending = true;
-    try {
-      for (let next = this.#outgoing.shift(); next !== undefined; next = this.#outgoing.shift()) {
-        const [id, frame] = next;
-        await socket.send([id, "", frame], () => this.#pending.has(id));
-      }
-    } catch (error) {
-      if (!this.#closed) this.#failAll(error instanceof Error ? error : new Error(String(error)));
-    } finally {
-      this.#sending = false;
-    }
-  }
-
-  #failAll(error: Error): void {
-    for (const pending of new Set(this.#pending.values())) pending.settle(error);
-  }
-
-  #connect(): Dealer {
-    const socket = new Dealer({
-      ...CLIENT_SOCKET,
-      immediate: true,
-      sendHighWaterMark: 0,
-      receiveHighWaterMark: 0,
-      ...curveOptions(this.#options.curve),
-    });
-    const endpoint = `tcp://${this.address}`;
-    // Requests in flight fail at once; the next one tries again.
-    watchHandshakes(socket, endpoint, this.address, this.#options.curve, (error) => this.#failAll(error));
-    // Another principal may answer at the same address next.
-    socket.events.on("disconnected", () => {
-      this.#hasMet = false;
-    });
-    socket.connect(endpoint);
-    this.#receiving = this.#receive(socket);
-    return socket;
-  }
-
-  async #receive(socket: Dealer): Promise<void> {
-    for await (const parts of socket) {
-      const [id, , frame] = parts;
-      if (id === undefined || frame === undefined) continue;
-      this.#hasMet = true;
-      const pending = this.#pending.get(Buffer.from(id).toString());
-      if (pending === undefined) continue;
-      try {
-        pending.settle(decodeReply(frame));
-      } catch (error) {
-        pending.settle(error as Error);
-      }
-    }
-  }
-}
-
-function closedError(): Error {
-  return new UnprocessableError("The connection to the principal was closed.");
 }
 
 function parse<T>(schema: z.ZodType<T>, reply: Reply): T {

@@ -59,6 +59,7 @@ const BROKEN_OFF_AFTER_SUCCESS = 5;
  * Watches the handshakes of a socket that is (about to be) connected to `endpoint`, and keeps retrying.
  * @param address the principal's name in messages
  * @param refused called each time with what is wrong
+ * @param options.isOneOfSeveral whether another principal is tried next: one handshake that is broken off says enough about this one
  */
 export function watchHandshakes(
   socket: Socket,
@@ -66,7 +67,9 @@ export function watchHandshakes(
   address: string,
   keys: CurveClientKeys | undefined,
   refused: (error: AccessRefusedError) => void,
+  { isOneOfSeveral = false }: { readonly isOneOfSeveral?: boolean } = {},
 ): void {
+  const enough = isOneOfSeveral ? 1 : BROKEN_OFF;
   let brokenOff = 0;
   let hasMet = false;
   socket.events.on("handshake", () => {
@@ -77,7 +80,7 @@ export function watchHandshakes(
     const code = event.error?.code;
     if (code === "EACCES" || code === "EPROTO") void tryAgain(socket, endpoint);
     else brokenOff++;
-    const isEnough = brokenOff >= (hasMet ? BROKEN_OFF_AFTER_SUCCESS : BROKEN_OFF);
+    const isEnough = brokenOff >= (hasMet ? BROKEN_OFF_AFTER_SUCCESS : enough);
     const error = explain(event, address, keys, isEnough);
     if (error !== undefined) refused(error);
   });
