@@ -24,6 +24,7 @@ export const root: Command = command({
       "Trigger a workflow (short for 'task run'), or run a file here",
       () => import("./cli/task/run.ts"),
     ),
+    exec: lazy("Run a command here, and record it in the history", () => import("./cli/exec.ts")),
     task: lazy("Trigger workflows", () => import("./cli/task.ts")),
     workflow: lazy("Look at workflow definitions and check them", () => import("./cli/workflow.ts")),
     forecast: lazy(

@@ -10,6 +10,10 @@ import { type IdleOutbox, lookInto, OutboxLockedError } from "./outbox-file.ts";
 /** Maximum number of agents without a suffix on one host: a guard against a loop, not a practical limit. */
 const MOST = 1000;
 
+/** The suffix of agents that run one command each: `cdktr exec`. Further ones at the same time get a number behind it. */
+export const COMMANDS_SUFFIX = "exec";
+const OF_COMMANDS = new RegExp(`^${COMMANDS_SUFFIX}(-[0-9]+)?$`);
+
 /** An agent's id and its outbox. */
 export interface Identity {
   readonly agentId: string;
@@ -88,7 +92,7 @@ function openAs(
   };
 }
 
-/** The other agents of a data directory that were started with the same suffix. */
+/** The other agents of a data directory that were started with the same suffix, and those of commands. */
 export interface Neighbours {
   /** Those that have ended, but left something that is to be delivered. */
   readonly left: readonly string[];
@@ -104,9 +108,15 @@ export function leftBehind(agentsDirectory: string, suffix: string | undefined, 
     if (agentId === ownId) continue;
     const found = lookInto(join(agentsDirectory, agentId));
     if (found === "in use") running++;
-    else if (found?.suffix === (suffix ?? "") && found.isHere && found.toDeliver > 0) left.push(agentId);
+    else if (found !== undefined && isOurs(found.suffix, suffix) && found.isHere && found.toDeliver > 0)
+      left.push(agentId);
   }
   return { left, running };
+}
+
+/** Whether an agent started with this suffix delivers what one with that suffix left. Nobody may ever run a command again. */
+function isOurs(left: string | null, suffix = ""): boolean {
+  return left !== null && (left === suffix || OF_COMMANDS.test(left));
 }
 
 function namesIn(agentsDirectory: string): string[] {

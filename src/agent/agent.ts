@@ -13,19 +13,25 @@ import type {
   RunAssignment,
   StopOrder,
 } from "../contract/messages.ts";
-import { PROTOCOL, type ProtocolRange, SLICES_SINCE, VersionMismatchError } from "../contract/version.ts";
+import {
+  COMMANDS_SINCE,
+  PROTOCOL,
+  type ProtocolRange,
+  SLICES_SINCE,
+  VersionMismatchError,
+} from "../contract/version.ts";
 import { type CdktrError, errorMessage } from "../errors.ts";
 import { bootId, hostUpMs } from "../host/boot.ts";
 import { log } from "../log.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
 import { BackgroundService, startServices, stopServices } from "../service.ts";
-import { isDoneWithin, pause } from "../timer.ts";
 import { variablesOf } from "../workflow/secrets.ts";
 import { agentsDirectory, claimIdentity, identityOf, leftBehind } from "./agent-id.ts";
 import { AgentLife, type AgentPhase } from "./agent-phase.ts";
 import { BlobFetcher } from "./blob-fetcher.ts";
 import { Cgroups } from "./cgroups.ts";
+import { deliverAll, unreceivedLines } from "./deliver.ts";
 import { AGENT_MARKER, inheritedEnvironment, runVariables, without } from "./environment.ts";
 import { ForeignMounts } from "./foreign-mounts.ts";
 import { automaticLabels } from "./labels.ts";
@@ -43,9 +49,9 @@ import { RunBundle } from "./run-bundle.ts";
 import { RunDirectories } from "./run-directories.ts";
 import { RunSecrets } from "./secrets/run-secrets.ts";
 import type { SecretPlaces } from "./secrets/sources.ts";
-import { SliceRun } from "./slice-run.ts";
+import { type RunEnd, SliceRun } from "./slice-run.ts";
 import { Survivors } from "./survivors.ts";
-import type { AgentContext } from "./task-context.ts";
+import type { AgentContext, TaskSink } from "./task-context.ts";
 import { TaskFiles } from "./task-files.ts";
 import type { TaskLog } from "./task-log.ts";
 import { TaskPaths } from "./task-paths.ts";
@@ -73,6 +79,10 @@ export interface AgentOptions {
   readonly outboxLimitBytes?: number;
   /** Takes the place of this agent of the data directory, which has ended, to deliver what it left. */
   readonly inPlaceOf?: string;
+  /** How long it waits at its end for a principal that takes nothing of what it has to deliver, ms; two timeouts of requests by default. */
+  readonly patienceMs?: number;
+  /** Wraps what takes the lines and reports of tasks, for whoever wants to see them too. */
+  readonly seeing?: (sink: TaskSink) => TaskSink;
 }
 
 /**
@@ -97,6 +107,8 @@ interface Held {
   active: boolean;
   /** Why the principal wants it stopped. */
   stopped?: StopOrder["reason"];
+  /** Number of the report that brings it to the principal, which does not know it before; absent if it came from there. */
+  readonly begun?: number;
 }
 
 /** The resources that `start` opens. */
@@ -260,7 +272,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       sweep: new StraySweep(outbox, { liveTasks, endedTasks, survivors, graceMs }),
       reaper: new ZombieReaper(),
       context: {
-        outbox,
+        outbox: this.#options.seeing?.(outbox) ?? outbox,
         slots: new TaskSlots(config.CDKTR_AGENT_MAX_TASKS, () => outbox.roomForTasks()),
         clock: this.clock,
         environment: inheritedEnvironment(own, config.CDKTR_SECRET_VARIABLES),
@@ -406,16 +418,18 @@ export class Agent extends BackgroundService<AgentSignals> {
       this.#parts?.outbox.hasSlices === true || this.#runningAttempts().some(({ slice }) => slice > 0);
     // An agent of an upgrade test may pretend to be older.
     const needed = isAboutSlices && version >= SLICES_SINCE ? SLICES_SINCE : oldest;
-    return { version, oldest: Math.max(oldest, needed) };
+    // An older principal would pass over the run, and everything about it.
+    const begun = this.#parts?.outbox.hasBegun === true ? COMMANDS_SINCE : oldest;
+    return { version, oldest: Math.max(oldest, needed, begun) };
   }
 
-  /** Attempts whose end the principal does not have yet. */
+  /** Attempts that the principal knows, and whose end it does not have yet. */
   #runningAttempts(): AttemptName[] {
-    return [...this.#held.values()].map(({ assignment: { workflow_instance_id, slice, attempt } }) => ({
-      workflow_instance_id,
-      slice,
-      attempt,
-    }));
+    return [...this.#held.values()].flatMap(({ assignment, begun = 0 }) => {
+      if (begun > (this.#parts?.reports.lastDurable ?? 0)) return [];
+      const { workflow_instance_id, slice, attempt } = assignment;
+      return [{ workflow_instance_id, slice, attempt }];
+    });
   }
 
   /**
@@ -514,7 +528,19 @@ export class Agent extends BackgroundService<AgentSignals> {
 
   // ---------------------------------------------------------------- runs
 
-  #take(assignment: RunAssignment): void {
+  /**
+   * Executes a run that no principal has ordered, from now on, whether or not there is a principal. It is told about the run, and may cancel it.
+   * @returns how it ended; null if it was stopped without a report
+   */
+  async execute(assignment: Omit<RunAssignment, "is_confirmed">): Promise<RunEnd> {
+    const begun = { session_id: this.#sessionId, definition: JSON.stringify(assignment.workflow) };
+    const report = { ...runReport({ assignment, clock: this.clock }, "RUNNING"), begun };
+    const number = this.#parts?.outbox.addReport(report);
+    this.#take({ ...assignment, is_confirmed: true }, number);
+    return (await this.#held.get(keyOf(assignment))?.run.over) ?? null;
+  }
+
+  #take(assignment: RunAssignment, begun?: number): void {
     const parts = this.#parts;
     if (parts === undefined) return;
     const key = keyOf(assignment);
@@ -536,7 +562,12 @@ export class Agent extends BackgroundService<AgentSignals> {
           ? {}
           : { secrets: new RunSecrets(assignment, parts.secrets) }),
       };
-      const held: Held = { assignment, run: new SliceRun(context), active: true };
+      const held: Held = {
+        assignment,
+        run: new SliceRun(context),
+        active: true,
+        ...(begun === undefined ? {} : { begun }),
+      };
       this.#held.set(key, held);
       void this.#execute(parts, held, confirmation);
       // It was in transit when everything was cancelled.
@@ -629,9 +660,10 @@ export class Agent extends BackgroundService<AgentSignals> {
       await others.stop();
       await sweep.stop();
       outbox.flush();
-      await this.#deliver(parts);
+      const { config, patienceMs = config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS * 2 } = this.#options;
+      await deliverAll(parts, patienceMs);
       const left = outbox.pendingReports;
-      const leftLines = this.#unreceivedLines(outbox);
+      const leftLines = unreceivedLines(outbox, this.#receivedSeq);
       if (left > 0 || leftLines > 0) {
         log.warn(
           `${left} reports and ${leftLines} log lines could not be delivered. They are kept, and delivered when this agent starts again.`,
@@ -659,32 +691,6 @@ export class Agent extends BackgroundService<AgentSignals> {
   #status(left: number): AgentStatus {
     if (this.#trouble instanceof VersionMismatchError && this.#trouble.tooOld === "agent") return 2;
     return left > 0 || this.#trouble !== undefined ? 1 : 0;
-  }
-
-  #unreceivedLines(outbox: Outbox): number {
-    return Math.max(0, outbox.lastLogSeq - Math.max(this.#receivedSeq, outbox.firstLogSeq - 1));
-  }
-
-  /** Waits until the principal has all reports and all lines are in its history, as long as it makes progress. */
-  async #deliver({ outbox, link, lines, reports }: Parts): Promise<void> {
-    const last = outbox.lastReportSeq;
-    const patience = this.#options.config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS * 2;
-    const undelivered = () => outbox.pendingReports + outbox.pendingLines;
-    let least = undelivered();
-    let deadline = performance.now() + patience;
-    while (undelivered() > 0 && !link.isGone && performance.now() < deadline) {
-      if (outbox.pendingReports > 0) await isDoneWithin(100, reports.durable(last));
-      else {
-        await lines.handedOver(outbox.lastLogSeq, patience);
-        // The reply says what the principal has received.
-        await link.ask();
-        if (undelivered() > 0) await pause(10);
-      }
-      if (undelivered() < least) {
-        least = undelivered();
-        deadline = performance.now() + patience;
-      }
-    }
   }
 }
 

@@ -9,6 +9,8 @@ interface KeptReport {
   readonly bytes: number;
   /** Whether it is about a slice of a run. One of an older agent does not say. */
   readonly isOfSlice: boolean;
+  /** Whether it tells of a run that the agent has begun by itself. */
+  readonly isBegun: boolean;
   /** Its JSON until it is on disk. */
   text: string | undefined;
   report: AgentReport | undefined;
@@ -24,6 +26,7 @@ export class KeptReports {
   #unsavedCount = 0;
   #unsavedBytes = 0;
   #ofSlices = 0;
+  #begun = 0;
 
   get count(): number {
     return this.#all.length;
@@ -47,6 +50,11 @@ export class KeptReports {
     return this.#ofSlices > 0;
   }
 
+  /** Whether any tells of a run that the agent has begun by itself. */
+  get hasBegun(): boolean {
+    return this.#begun > 0;
+  }
+
   /** Adds a new one, which is not on disk. */
   add(report: AgentReport, text: string): void {
     const kept = this.#add(report, text);
@@ -61,10 +69,13 @@ export class KeptReports {
 
   #add(report: AgentReport, text: string): KeptReport {
     const { seq, slice = 0 } = report;
-    const kept: KeptReport = { seq, bytes: Buffer.byteLength(text), isOfSlice: slice > 0, text, report };
+    const isBegun = report.kind === "run" && report.begun !== undefined;
+    const bytes = Buffer.byteLength(text);
+    const kept: KeptReport = { seq, bytes, isOfSlice: slice > 0, isBegun, text, report };
     this.#all.push(kept);
     this.#bytes += kept.bytes;
     if (kept.isOfSlice) this.#ofSlices++;
+    if (isBegun) this.#begun++;
     return kept;
   }
 
@@ -122,6 +133,7 @@ export class KeptReports {
   #uncount(kept: KeptReport): void {
     this.#bytes -= kept.bytes;
     if (kept.isOfSlice) this.#ofSlices--;
+    if (kept.isBegun) this.#begun--;
     if (kept.text !== undefined) {
       this.#unsavedCount--;
       this.#unsavedBytes -= kept.bytes;

@@ -335,6 +335,11 @@ export class Outbox {
     return this.#reports.hasSlices;
   }
 
+  /** Whether any of them tells of a run that the agent has begun by itself. */
+  get hasBegun(): boolean {
+    return this.#reports.hasBegun;
+  }
+
   /** Number of log lines that are not in the principal's history yet. */
   get pendingLines(): number {
     return this.lastLogSeq - this.firstLogSeq + 1;

@@ -86,6 +86,11 @@ export class ReportSender extends BackgroundService {
     }
   }
 
+  /** Number of the last report that the principal has on its disk, as far as this process knows. */
+  get lastDurable(): number {
+    return this.#durable;
+  }
+
   /** Resolves when the principal has report `seq` on its disk. */
   durable(seq: number): Promise<void> {
     if (seq <= this.#durable) return Promise.resolve();

@@ -28,8 +28,11 @@ export const LIMITS_SINCE = 4;
 /** From this protocol version on, a principal knows alerts, expectations, the audit log and the role viewer. Agents need nothing new. */
 export const ALERTS_SINCE = 5;
 
+/** From this protocol version on, a principal takes reports of runs that an agent has begun by itself: `cdktr exec`. */
+export const COMMANDS_SINCE = 6;
+
 /** The protocol versions of this cdktr. */
-export const PROTOCOL: ProtocolRange = PRETENCE.protocol ?? { version: ALERTS_SINCE, oldest: 1 };
+export const PROTOCOL: ProtocolRange = PRETENCE.protocol ?? { version: COMMANDS_SINCE, oldest: 1 };
 
 /** The protocol versions of a peer that does not send any; it is older than the field. */
 export const FIRST_PROTOCOL: ProtocolRange = { version: 1, oldest: 1 };

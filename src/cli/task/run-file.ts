@@ -4,7 +4,6 @@ import { automaticLabels } from "../../agent/labels.ts";
 import { LocalHost } from "../../agent/local/local-host.ts";
 import { LocalRun } from "../../agent/local/local-run.ts";
 import { endAbandoned } from "../../agent/local/private-place.ts";
-import { type LogLine, LogLineReader } from "../../contract/log-line.ts";
 import type { RunDetails } from "../../contract/messages.ts";
 import { UsageError } from "../../errors.ts";
 import { END_LOCAL_RUN, selfCommand } from "../../host/self.ts";
@@ -21,8 +20,9 @@ import { RunLogText } from "../support/log-text.ts";
 import { say } from "../support/report.ts";
 import { runOutcomeJson, statusLine, taskTable } from "../support/run-report.ts";
 import { onStopSignals } from "../support/signals.ts";
-import { BrokenPipe, flushStdout, jsonLine, printJson, printLine } from "../support/stdout.ts";
+import { BrokenPipe, jsonLine, printJson, printLine } from "../support/stdout.ts";
 import { isTerminal, styleFor } from "../support/style.ts";
+import { TaskOutput } from "../support/task-output.ts";
 import { placeOfFile } from "../support/workflow-file.ts";
 import { terminalAsker } from "./asker.ts";
 import { loadWithOthers } from "./local-files.ts";
@@ -37,9 +37,6 @@ interface FileOptions {
   readonly follow?: boolean | undefined;
   readonly json?: boolean | undefined;
 }
-
-/** Lines that wait to be printed, characters: more of them, and the tasks that print wait. */
-const MOST_WAITING = 1024 * 1024;
 
 /**
  * Runs a file.
@@ -78,9 +75,13 @@ export async function runFile(
   } as const;
   for (const each of workflows.values()) warnOfLabels(each.definition);
   warnOfLimits(definition);
-  const output = new Output(definition, formOf(options));
+  const output = outputOf(definition, formOf(options));
   await endAbandoned();
-  const host = new LocalHost({ config, output, cleaner: [...selfCommand(), END_LOCAL_RUN] });
+  const host = new LocalHost({
+    config,
+    output: output ?? SILENT,
+    cleaner: [...selfCommand(), END_LOCAL_RUN],
+  });
   const person = terminalAsker();
   const ignoreSignals = onStopSignals((count) => {
     if (count === 1) {
@@ -102,7 +103,7 @@ export async function runFile(
     details = await run.over;
     await host.idle;
     await host.sweep();
-    await output.drained();
+    await output?.drained();
   } finally {
     person?.close();
     await host.close();
@@ -175,62 +176,12 @@ function warnOfLabels(definition: WorkflowDefinition): void {
 }
 
 /** Prints what tasks print. */
-class Output {
-  readonly #form: "text" | "json" | "none";
-  readonly #text = new RunLogText();
-  readonly #reader = new LogLineReader();
-  #waiting: string[] = [];
-  #waitingChars = 0;
-  #printing: Promise<void> | undefined;
-  /** The reader has gone. */
-  #isDeaf = false;
-
-  constructor(definition: WorkflowDefinition, form: "text" | "json" | "none") {
-    this.#form = form;
-    this.#text.expect(allTasks(definition).map((task) => task.name));
-  }
-
-  addLines(text: string): void {
-    if (this.#form === "none" || this.#isDeaf) return;
-    this.#waiting.push(text);
-    this.#waitingChars += text.length;
-    this.#printing ??= this.#print().finally(() => {
-      this.#printing = undefined;
-    });
-  }
-
-  room(): Promise<void> | undefined {
-    return this.#waitingChars > MOST_WAITING ? this.#printing : undefined;
-  }
-
-  /** Resolves when everything has been printed. */
-  async drained(): Promise<void> {
-    while (this.#printing !== undefined) await this.#printing;
-  }
-
-  async #print(): Promise<void> {
-    try {
-      for (let texts = this.#take(); texts.length > 0; texts = this.#take()) {
-        for (const text of texts)
-          for (const line of text.split("\n")) await printLine(this.#format(this.#reader.decode(line)));
-        await flushStdout();
-      }
-    } catch (error) {
-      if (!(error instanceof BrokenPipe)) throw error;
-      // The run goes on: its work is not about what is printed.
-      this.#isDeaf = true;
-      this.#take();
-    }
-  }
-
-  #take(): string[] {
-    const texts = this.#waiting;
-    this.#waiting = [];
-    this.#waitingChars = 0;
-    return texts;
-  }
-
-  #format(line: LogLine): string {
-    return this.#form === "json" ? jsonLine(line) : this.#text.format(line);
-  }
+function outputOf(definition: WorkflowDefinition, form: "text" | "json" | "none"): TaskOutput | undefined {
+  if (form === "none") return undefined;
+  const text = new RunLogText();
+  text.expect(allTasks(definition).map((task) => task.name));
+  return new TaskOutput((line) => printLine(form === "json" ? jsonLine(line) : text.format(line)));
 }
+
+/** What tasks print is not printed. */
+const SILENT = { addLines() {}, room: () => undefined };

@@ -306,6 +306,18 @@ export type AgentOrders = z.infer<typeof AgentOrders>;
 /** In the report of an end: how long it took by the agent's monotonic clock, ms. Agents before 0.3 do not say. */
 const Duration = z.number().int().nonnegative();
 
+/** The most that the definition of a run has that an agent has begun by itself, characters of JSON. */
+const MAX_BEGUN_DEFINITION = 1024 * 1024;
+
+/** A run that an agent has begun by itself. */
+const BegunRun = z.object({
+  /** The session of the process that executes it: whoever reports for that process later has another. */
+  session_id: z.string().max(64),
+  /** JSON of its definition. */
+  definition: z.string().min(1).max(MAX_BEGUN_DEFINITION),
+});
+export type BegunRun = z.infer<typeof BegunRun>;
+
 /** A new status of an attempt: of the whole run, or of the slice. */
 export const RunReport = z.object({
   kind: z.literal("run"),
@@ -322,6 +334,8 @@ export const RunReport = z.object({
   duration_ms: Duration.optional(),
   /** Number of tasks that FAILED and were allowed to; absent for none. */
   allowed_failures: z.number().int().positive().optional(),
+  /** In the first report of a run that no principal has ordered. Principals before protocol 6 do not know it. */
+  begun: BegunRun.optional(),
 });
 export type RunReport = z.infer<typeof RunReport>;
 

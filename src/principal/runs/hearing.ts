@@ -1,5 +1,5 @@
 /** What agents report of attempts and task runs, and what is known of those while the reports of one unit of work are applied. */
-import type { TaskReport } from "../../contract/messages.ts";
+import type { BegunRun, TaskReport } from "../../contract/messages.ts";
 import type { AttemptRecord, RunRecord, TaskRunRecord } from "../../storage/operational/store.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import { type AttemptName, nameOf } from "./attempt-name.ts";
@@ -28,6 +28,8 @@ export interface RunWord extends ReportedClock {
   readonly duration_ms?: number | undefined;
   /** Number of tasks that FAILED and were allowed to. */
   readonly allowed_failures?: number | undefined;
+  /** In the first report about a run that the agent has begun by itself. */
+  readonly begun?: BegunRun | undefined;
 }
 
 /** An agent's report about a task run. */

@@ -34,6 +34,8 @@ export interface NewRun extends Partial<Limits> {
   readonly depth?: number;
   /** The context of the trace that its trigger is part of; by default none. */
   readonly traceparent?: string | null;
+  /** The agent, and its process, that has begun it by itself, and when, ms since the epoch; by default it waits for an agent. */
+  readonly begun?: { readonly agent_id: string; readonly session_id: string; readonly at_ms: number };
   /** When it starts, ms since the epoch; at once by default. */
   readonly start_at_ms?: number | null;
   readonly tasks_total: number;

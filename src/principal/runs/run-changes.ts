@@ -27,6 +27,7 @@ import type { Expectations } from "../alerts/expectations.ts";
 import { Admission, type AdmissionOptions } from "../limits/admission.ts";
 import { needsOfWhole } from "../limits/needs.ts";
 import type { Pauses } from "../limits/pauses.ts";
+import { BegunRuns } from "./begun-runs.ts";
 import { ChildRuns, type ChildRunsOptions, type WaitEnd } from "./child-runs.ts";
 import { disturbedTasks } from "./disturbed.ts";
 import {
@@ -78,6 +79,7 @@ export class RunChanges {
   readonly #split: SplitRuns;
   readonly #children: ChildRuns;
   readonly #creation: RunCreation;
+  readonly #begunRuns: BegunRuns;
   /** Decides which runs enter the queue. */
   readonly admission: Admission;
 
@@ -107,6 +109,7 @@ export class RunChanges {
     this.#split = new SplitRuns({ ...options, progress: this.#progress, writing: this.#writing });
     const { admission } = this;
     this.#creation = new RunCreation({ ...options, admission, writing: this.#writing, split: this.#split });
+    this.#begunRuns = new BegunRuns({ ...options, creation: this.#creation });
   }
 
   /** Creates a run, which then waits for its time, if it has one, or for an agent: as a whole if one can have all of it. */
@@ -192,6 +195,7 @@ export class RunChanges {
   }
 
   async #hearRun(tx: OperationalTx, word: RunWord, heard: Heard): Promise<Outcome> {
+    if (word.begun !== undefined) await this.#begunRuns.begun(tx, word);
     const held = await this.#openLease(tx, word, heard);
     if (typeof held === "string") return held;
     const time = timeOf(held, word, this.#o.clock.now());

@@ -1,6 +1,6 @@
 /** Creates runs, and lets those begin that start later. Every method is part of a unit of work. */
 import type { Clock } from "../../clock.ts";
-import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
+import type { AttemptRecord, OperationalTx, RunRecord } from "../../storage/operational/store.ts";
 import type { Plan } from "../../workflow/plan.ts";
 import type { Expectations } from "../alerts/expectations.ts";
 import type { Admission } from "../limits/admission.ts";
@@ -37,7 +37,8 @@ export class RunCreation {
   /** Creates a run, which then waits for its time, if it has one, or for an agent: as a whole if one can have all of it. */
   async create(tx: OperationalTx, fresh: NewRun): Promise<RunRecord> {
     const { carried, definition, items_of = null, skipped = [], bundle = null, start_at_ms = null } = fresh;
-    const now = this.#o.clock.now();
+    const { begun } = fresh;
+    const now = begun?.at_ms ?? this.#o.clock.now();
     const parsed = this.#o.definitions.ofText(fresh.definition_hash, definition);
     const plan = parsed?.plan ?? null;
     const limits = limitsOf(fresh, groupOfRun(fresh, parsed?.definition ?? null, now));
@@ -45,7 +46,9 @@ export class RunCreation {
     // An agent that gets all of it knows of those that COMPLETED only.
     const isPlain = skipped.length === 0 && carried.every(({ status }) => status === "COMPLETED");
     const isAdmitted =
-      start_at_ms === null && !this.#o.admission.concerns({ workflow_id, group_key: limits.group_key });
+      begun === undefined &&
+      start_at_ms === null &&
+      !this.#o.admission.concerns({ workflow_id, group_key: limits.group_key });
     const place = isAdmitted ? this.placeOf(plan, limits.priority, isPlain) : NOWHERE;
     // Field by field: thousands may be created at a time, and copies of such large objects would take a third of it.
     const run: RunRecord = {
@@ -84,8 +87,8 @@ export class RunCreation {
       queued: place.queued,
       needs: place.needs,
       revision: place.revision,
-      agent_id: null,
-      agents: 0,
+      agent_id: begun?.agent_id ?? null,
+      agents: begun === undefined ? 0 : 1,
       cancel_requested_at_ms: null,
       timed_out_at_ms: null,
       deadline_ms: null,
@@ -126,6 +129,10 @@ export class RunCreation {
       await tx.carryArtifacts(run.retry_of, run.workflow_instance_id);
     if (start_at_ms !== null) {
       await this.#startsAt(tx, run, start_at_ms);
+      return run;
+    }
+    if (begun !== undefined) {
+      await tx.addOffer(offerOf(run, begun));
       return run;
     }
     for (const { task, reason: error } of skipped) {
@@ -169,6 +176,31 @@ export class RunCreation {
     if (plan.isWhole && isPlain) return { queued: true, needs: needsOfWhole(plan, priority), revision: 0 };
     return { queued: false, needs: "", revision: this.#o.progress.newRevision() };
   }
+}
+
+/** The offer of a run to the process that has begun it. The report that it has, in the same unit of work, confirms it. */
+function offerOf(
+  { workflow_instance_id, attempt }: RunRecord,
+  { agent_id, session_id, at_ms }: NonNullable<NewRun["begun"]>,
+): AttemptRecord {
+  return {
+    workflow_instance_id,
+    slice: 0,
+    attempt,
+    agent_id,
+    session_id,
+    fetch_id: null,
+    assigned_at_ms: at_ms,
+    clock_offset_ms: 0,
+    deadline_ms: null,
+    lease: "OFFERED",
+    status: "PENDING",
+    started_at_ms: null,
+    finished_at_ms: null,
+    error: null,
+    log_stream_id: null,
+    log_seq: 0,
+  };
 }
 
 /** Of a run that no agent is offered yet. */

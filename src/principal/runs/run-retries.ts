@@ -1,5 +1,6 @@
 /** Retries runs that are over: a retry is a new run, which keeps what need not run again. */
 import type { Clock } from "../../clock.ts";
+import { COMMAND_TRIGGER } from "../../contract/commands.ts";
 import type { RetryRun, RunRetried } from "../../contract/messages.ts";
 import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import type { OperationalStore, RunRecord } from "../../storage/operational/store.ts";
@@ -88,6 +89,12 @@ export class RunRetries {
         throw new UnprocessableError(`Run ${id} COMPLETED: there is no failed task to retry.`, {
           hint: `To run it from the beginning: cdktr runs retry ${id} --from-start; one task and what follows it: --task ID`,
         });
+      }
+      if (run.trigger === COMMAND_TRIGGER) {
+        throw new UnprocessableError(
+          `Run ${id} is a command that ${run.agent_id ?? "an agent"} has run by itself (cdktr exec): it cannot be retried from here.`,
+          { hint: "Run the command on its host again, or make it a workflow: cdktr docs exec" },
+        );
       }
       if (run.damage !== undefined) {
         throw new UnprocessableError(`Run ${id} cannot be retried: ${run.damage}.`, {

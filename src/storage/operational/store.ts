@@ -319,6 +319,8 @@ export interface LeaseIntentions {
    * work. The status of the run stays, also if the lease is held.
    */
   claim(to: Claimant): Promise<Claim | "empty" | "unfit">;
+  /** Adds an offer of a run to the agent that has begun it by itself. */
+  addOffer(attempt: AttemptRecord): Promise<void>;
   /** The open lease that a request was given before. */
   claimedBy(agentId: string, fetchId: string): Promise<Claim | null>;
   /** Changes a lease, and the status of its attempt, if it is unchanged since it was read. Returns the new state. */

@@ -182,6 +182,10 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
       return { run, slice, attempt, isNew: true };
     },
 
+    async addOffer(attempt) {
+      insertAttempt(db, attempt);
+    },
+
     async claimedBy(agentId, fetchId) {
       return claimedBy(db, agentId, fetchId);
     },
