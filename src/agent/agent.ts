@@ -21,7 +21,7 @@ import {
   VersionMismatchError,
 } from "../contract/version.ts";
 import { type CdktrError, errorMessage } from "../errors.ts";
-import { bootId, hostUpMs } from "../host/boot.ts";
+import { bootId } from "../host/boot.ts";
 import { log } from "../log.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
@@ -40,7 +40,7 @@ import { LogSender } from "./log-sender.ts";
 import { limitAtStart } from "./open-files.ts";
 import { endOrphans, StraySweep, ZombieReaper } from "./orphans.ts";
 import type { Outbox } from "./outbox.ts";
-import type { Former } from "./outbox-file.ts";
+import { followed } from "./outbox-file.ts";
 import { OtherInstallationError, PrincipalLink } from "./principal-link.ts";
 import { DEFAULT_GRACE_MS } from "./process-group.ts";
 import { ReportSender } from "./report-sender.ts";
@@ -699,13 +699,6 @@ const STOPPED_BECAUSE: Readonly<Record<StopOrder["reason"], string>> = {
   superseded: "the principal considers it over",
   "timed out": "the run timed out",
 };
-
-/** What the principal is told of the process before this one. */
-function followed({ earlier_boot, ...former }: Former): AgentDescription["follows"] {
-  const up_ms = earlier_boot === undefined ? undefined : hostUpMs();
-  if (earlier_boot === undefined || up_ms === undefined) return former;
-  return { ...former, restarted: { boot_id: earlier_boot, up_ms } };
-}
 
 function keyOf({ workflow_instance_id, slice, attempt }: AttemptName): string {
   return `${workflow_instance_id} ${slice} ${attempt}`;

@@ -18,9 +18,6 @@ import type { TaskSink } from "./task-context.ts";
 
 /** Commands that may run at once on one data directory: a guard against a loop, not a practical limit. */
 const MOST_AT_ONCE = 1000;
-/** How long a command that has ended waits for a principal that does not answer, ms. */
-const PATIENCE_MS = 2000;
-
 /** A command, and where its run is reported. */
 export interface CommandRunOptions {
   readonly config: Config;
@@ -91,7 +88,7 @@ export class CommandRun {
         config: this.#options.config,
         suffix: number === 1 ? COMMANDS_SUFFIX : `${COMMANDS_SUFFIX}-${number}`,
         maxConcurrentWorkflows: 1,
-        patienceMs: PATIENCE_MS,
+        patienceMs: this.#options.config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
         seeing: (sink) => this.#seeing(sink),
         ...(this.#options.clock === undefined ? {} : { clock: this.#options.clock }),
       });

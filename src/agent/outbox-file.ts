@@ -2,8 +2,9 @@
 import { Database, SQLiteError, type Statement } from "bun:sqlite";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import type { AgentDescription } from "../contract/messages.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
-import { bootId, machineId } from "../host/boot.ts";
+import { bootId, hostUpMs, machineId } from "../host/boot.ts";
 import type { SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 
 /** Name of the file in an agent's data directory. */
@@ -171,6 +172,13 @@ export function lookInto(directory: string): IdleOutbox | "in use" | undefined {
   } finally {
     db?.close();
   }
+}
+
+/** What the principal is told of the process that had an outbox before. */
+export function followed({ earlier_boot, ...former }: Former): AgentDescription["follows"] {
+  const up_ms = earlier_boot === undefined ? undefined : hostUpMs();
+  if (earlier_boot === undefined || up_ms === undefined) return former;
+  return { ...former, restarted: { boot_id: earlier_boot, up_ms } };
 }
 
 /** The process that had an outbox before, read from an open one. */

@@ -15,6 +15,7 @@ import clients from "./clients.md" with { type: "text" };
 import concurrency from "./concurrency.md" with { type: "text" };
 import configuration from "./configuration.md" with { type: "text" };
 import { WORKFLOW_EXAMPLES, type WorkflowExample } from "./examples.ts";
+import exec from "./exec.md" with { type: "text" };
 import expectations from "./expectations.md" with { type: "text" };
 import expressions from "./expressions.md" with { type: "text" };
 import fanOut from "./fan-out.md" with { type: "text" };
@@ -132,6 +133,7 @@ export const PAGES: readonly Page[] = [
   page("tui", "The terminal UI", tui),
   page("configuration", "Every setting", configuration),
   page("agents", "Running, draining, placing agents", agents),
+  page("exec", "Commands of cron and timers, with their output and exit status in the history", exec),
   page("channels", "Where alerts go: mail, Slack, webhook, PagerDuty, a program", channels),
   page("secrets", "Passwords and tokens of tasks, and how they are hidden", secrets),
   page("security", "Keys, roles, join tokens, revocation", security),
