@@ -105,7 +105,7 @@ function idOf(name: string | undefined, program: string): string {
 /** What the command has written to stdout is of level INFO. The rest is of its stderr, or about it. */
 async function print({ level, payload }: LogLine): Promise<void> {
   if (level === "INFO") await writeStdout(`${payload}\n`);
-  else process.stderr.write(`${payload}\n`);
+  else say(payload);
 }
 
 function warn(text: string): void {

@@ -61,7 +61,7 @@ test("the command runs as without it, and is a run of the history", async () => 
       .sort(),
   ]);
   const again = await cluster.cdktr(["runs", "retry", run.workflow_instance_id]);
-  expect(again.code).toBe(4);
+  expect(again.code).toBe(1);
   expect(again.stderr).toContain("(cdktr exec): it cannot be retried from here.");
   expect((await cluster.cdktr(["agents", "list", "--json"])).stdout.trim()).toBe("[]");
 });

@@ -5,6 +5,7 @@ import { CdktrError } from "../../src/errors.ts";
 import { IllegalTransitionError } from "../../src/storage/operational/legal.ts";
 import {
   type AgentRecord,
+  type AttemptRecord,
   type CommitStep,
   NestedUnitError,
   type OperationalStore,
@@ -1237,6 +1238,30 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await store.transact((tx) => tx.extendOffers(60_000))).toBe(2);
       expect(await store.read((tx) => tx.nextOverdueOffer())).toBeGreaterThan(50_000);
     });
+
+    given(
+      "takes the offer of a run that its agent has begun by itself, as long as it has none",
+      async ({ store }) => {
+        const begun = { ...pendingRun("begun"), queued: false, agent_id: "a", agents: 1 };
+        const offer: AttemptRecord = {
+          ...{ workflow_instance_id: "begun", slice: 0, attempt: 1, agent_id: "a", session_id: "of then" },
+          ...{ fetch_id: null, assigned_at_ms: 5, deadline_ms: null, lease: "OFFERED", status: "PENDING" },
+          ...{ clock_offset_ms: 0, started_at_ms: null, finished_at_ms: null, error: null },
+          ...{ log_stream_id: null, log_seq: 0 },
+        };
+        await store.transact(async (tx) => {
+          await tx.createRun(begun, "{}", []);
+          await tx.addOffer(offer);
+        });
+        expect(await store.read((tx) => tx.openAttempts("a"))).toEqual([offer]);
+        expect(await store.read((tx) => tx.claim(claimant("b")))).toBe("empty");
+        await expect(store.transact((tx) => tx.addOffer(offer))).rejects.toThrow();
+        await store.transact(async (tx) => {
+          await tx.transitionLease(offer, { lease: "HELD", status: "RUNNING", started_at_ms: 5 });
+        });
+        expect(await store.read((tx) => tx.openAttempts("a"))).toMatchObject([{ lease: "HELD" }]);
+      },
+    );
 
     given("knows when an agent is lost that is not heard of", async ({ store }) => {
       const due = (withinMs: number) =>
