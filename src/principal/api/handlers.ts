@@ -115,7 +115,7 @@ export function handlersOf(s: HandlerServices): Handlers {
       if (sender === undefined || s.access === undefined)
         throw new UnprocessableError("This principal has no keys: there is nothing to join.");
       const { logs_listening_port, logs_publishing_port } = s.info();
-      const joined = s.access.join(sender, request);
+      const joined = await s.access.join(sender, request);
       // The key is a file: a host that got no reply asks again, and is recorded then.
       await s.store.transact(async (tx) => {
         const fresh = crypto.randomUUID();

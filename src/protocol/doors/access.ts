@@ -46,6 +46,8 @@ export interface AccessOptions {
   readonly log: ConsolaInstance;
   /** Another one follows the same files and logs their changes; this one only logs whom it refuses. */
   readonly isSecond?: boolean;
+  /** Resolves when the other members have what was written to the files, too; there are none by default. */
+  readonly share?: () => Promise<void>;
 }
 
 /** Events of the access control. */
@@ -167,9 +169,12 @@ export class Access extends BackgroundService<AccessSignals> {
     );
   }
 
-  /** Registers the key of a new host; see {@link KeyStore.join}. */
-  join(sender: Identity, { public_key, name }: Join): Pick<Joined, "name" | "role"> {
-    const { store, clock, log } = this.#o;
+  /**
+   * Registers the key of a new host; see {@link KeyStore.join}.
+   * @throws CdktrError when the other members cannot be told: the host tries again
+   */
+  async join(sender: Identity, { public_key, name }: Join): Promise<Pick<Joined, "name" | "role">> {
+    const { store, clock, log, share } = this.#o;
     let joined: Pick<Joined, "name" | "role">;
     try {
       joined = store.join(sender.publicKey, public_key, name, clock.now());
@@ -179,6 +184,7 @@ export class Access extends BackgroundService<AccessSignals> {
       if (this.#firstTime(text)) log.warn(text);
       throw error;
     }
+    await share?.();
     this.#reload();
     log.success(`${joined.name} joined with a token: its key has the role ${joined.role}.`);
     return joined;

@@ -20,7 +20,8 @@ import { type KeyFile, keysDirectory, readPrivateJson } from "../key-file.ts";
 
 const Key = z.string().refine(isCurveKey);
 const Time = z.number().int();
-const ServerKey = z.object({ public_key: Key, secret_key: Key, created_at_ms: Time });
+/** The principal's key pair, as on disk. */
+export const ServerKeyFile = z.object({ public_key: Key, secret_key: Key, created_at_ms: Time });
 
 /** A client that the principal knows. */
 export const KnownClient = z.object({
@@ -35,7 +36,7 @@ export const KnownClient = z.object({
 export type KnownClient = z.infer<typeof KnownClient>;
 
 /** A join token, without its secret. */
-const TokenFile = z.object({
+export const TokenFile = z.object({
   id: z.string(),
   role: z.enum(CLIENT_ROLES),
   public_key: Key,
@@ -138,7 +139,7 @@ export class KeyStore {
     checkPrivate(this.directory);
     for (const directory of [this.clientsDirectory, this.tokensDirectory]) makePrivateDirectory(directory);
     checkPrivate(this.#serverFile);
-    const { public_key, secret_key } = readPrivateJson(this.#serverFile, ServerKey, "principal's key");
+    const { public_key, secret_key } = readPrivateJson(this.#serverFile, ServerKeyFile, "principal's key");
     return { publicKey: public_key, secretKey: secret_key };
   }
 
