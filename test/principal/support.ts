@@ -16,6 +16,7 @@ import type {
   RunAssignment,
 } from "../../src/contract/messages.ts";
 import { historyHere } from "../../src/history/in-process.ts";
+import type { MemberParts } from "../../src/principal/cluster/member-parts.ts";
 import { Principal, type PrincipalPorts } from "../../src/principal/principal.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
 import type { OperationalStore } from "../../src/storage/operational/store.ts";
@@ -131,6 +132,7 @@ export class TestPrincipal implements AsyncDisposable {
       log: this.book.log,
       scheduler: this.#options.scheduler ?? false,
       listeners: this.#options.listeners ?? true,
+      ...(this.#options.member === undefined ? {} : { member: this.#options.member(this.config) }),
       wrapStore: this.#options.wrapStore ?? ((store) => new RepeatingStore(store)),
       ...(this.#options.clock === undefined ? {} : { clock: this.#options.clock }),
       ...(this.#options.leaseTimeoutMs === undefined ? {} : { leaseTimeoutMs: this.#options.leaseTimeoutMs }),
@@ -191,6 +193,8 @@ export interface TestOptions {
   readonly clock?: Clock;
   readonly leaseTimeoutMs?: number;
   readonly history?: HistoryHost;
+  /** For a principal that is one of several. */
+  readonly member?: (config: Config) => MemberParts;
   /** By default one that repeats every unit of work. */
   readonly wrapStore?: (store: OperationalStore) => OperationalStore;
 }

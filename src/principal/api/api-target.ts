@@ -11,15 +11,19 @@ export interface ApiCall {
   /** The public key with which it came; undefined without keys. */
   readonly userId: string | undefined;
   readonly traits: PeerTraits;
+  /** The idempotency key of the request, should it have none of its own. */
+  readonly key?: string | undefined;
+  /** Another member has passed it on. */
+  readonly isForwarded?: boolean;
 }
 
 /** Answers requests. */
 export interface ApiTarget {
   /**
-   * The reply to a request.
+   * The reply to a request; null for none, so that its sender asks elsewhere.
    * @throws what becomes an error reply
    */
-  answer(call: ApiCall): Promise<Uint8Array>;
+  answer(call: ApiCall): Promise<Uint8Array | null>;
 
   /** A request got an error reply because of an error that was not the principal's. Never rejects. */
   refused(call: ApiCall, why: { readonly error: unknown; readonly text: string }): Promise<void>;

@@ -4,11 +4,12 @@
  */
 
 import type { ConsolaInstance } from "consola";
+import { decodeForwarded } from "../../contract/forward.ts";
 import type { VerbEntry } from "../../contract/verb-entry.ts";
 import { VERBS, type Verb } from "../../contract/verbs.ts";
 import { encodeReply } from "../../contract/wire.ts";
 import { CdktrError, errorMessage, InvalidInputError, UnprocessableError } from "../../errors.ts";
-import type { Access } from "../../protocol/doors/access.ts";
+import { type Access, OWN_NAME } from "../../protocol/doors/access.ts";
 import { bindSocket, DOOR_OPTIONS } from "../../protocol/doors/bind.ts";
 import type { LocalPeers } from "../../protocol/doors/local-peers.ts";
 import { BackgroundService } from "../../service.ts";
@@ -56,6 +57,7 @@ export class Api extends BackgroundService {
   readonly #log: ConsolaInstance;
   readonly #access: Access | undefined;
   readonly #locals: LocalPeers | undefined;
+  readonly #isMember: boolean;
   readonly #inFlight = new Set<Promise<void>>();
   /** How many of them have an agents' verb. */
   #ofAgents = 0;
@@ -80,6 +82,8 @@ export class Api extends BackgroundService {
     access?: Access | undefined;
     /** Says whose processes may come without keys; absent: everyone's. */
     locals?: LocalPeers | undefined;
+    /** Whether other members pass requests on to it. */
+    isMember?: boolean;
   }) {
     super();
     this.#host = options.host;
@@ -88,6 +92,7 @@ export class Api extends BackgroundService {
     this.#log = options.log;
     this.#access = options.access;
     this.#locals = options.locals;
+    this.#isMember = options.isMember ?? false;
     options.access?.signals.on("revoked", () => this.cutOff());
   }
 
@@ -170,7 +175,7 @@ export class Api extends BackgroundService {
     const peer = message[0].toString("latin1");
     this.#ofPeers.set(peer, (this.#ofPeers.get(peer) ?? 0) + 1);
     const done = this.#answer(body, message, peer)
-      .then((reply) => router.send([...envelope, reply]))
+      .then((reply) => (reply === null ? undefined : router.send([...envelope, reply])))
       .catch((error) => this.#log.debug(`A reply could not be sent: ${errorMessage(error)}`));
     this.#inFlight.add(done);
     void done.finally(() => {
@@ -182,8 +187,9 @@ export class Api extends BackgroundService {
   }
 
   /** @throws UnprocessableError when too many requests are in flight */
-  async #handle(call: ApiCall, peer: string): Promise<Uint8Array> {
-    if ((this.#ofPeers.get(peer) ?? 0) > MAX_IN_FLIGHT_OF_PEER) {
+  async #handle(call: ApiCall, peer: string): Promise<Uint8Array | null> {
+    // Another member counts those of each of its own peers.
+    if (!call.isForwarded && (this.#ofPeers.get(peer) ?? 0) > MAX_IN_FLIGHT_OF_PEER) {
       throw new UnprocessableError(
         `More than ${MAX_IN_FLIGHT_OF_PEER} requests of this connection wait for their replies; try again later.`,
       );
@@ -237,7 +243,22 @@ export class Api extends BackgroundService {
     return promise.finally(() => this.#revocations.delete(look));
   }
 
-  async #answer(body: readonly Uint8Array[], message: Message, peer: string): Promise<Uint8Array> {
+  /** Who sent a request that another member passes on; null for one that comes from its sender. Only this installation may pass requests on. */
+  #forwardedBy(
+    userId: string | undefined,
+    [head, ...rest]: readonly Uint8Array[],
+  ): Omit<ApiCall, "frame" | "request"> | null {
+    if (!this.#isMember || head === undefined || rest.length !== 1) return null;
+    if (this.#access !== undefined && this.#access.identify(userId)?.name !== OWN_NAME) return null;
+    const from = decodeForwarded(head);
+    if (from === null) return null;
+    const { public_key, user, address, is_plain: isPlain = false, is_nameless: isNameless = false } = from;
+    const sender = this.#access === undefined ? undefined : public_key;
+    const traits = { isPlain, isNameless, user, address };
+    return { userId: sender, traits, key: from.key, isForwarded: true };
+  }
+
+  async #answer(body: readonly Uint8Array[], message: Message, peer: string): Promise<Uint8Array | null> {
     const userId = this.#access === undefined ? undefined : message.userId;
     let call: ApiCall | undefined;
     try {
@@ -247,13 +268,13 @@ export class Api extends BackgroundService {
         user: this.#locals?.check(message),
         address: message.peer?.address,
       };
-      if (body.length > 1) {
+      const forwarded = this.#forwardedBy(userId, body);
+      const frame = body[forwarded === null ? 0 : 1] ?? new Uint8Array();
+      if (forwarded === null && body.length > 1) {
         throw new InvalidInputError(`The message has ${body.length} frames; a message is one frame.`);
       }
-      const frame = body[0] ?? new Uint8Array();
-      const request = readRequest(frame);
-      call = { request, frame, userId, traits };
-      return await this.#unlessRevoked(this.#handle(call, peer), userId, request.verb);
+      call = { frame, request: readRequest(frame), ...(forwarded ?? { userId, traits }) };
+      return await this.#unlessRevoked(this.#handle(call, peer), call.userId, call.request.verb);
     } catch (error) {
       const { kind, text } = errorReply(error);
       const verb = call?.request.verb ?? "";

@@ -14,6 +14,8 @@ export interface FrontOptions {
   readonly entrance: Entrance;
   /** Answers the requests. */
   readonly target: ApiTarget;
+  /** Whether other members pass requests on to it. */
+  readonly isMember?: boolean;
   readonly pages: Pick<MetricsServerOptions, "page" | "health">;
   readonly log: ConsolaInstance;
 }
@@ -23,7 +25,7 @@ export class Front {
   /** To be started in this order; those who may connect are known before. */
   readonly services: readonly Service[];
 
-  constructor({ config, entrance, target, pages, log }: FrontOptions) {
+  constructor({ config, entrance, target, isMember = false, pages, log }: FrontOptions) {
     const { access, locals } = entrance;
     this.#api = new Api({
       host: config.CDKTR_PRINCIPAL_HOST,
@@ -32,6 +34,7 @@ export class Front {
       access,
       locals,
       target,
+      isMember,
     });
     const guard = new ResourceGuard({
       doors: () => [

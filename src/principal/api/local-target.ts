@@ -16,7 +16,7 @@ import { parseRequest, type Request } from "./requests.ts";
 export interface LocalTargetOptions {
   readonly handlers: Handlers;
   /** Which verbs a key may use, and for which agents it may speak. Without keys every peer may use every verb. */
-  readonly keys?: { readonly access: Access; readonly agentKeys: AgentKeys } | undefined;
+  readonly keys?: { readonly access: Access; readonly agentKeys?: AgentKeys } | undefined;
   readonly audit?: AuditLog | undefined;
   readonly log: ConsolaInstance;
 }
@@ -29,8 +29,8 @@ export class LocalTarget implements ApiTarget {
     this.#o = options;
   }
 
-  async answer({ request, userId, traits }: ApiCall): Promise<Uint8Array> {
-    return this.#dispatch(request, this.#o.keys?.access.check(userId, request.verb), traits);
+  async answer({ request, userId, traits, key }: ApiCall): Promise<Uint8Array> {
+    return this.#dispatch(request, this.#o.keys?.access.check(userId, request.verb), traits, key);
   }
 
   async refused({ request, userId, traits }: ApiCall, why: { error: unknown; text: string }): Promise<void> {
@@ -43,13 +43,15 @@ export class LocalTarget implements ApiTarget {
     request: Request<V>,
     sender: Identity | undefined,
     traits: PeerTraits,
+    key: string | undefined,
   ): Promise<Uint8Array> {
     const { handlers, keys, audit: auditLog, log } = this.#o;
     const { verb } = request;
     refuseOriginalAgent(request, traits, log);
     const entry: VerbEntry = VERBS[verb];
     const parsed = parseRequest(request);
-    if (sender !== undefined) keys?.agentKeys.checkSpeaker(sender, entry, parsed);
+    if (key !== undefined) addKey(entry, parsed, key);
+    if (sender !== undefined) keys?.agentKeys?.checkSpeaker(sender, entry, parsed);
     const audit = auditLog?.of(verb, parsed, { sender, ...traits }) ?? unaudited;
     const reply = await handlers[verb](parsed, sender, traits, audit);
     const { answers = "SUCCESS" } = entry;
@@ -65,4 +67,13 @@ function readable(request: Request): object | null {
   } catch {
     return null;
   }
+}
+
+/** Gives a request an idempotency key if it has none. */
+function addKey({ changes }: VerbEntry, request: object, key: string): void {
+  if (typeof changes !== "object") return;
+  const path = changes.key.split(".");
+  const last = path.pop() ?? "";
+  const holder = path.reduce<unknown>((at, name) => Object(at)[name], request);
+  if (typeof holder === "object" && holder !== null) (holder as Record<string, unknown>)[last] ??= key;
 }
