@@ -8,6 +8,12 @@ export const WAITING = [
   "src/principal/cluster/door.ts",
   // Until the history attaches a lake.
   "src/history/lake/extensions.ts",
+  // Until members use PostgreSQL.
+  "src/storage/postgres/cluster-schema.ts",
+  "src/storage/postgres/errors.ts",
+  "src/storage/postgres/feed.ts",
+  "src/storage/postgres/leadership.ts",
+  "src/storage/postgres/url.ts",
 ];
 
 /**

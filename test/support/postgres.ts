@@ -1,7 +1,7 @@
 /** PostgreSQL servers for tests: Debian's, in a temporary directory, on a free port of the loopback address. */
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { appendFile, mkdir } from "node:fs/promises";
+import { appendFile, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SQL } from "bun";
 import { freePorts } from "../../scripts/support/ports.ts";
@@ -195,14 +195,7 @@ export class PostgresServer implements AsyncDisposable {
     values: readonly unknown[] = [],
     database = SUPERUSER,
   ): Promise<T[]> {
-    const sql = new SQL({
-      hostname: this.host,
-      port: this.port,
-      username: SUPERUSER,
-      password: PASSWORD,
-      database,
-      max: 1,
-    });
+    const sql = new SQL(this.url({ user: SUPERUSER, database }), { max: 1 });
     try {
       return [...(await sql.unsafe(text, [...values]))] as T[];
     } finally {
@@ -340,7 +333,7 @@ export class PostgresServer implements AsyncDisposable {
     };
     if (tls !== undefined) {
       await Bun.write(this.#path("server.crt"), tls.certificate);
-      await Bun.write(this.#path("server.key"), tls.key, { mode: 0o600 });
+      await writeFile(this.#path("server.key"), tls.key, { mode: 0o600 });
     }
     const lines = Object.entries(all).map(
       ([key, value]) => `${key} = '${String(value).replaceAll("'", "''")}'\n`,
