@@ -64,11 +64,12 @@ CREATE TABLE cluster_members (
 ) WITH (fillfactor = 50);
 CREATE TABLE cluster_files (
   path text PRIMARY KEY,
-  content bytea,
+  content text,
   changed_seq bigint NOT NULL,
   changed_by text NOT NULL,
   changed_at timestamptz NOT NULL
 );
+CREATE INDEX cluster_files_changed ON cluster_files (changed_seq);
 CREATE TABLE cluster_sequences (
   name text PRIMARY KEY,
   seq bigint NOT NULL
