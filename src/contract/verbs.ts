@@ -9,7 +9,7 @@ import { Nothing } from "./messages/common.ts";
 import * as m from "./messages.ts";
 import { ADMIN, AGENT, ANYBODY, CLIENT, JOIN_TOKEN, READER } from "./roles.ts";
 import { type Speaker, verb, type WithKey } from "./verb-entry.ts";
-import { ALERTS_SINCE, LIMITS_SINCE } from "./version.ts";
+import { ALERTS_SINCE, COMMANDS_SINCE, LIMITS_SINCE } from "./version.ts";
 
 const asAgent = (): Speaker => "agent";
 const asNewAgent = (): Speaker => "new agent";
@@ -458,6 +458,18 @@ export const VERBS = {
     changes: "idempotent",
     audit: { action: "alert.retry", subject: ({ alert_id }) => alert_id ?? "all" },
     since: ALERTS_SINCE,
+  }),
+  DISMISSALERT: verb({
+    about: "What waits for a channel, or was given up, is not sent: of an alert, of a channel, or of both",
+    roles: CLIENT,
+    request: m.DismissAlert,
+    reply: m.AlertDismissed,
+    changes: "idempotent",
+    audit: {
+      action: "alert.dismiss",
+      subject: ({ alert_id, channel }) => alert_id ?? channel ?? "",
+    },
+    since: COMMANDS_SINCE,
   }),
   LSCHANNELS: verb({
     about: "The channels of alerts: what waits, and whether they work",

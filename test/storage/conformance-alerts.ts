@@ -275,6 +275,41 @@ export function describeAlerts(name: string, make: () => Promise<StoreUnderTest>
       ]);
     });
 
+    given(
+      "what waits or was given up can be dismissed: of an alert, of a channel, of both",
+      async ({ store }) => {
+        await store.transact(async (tx) => {
+          await raised(tx, 3);
+          await raised(tx, 1, "gone");
+          await tx.addDelivery(delivery(2, "gone"));
+        });
+        await store.transact((tx) => tx.claimMessage("ops", 2000, 2000, "m1", 10, 1));
+        const refused = { state: "DEAD", error: "refused" } as const;
+        await store.transact((tx) => tx.settleMessage({ channel: "ops", message_id: "m1" }, refused, 2100));
+        await store.transact((tx) => tx.claimMessage("ops", 2200, 2200, "m2", 10, 1));
+        const dismiss = (alertId: string | null, channel: string | null) =>
+          store.transact((tx) => tx.dismissDeliveries({ alertId, channel }, 3000));
+        expect(await dismiss("alert-1", "gone")).toEqual({ deliveries: 1, more: false });
+        expect(await dismiss("alert-1", null)).toEqual({ deliveries: 1, more: false });
+        // It is being sent.
+        expect(await dismiss("alert-2", "ops")).toEqual({ deliveries: 0, more: false });
+        expect(await dismiss(null, "gone")).toEqual({ deliveries: 1, more: false });
+        expect(await dismiss(null, "gone")).toEqual({ deliveries: 0, more: false });
+        expect(states(await store.read((tx) => tx.deliveriesOf(["alert-1", "alert-2", "alert-3"])))).toEqual([
+          "alert-1 ops raised DISMISSED 1 refused",
+          "alert-2 ops raised SENDING 1 -",
+          "alert-3 ops raised PENDING 0 -",
+          "alert-1 gone raised DISMISSED 0 -",
+          "alert-2 gone raised DISMISSED 0 -",
+        ]);
+        expect(await store.transact((tx) => tx.retryDeliveries(null, 4000))).toBe(0);
+        expect(await store.read((tx) => tx.nextDeliveries())).toEqual({
+          due: new Map([["ops", expect.any(Number)]]),
+          isSending: true,
+        });
+      },
+    );
+
     given("a channel has when a message arrived last, and why its last attempt failed", async ({ store }) => {
       const states = () => store.read((tx) => tx.channelStates());
       expect(await states()).toEqual([]);

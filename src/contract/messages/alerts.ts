@@ -15,7 +15,7 @@ export type ListAlerts = z.output<typeof ListAlerts>;
 const Delivery = z.object({
   channel: z.string(),
   about: z.string(),
-  /** `PENDING`, `SENDING`, `SENT` or `DEAD`. */
+  /** `PENDING`, `SENDING`, `SENT`, `DEAD` or `DISMISSED`. */
   state: z.string(),
   attempts: z.number().int(),
   /** When it is sent, ms since the epoch; null unless it is PENDING. */
@@ -60,6 +60,23 @@ export const RetryAlert = z.object({ alert_id: z.string().min(4).max(100).option
 /** Reply to `RETRYALERT`. */
 export const AlertRetried = z.object({
   /** How many deliveries are sent again. */
+  deliveries: z.number().int(),
+});
+
+/** `DISMISSALERT`: what waits, or was given up, is not sent: of one alert, of one channel, or of one alert to one channel. */
+export const DismissAlert = z
+  .object({
+    alert_id: z.string().min(4).max(100).optional(),
+    channel: z.string().min(1).max(200).optional(),
+  })
+  .refine(({ alert_id, channel }) => alert_id !== undefined || channel !== undefined, {
+    message: "needs alert_id or channel",
+  });
+export type DismissAlert = z.output<typeof DismissAlert>;
+
+/** Reply to `DISMISSALERT`. */
+export const AlertDismissed = z.object({
+  /** How many deliveries are not sent. One that is being sent right now stays. */
   deliveries: z.number().int(),
 });
 

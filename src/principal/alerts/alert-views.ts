@@ -1,6 +1,12 @@
 /** Alerts and channels as clients are told of them, and what they can do about them. */
 import type { Clock } from "../../clock.ts";
-import type { AlertDetails, AlertSummary, ChannelSummary, ListAlerts } from "../../contract/messages.ts";
+import type {
+  AlertDetails,
+  AlertSummary,
+  ChannelSummary,
+  DismissAlert,
+  ListAlerts,
+} from "../../contract/messages.ts";
 import { InvalidInputError, NotFoundError } from "../../errors.ts";
 import type { AlertRecord, DeliveryRecord } from "../../storage/operational/alerts.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
@@ -65,6 +71,34 @@ export class AlertViews {
       tx.afterCommit(() => events.emit("alerts changed"));
       return { deliveries };
     });
+  }
+
+  /**
+   * Does not send what waits, or was given up, in as many commits as it takes. Returns how many deliveries that are.
+   * @throws as {@link get}
+   */
+  async dismiss({ alert_id, channel }: DismissAlert, audit: Audit): Promise<{ deliveries: number }> {
+    const { store, clock, events } = this.#o;
+    let deliveries = 0;
+    for (let more = true; more; ) {
+      const done = await store.transact(async (tx) => {
+        const alertId = alert_id === undefined ? null : (await find(tx, alert_id)).alert_id;
+        const dismissed = await tx.dismissDeliveries({ alertId, channel: channel ?? null }, clock.now());
+        const of = alertId === null || channel === undefined ? {} : { channel };
+        await audit(tx, {
+          subject: alertId ?? channel ?? "",
+          detail: { deliveries: dismissed.deliveries, ...of },
+        });
+        tx.afterCommit(() => {
+          events.emit("alerts changed");
+          events.emit("statuses written");
+        });
+        return dismissed;
+      });
+      deliveries += done.deliveries;
+      more = done.more;
+    }
+    return { deliveries };
   }
 
   /** All channels that there are, and those that are to be told something, by name. */

@@ -231,6 +231,7 @@ export function handlersOf(s: HandlerServices): Handlers {
     LSALERTS: (filter) => s.alerts.list(filter),
     GETALERT: ({ alert_id }) => s.alerts.get(alert_id),
     RETRYALERT: ({ alert_id }, _sender, _peer, audit) => s.alerts.retry(alert_id, audit),
+    DISMISSALERT: (request, _sender, _peer, audit) => s.alerts.dismiss(request, audit),
     LSCHANNELS: () => s.alerts.channels(),
     TESTCHANNEL: (request, sender, { user }, audit) =>
       s.channelTests.run(request, actorOf(sender, user), audit),

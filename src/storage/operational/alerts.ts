@@ -166,6 +166,14 @@ export interface AlertIntentions {
    * @returns how many there are
    */
   retryDeliveries(alertId: string | null, nowMs: number): Promise<number>;
+  /**
+   * Nobody wants deliveries that wait, or were given up, to be sent any more. Does a bounded amount of work.
+   * @returns how many it were, and whether there may be more
+   */
+  dismissDeliveries(
+    which: { readonly alertId: string | null; readonly channel: string | null },
+    nowMs: number,
+  ): Promise<{ deliveries: number; more: boolean }>;
   /** By channel. */
   countDeliveries(): Promise<ChannelCounts[]>;
   /** Of channels that were tried, by name. */

@@ -11,17 +11,20 @@
  *    SENDING ──▶ DEAD      refused for good, or it has failed for a day
  *    DEAD ──▶ PENDING      somebody wants it to be sent again
  *
+ *    PENDING, DEAD ──▶ DISMISSED      somebody does not want it to be sent any more
+ *
  * SENDING is committed before anything is sent, and SENT after it has arrived: a message is never lost, and sent twice only if the
  * principal is killed, or nothing can be written, in between.
  */
 import type { Transitions } from "../../workflow/status.ts";
 
-export type DeliveryState = "PENDING" | "SENDING" | "SENT" | "DEAD";
+export type DeliveryState = "PENDING" | "SENDING" | "SENT" | "DEAD" | "DISMISSED";
 
 /** The legal transitions of a delivery. */
 export const DELIVERY_TRANSITIONS: Transitions<DeliveryState> = {
-  PENDING: ["SENDING"],
+  PENDING: ["SENDING", "DISMISSED"],
   SENDING: ["SENT", "PENDING", "DEAD"],
   SENT: [],
-  DEAD: ["PENDING"],
+  DEAD: ["PENDING", "DISMISSED"],
+  DISMISSED: [],
 };

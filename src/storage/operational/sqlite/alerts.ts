@@ -172,8 +172,19 @@ export function alertIntentions(db: Statements, { logAlert }: HistoryIntentions)
 
     async nextDeliveries() {
       const rows = db.all<{ channel: string; due: number | null; sending: number }>(
-        `SELECT channel, min(due_ms) AS due, sum(due_ms IS NULL) AS sending FROM deliveries INDEXED BY deliveries_due
-         WHERE state IN ('PENDING', 'SENDING') GROUP BY channel`,
+        // From one channel to the next, and to its first: there may be tens of thousands of a channel that does not work.
+        `WITH RECURSIVE waiting (channel) AS (
+           SELECT min(channel) FROM deliveries INDEXED BY deliveries_due WHERE state IN ('PENDING', 'SENDING')
+           UNION ALL
+           SELECT (SELECT min(channel) FROM deliveries INDEXED BY deliveries_due
+                   WHERE state IN ('PENDING', 'SENDING') AND channel > waiting.channel)
+           FROM waiting WHERE channel IS NOT NULL)
+         SELECT channel,
+           (SELECT min(due_ms) FROM deliveries INDEXED BY deliveries_due
+            WHERE state IN ('PENDING', 'SENDING') AND deliveries.channel = waiting.channel) AS due,
+           EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_due
+            WHERE state IN ('PENDING', 'SENDING') AND deliveries.channel = waiting.channel AND due_ms IS NULL) AS sending
+         FROM waiting WHERE channel IS NOT NULL`,
       );
       return {
         due: new Map(rows.flatMap(({ channel, due }) => (due === null ? [] : [[channel, due]]))),
@@ -270,6 +281,33 @@ export function alertIntentions(db: Statements, { logAlert }: HistoryIntentions)
         nowMs,
         alertId,
       ).changes;
+    },
+
+    async dismissDeliveries({ alertId, channel }, nowMs) {
+      requireLegal("delivery", "PENDING", "DISMISSED");
+      requireLegal("delivery", "DEAD", "DISMISSED");
+      const rows = db.all<AlertRecord & Pick<DeliveryRecord, "channel"> & { delivery: number }>(
+        `SELECT ${ALERT}, channel, deliveries.seq AS delivery FROM deliveries JOIN alerts USING (alert_id)
+         WHERE deliveries.seq IN (
+           SELECT seq FROM deliveries INDEXED BY deliveries_due WHERE state IN ('PENDING', 'SENDING') AND state = 'PENDING'
+             AND (?1 IS NULL OR alert_id = ?1) AND (?2 IS NULL OR channel = ?2)
+           UNION ALL SELECT seq FROM deliveries INDEXED BY deliveries_dead WHERE state = 'DEAD'
+             AND (?1 IS NULL OR alert_id = ?1) AND (?2 IS NULL OR channel = ?2)
+           LIMIT ?3)
+         ORDER BY deliveries.seq`,
+        alertId,
+        channel,
+        STEP,
+      );
+      for (const { delivery, channel: name, ...alert } of rows) {
+        db.run(
+          "UPDATE deliveries SET state = 'DISMISSED', due_ms = NULL, changed_at_ms = ? WHERE seq = ?",
+          nowMs,
+          delivery,
+        );
+        await log(alert, nowMs, "dropped", name);
+      }
+      return { deliveries: rows.length, more: rows.length === STEP };
     },
 
     async countDeliveries() {
