@@ -11,7 +11,7 @@
  *    SENDING ──▶ DEAD      refused for good, or it has failed for a day
  *    DEAD ──▶ PENDING      somebody wants it to be sent again
  *
- *    PENDING, DEAD ──▶ DISMISSED      somebody does not want it to be sent any more
+ *    PENDING, DEAD ──▶ DISMISSED      nobody wants to hear it any more
  *
  * SENDING is committed before anything is sent, and SENT after it has arrived: a message is never lost, and sent twice only if the
  * principal is killed, or nothing can be written, in between.
