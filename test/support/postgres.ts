@@ -1,7 +1,7 @@
 /** PostgreSQL servers for tests: Debian's, in a temporary directory, on a free port of the loopback address. */
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { appendFile, mkdir, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SQL } from "bun";
 import { freePorts } from "../../scripts/support/ports.ts";
@@ -212,6 +212,8 @@ export class PostgresServer implements AsyncDisposable {
   /** Starts it after {@link stop} or {@link kill}. Resolves when it takes connections. */
   async startAgain(): Promise<void> {
     if (this.#process !== undefined) throw new Error("the server runs already");
+    // One that was killed has left what it said.
+    await rm(this.#path("postmaster.pid"), { force: true });
     const server = Bun.spawn(this.#command("postgres", "-D", this.#data), {
       env: this.#programs.environment,
       stdin: "ignore",

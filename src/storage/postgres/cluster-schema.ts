@@ -35,6 +35,7 @@ CREATE TABLE cluster_leadership (
   since timestamptz,
   renewed_at timestamptz,
   until timestamptz NOT NULL,
+  lease_ms int NOT NULL DEFAULT 3000,
   backend_pid int,
   backend_start timestamptz,
   schema_version int NOT NULL

@@ -1,12 +1,12 @@
 /**
  * Who leads: one row in PostgreSQL, which the leader renews with each of its commits and once a second, and which another member may take
- * when it was not renewed for {@link LEASE_MS}, by the server's clock. Each time it is taken begins a term with a higher epoch. A commit of
+ * when it was not renewed for the length of its lease, by the server's clock. Each time it is taken begins a term with a higher epoch. A commit of
  * an earlier term changes nothing any more: its fence does not find the row.
  */
 import { type Clock, systemClock } from "../../clock.ts";
 import type { PostgresConnection } from "./connection.ts";
 
-/** How long a term lasts without being renewed, ms. */
+/** How long a term lasts without being renewed unless its leader says otherwise, ms. */
 export const LEASE_MS = 3000;
 /** How long after its last renewal a leader whose connection the server has lost is given up, ms. */
 const GONE_MS = 1000;
@@ -16,7 +16,7 @@ const CREDIT_MS = 1500;
 /** The channel on which a change of the leader is told. */
 export const LEADER_CHANNEL = "cdktr_leader";
 
-const LEASE = `interval '${LEASE_MS} milliseconds'`;
+const LEASE = "lease_ms * interval '1 millisecond'";
 
 /**
  * The fence of a commit: it takes the row for commit $1 of epoch $2 by member $3, and renews the lease. It finds none when the term is over,
@@ -30,8 +30,11 @@ export const FENCE = `UPDATE cluster_leadership
 /** What may be lost with a primary that dies does not wait for its standbys. */
 const NOT_WAITING = "set_config('synchronous_commit', 'local', true)";
 
-/** Whether the server has no connection of the leader's any more. A start that is null is another role's. */
-const IS_GONE = `NOT EXISTS (SELECT FROM pg_stat_activity a
+/**
+ * Whether the server has no connection of the leader's any more, although it was not started anew. A start that is null is another
+ * role's.
+ */
+const IS_GONE = `pg_postmaster_start_time() < l.renewed_at AND NOT EXISTS (SELECT FROM pg_stat_activity a
     WHERE a.pid = l.backend_pid AND (a.backend_start IS NULL OR a.backend_start = l.backend_start))`;
 
 /** Whether the row may be taken. $1: who asks, $2: whether it counts that the leader's connection is gone. */
@@ -45,7 +48,7 @@ const TAKE_OVER = `
 WITH taken AS (
   UPDATE cluster_leadership l
   SET epoch = epoch + 1, member_id = $1::text, since = clock_timestamp(), renewed_at = clock_timestamp(),
-    until = clock_timestamp() + ${LEASE}, ${MY_BACKEND}
+    until = clock_timestamp() + $3::int * interval '1 millisecond', lease_ms = $3::int, ${MY_BACKEND}
   WHERE one = 1 AND ${IS_FREE}
   RETURNING epoch, commit_seq, schema_version)
 SELECT epoch, commit_seq, schema_version, pg_notify('${LEADER_CHANNEL}', epoch::text)::text AS told FROM taken`;
@@ -176,18 +179,21 @@ export class Term {
   readonly firstSeq: number;
   /** Of the mirror of the operational state when it began; 0: there is none yet. */
   readonly schemaVersion: number;
+  readonly #leaseMs: number;
   #leaseUntil: number;
 
   constructor(
     facts: Pick<Term, "epoch" | "memberId" | "firstSeq" | "schemaVersion">,
     /** When the statement that began it was sent, monotonic. */
     sentAt: number,
+    leaseMs = LEASE_MS,
   ) {
+    this.#leaseMs = leaseMs;
     this.epoch = facts.epoch;
     this.memberId = facts.memberId;
     this.firstSeq = facts.firstSeq;
     this.schemaVersion = facts.schemaVersion;
-    this.#leaseUntil = sentAt + LEASE_MS;
+    this.#leaseUntil = sentAt + leaseMs;
   }
 
   /** Until when nobody else can lead, monotonic: unless it is renewed, the term is over then. */
@@ -197,7 +203,7 @@ export class Term {
 
   /** A commit or renewal that was sent at this time (monotonic) has succeeded. */
   renewedAt(sentAt: number): void {
-    this.#leaseUntil = Math.max(this.#leaseUntil, sentAt + LEASE_MS);
+    this.#leaseUntil = Math.max(this.#leaseUntil, sentAt + this.#leaseMs);
   }
 }
 
@@ -205,11 +211,14 @@ export class Term {
 export class Cluster {
   readonly #pg: PostgresConnection;
   readonly #clock: Clock;
+  readonly #leaseMs: number;
   #me: MemberFacts | undefined;
 
-  constructor(pg: PostgresConnection, clock: Clock = systemClock) {
+  /** @param leaseMs how long its terms last without being renewed, ms */
+  constructor(pg: PostgresConnection, clock: Clock = systemClock, leaseMs = LEASE_MS) {
     this.#pg = pg;
     this.#clock = clock;
+    this.#leaseMs = leaseMs;
   }
 
   /**
@@ -247,20 +256,21 @@ export class Cluster {
     const sentAt = this.#clock.monotonic();
     const [row] = await this.#pg.query<{ epoch: number; commit_seq: number; schema_version: number }>(
       TAKE_OVER,
-      [member_id, this.#pg.upForMs > CREDIT_MS],
+      [member_id, this.#pg.upForMs > CREDIT_MS, this.#leaseMs],
     );
     if (row === undefined) return null;
     const { epoch, commit_seq, schema_version } = row;
     return new Term(
       { epoch, memberId: member_id, firstSeq: commit_seq, schemaVersion: schema_version },
       sentAt,
+      this.#leaseMs,
     );
   }
 
   /** Renews the lease of a term. @returns whether it goes on; false: somebody else has taken over */
   async renew(term: Term): Promise<boolean> {
     const sentAt = this.#clock.monotonic();
-    const rows = await this.#pg.query(RENEW, [term.epoch, term.memberId], { timeoutMs: LEASE_MS });
+    const rows = await this.#pg.query(RENEW, [term.epoch, term.memberId], { timeoutMs: this.#leaseMs });
     if (rows.length > 0) term.renewedAt(sentAt);
     return rows.length > 0;
   }

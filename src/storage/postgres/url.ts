@@ -37,6 +37,10 @@ interface UrlSource {
   readonly setting?: string;
   /** File with the password. It wins over the URL's. */
   readonly passwordFile?: string;
+  /** The schema that a URL means which names none. */
+  readonly schema?: string;
+  /** What stands before "postgres://" in the setting, and not in the URL that is read here; for messages. */
+  readonly prefix?: string;
 }
 
 const FORM = "postgres://USER@HOST[:PORT][,HOST…]/DATABASE[?sslmode=…&sslrootcert=…&schema=…]";
@@ -62,9 +66,9 @@ const OTHERS: Readonly<Record<string, string>> = {
  * @throws ConfigError that says what is wrong with it, and never shows the password
  */
 export function parseStoreUrl(url: string, source: UrlSource = {}): StoreAddress {
-  const { setting = "CDKTR_STORE_URL", passwordFile = "" } = source;
+  const { setting = "CDKTR_STORE_URL", passwordFile = "", prefix = "" } = source;
   const file = setting.replace(/_URL$/, "_PASSWORD_FILE");
-  const wrong = (what: string, hint = `Write it as ${FORM}.`) =>
+  const wrong = (what: string, hint = `Write it as ${prefix}${FORM}.`) =>
     new ConfigError(`${setting} ${what}.`, { hint: hint.replace("CDKTR_STORE_PASSWORD_FILE", file) });
   const match =
     /^postgres(?:ql)?:\/\/(?:(?<user>[^/?#]*)@)?(?<hosts>[^/?#]*)(?:\/(?<database>[^?#]*))?(?:\?(?<query>[^#]*))?$/s.exec(
@@ -72,7 +76,7 @@ export function parseStoreUrl(url: string, source: UrlSource = {}): StoreAddress
     );
   if (match?.groups === undefined) {
     if (!/^postgres(ql)?:\/\//.test(url.trim()))
-      throw wrong("is no URL of PostgreSQL: it must begin with postgres://");
+      throw wrong(`is no URL of PostgreSQL: it must begin with ${prefix}postgres://`);
     throw wrong("cannot be read", "A '#' in a name or password is written %23.");
   }
   const { user: credentials = "", hosts = "", database = "", query = "" } = match.groups;
@@ -94,7 +98,7 @@ export function parseStoreUrl(url: string, source: UrlSource = {}): StoreAddress
   if (user === "") throw wrong("names no user");
   if (database === "") throw wrong("names no database");
   const parameters = parametersOf(query, wrong, decoded);
-  const schema = parameters.schema ?? DEFAULT_SCHEMA;
+  const schema = parameters.schema ?? source.schema ?? DEFAULT_SCHEMA;
   if (!/^[a-z_][a-z0-9_]{0,62}$/.test(schema) || schema.startsWith("pg_"))
     throw wrong(
       `has the schema "${schema}"`,

@@ -232,15 +232,17 @@ test("a term's lease is counted from when its renewal was sent", async () => {
   await using installation = await Installation.create();
   const pg = await installation.connect();
   const clock = new ManualClock();
-  const cluster = new Cluster(pg, clock);
+  expect(LEASE_MS).toBe(3000);
+  const cluster = new Cluster(pg, clock, 70_000);
   await cluster.join(facts("a"), PULSE);
   const began = clock.monotonic();
   const term = await cluster.takeOver();
-  expect(term?.leaseUntil).toBe(began + LEASE_MS);
+  expect(term?.leaseUntil).toBe(began + 70_000);
+  expect(await pg.query("SELECT lease_ms FROM cluster_leadership")).toEqual([{ lease_ms: 70_000 }]);
   term?.renewedAt(began + 500);
   // An answer that comes later than that of a later one.
   term?.renewedAt(began + 200);
-  expect(term?.leaseUntil).toBe(began + 500 + LEASE_MS);
+  expect(term?.leaseUntil).toBe(began + 500 + 70_000);
 });
 
 test("members have names of their own, are forgotten, and come back", async () => {

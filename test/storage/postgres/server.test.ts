@@ -13,6 +13,8 @@ test("a server survives restart and kill, a synchronous standby has all, and tak
   const notes = (server: PostgresServer) => server.sql("SELECT n FROM cdktr.notes ORDER BY n", [], database);
 
   await primary.restart();
+  await primary.kill();
+  await primary.startAgain();
   expect(await notes(primary)).toEqual([{ n: 1 }]);
 
   const standby = await primary.standby("b");
