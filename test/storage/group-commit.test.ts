@@ -12,6 +12,8 @@ class Desk {
   readonly effectFailures: unknown[] = [];
   /** Statements that fail, by name. */
   readonly failing = new Set<string>();
+  /** What a commit waits for, if it waits. */
+  agreement: (() => Promise<void>) | undefined;
   #open = false;
   readonly commits: GroupCommit<(what: string) => Promise<void>>;
 
@@ -29,7 +31,10 @@ class Desk {
         },
         commit: () => {
           tell("commit");
-          this.#open = false;
+          const committed = () => {
+            this.#open = false;
+          };
+          return this.agreement === undefined ? committed() : this.agreement().then(committed);
         },
         rollback: () => {
           tell("rollback");
@@ -137,6 +142,35 @@ describe("group commit", () => {
       expect(desk.told.at(-1)).toBe("effect of c");
     });
   }
+
+  test("a commit that others must agree to is waited for by its units, by readers, and by the next ones", async () => {
+    const desk = new Desk();
+    const agreement = Promise.withResolvers<void>();
+    desk.agreement = () => agreement.promise;
+    const first = desk.unit("a");
+    while (!desk.told.includes("commit")) await turn();
+    const others = [desk.commits.read(async (write) => write("read")), desk.unit("b")];
+    await turn();
+    expect(desk.told.at(-1)).toBe("commit");
+    agreement.resolve();
+    expect(await first).toBe("a");
+    await Promise.all(others);
+    expect(desk.told.slice(5)).toEqual([
+      ...["committed", "effect of a", "read"],
+      ...["begin", "savepoint", "b", "release", "commit", "committed", "effect of b"],
+    ]);
+  });
+
+  test("a commit that others refuse is undone, and told to each unit; the next ones go on", async () => {
+    const desk = new Desk();
+    desk.agreement = () => Promise.reject(new DatabaseError("refused"));
+    const outcomes = await Promise.allSettled([desk.unit("a"), desk.unit("b")]);
+    for (const outcome of outcomes)
+      expect(outcome).toMatchObject({ status: "rejected", reason: expect.any(Lost) });
+    expect(desk.told.slice(-2)).toEqual(["commit", "rollback"]);
+    desk.agreement = () => Promise.resolve();
+    expect(await desk.unit("c")).toBe("c");
+  });
 
   test("an effect that throws is reported, and delays nothing", async () => {
     const desk = new Desk();

@@ -10,7 +10,8 @@ import { NestedUnitError } from "./store.ts";
 /** The transaction statements of a database. Each may throw. */
 export interface TransactionControl {
   begin(): void;
-  commit(): void;
+  /** A promise when others must agree first: the transaction is open until it has settled, and is rolled back if it rejects. */
+  commit(): void | Promise<void>;
   rollback(): void;
   savepoint(): void;
   release(): void;
@@ -220,7 +221,8 @@ export class GroupCommit<Tx> {
       if (failure !== undefined) unit.reject(failure);
       else failure = await this.#runUnit(unit, done, steps);
     }
-    const commitFailure = failure === undefined ? this.#try(() => this.#control.commit()) : undefined;
+    const committing = failure === undefined ? this.#commit() : undefined;
+    const commitFailure = committing instanceof Promise ? await committing : committing;
     failure ??= commitFailure;
     if (failure !== undefined) {
       this.#rollback();
@@ -238,6 +240,19 @@ export class GroupCommit<Tx> {
           this.#events.effectFailed(error);
         }
       }
+    }
+  }
+
+  /** Returns why there is no commit; a promise only when it is not known at once. */
+  #commit(): Error | undefined | Promise<Error | undefined> {
+    try {
+      const committing = this.#control.commit();
+      return committing?.then(
+        () => undefined,
+        (error: unknown) => this.#events.failed(error),
+      );
+    } catch (error) {
+      return this.#events.failed(error);
     }
   }
 
