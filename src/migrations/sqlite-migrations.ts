@@ -1,6 +1,6 @@
 /**
  * Migrates the schema of a SQLite file from any older version to the current one: forward only, by a table of steps, in one
- * transaction, after a backup. `user_version` holds the version; a file that has tables but says 0 predates version numbers and
+ * transaction, after a backup if it is to be kept. `user_version` holds the version; a file that has tables but says 0 predates version numbers and
  * has version 1.
  */
 import { Database } from "bun:sqlite";
@@ -33,7 +33,12 @@ export type SqliteMigrations = readonly SqliteMigration[];
  * @throws NewerSchemaError when the file has a newer schema that is not just additive
  * @throws NoRoomForBackupError when it is older and there is no space for the backup
  */
-export function migrateSqlite(database: Database, migrations: SqliteMigrations, log: ConsolaInstance): void {
+export function migrateSqlite(
+  database: Database,
+  migrations: SqliteMigrations,
+  log: ConsolaInstance,
+  { keepsBackup = true } = {},
+): void {
   const { version, isNew, mark } = versionOf(database);
   const newest = migrations.length;
   if (version > newest) {
@@ -43,7 +48,7 @@ export function migrateSqlite(database: Database, migrations: SqliteMigrations, 
   }
   if (version === newest) return;
   const steps = migrations.slice(version);
-  const backup = isNew ? null : makeBackup(database, mark);
+  const backup = isNew || !keepsBackup ? null : makeBackup(database, mark);
   const isChanged = database
     .transaction(() => {
       // Another process that shares the file may have been faster.

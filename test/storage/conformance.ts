@@ -190,7 +190,7 @@ const FIRST = { slice: 1, tasks: ["a"], needs: "" };
 const SECOND = { slice: 2, tasks: ["b", "c"], needs: "gpu" };
 
 /** A life of a few runs; together these units use every intention that changes something. */
-const LIFE: readonly UnitOfWork<unknown>[] = [
+export const LIFE: readonly UnitOfWork<unknown>[] = [
   async (tx) => {
     await tx.registerAgent(agentRecord("a"), null, 60_000);
     await tx.transferAgentKey("a", null, "key", 1);

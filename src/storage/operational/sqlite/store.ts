@@ -1,10 +1,9 @@
-/** The operational state of one principal: a SQLite file in its data directory. */
+/** The operational state of one principal: a SQLite file in its data directory, which may be its replica of what PostgreSQL has. */
 import { Database, SQLiteError } from "bun:sqlite";
 import {
   chmodSync,
   closeSync,
   existsSync,
-  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -23,8 +22,10 @@ import { FileHelper, PathSilentError } from "../../../host/file-helper/file-help
 import { syncToDisk } from "../../../host/sync-to-disk.ts";
 import { migrateSqlite, type SqliteMigrations } from "../../../migrations/sqlite-migrations.ts";
 import { GroupCommit, type TransactionControl } from "../group-commit.ts";
+import { inUse, REPLICA_FILE } from "../mirror/directory-lock.ts";
+import type { WriteThrough } from "../mirror/write-through.ts";
+import { makePrivateDirectory } from "../private-directory.ts";
 import {
-  DataDirectoryInUseError,
   type OperationalStore,
   type OperationalTx,
   type StateIdentity,
@@ -74,6 +75,12 @@ export interface SqliteStoreOptions {
   /** The migrations; those of this cdktr by default. */
   readonly migrations?: SqliteMigrations;
   readonly clock?: Clock;
+  /** The file is a replica, made ready by `Replica`: what counts is committed elsewhere. */
+  readonly replica?: {
+    readonly writeThrough: WriteThrough;
+    /** Whether the state has only just begun. */
+    readonly isNew: boolean;
+  };
   /** Called before each statement of a transaction; if it throws, so does the statement. For tests. */
   readonly beforeStatement?: (sql: string) => void;
 }
@@ -104,7 +111,7 @@ const REMINDER_MS = 300_000;
 /** Whether the disk can be written is tried out if nothing was written for this long, ms. */
 const FRESH_MS = 2000;
 
-/** `state.db` in the data directory, locked against a second principal while it is open. */
+/** `state.db` (or `replica.db`) in the data directory, locked against a second principal while it is open. */
 export class SqliteOperationalStore implements OperationalStore {
   readonly name = "operational state";
   readonly path: string;
@@ -135,7 +142,7 @@ export class SqliteOperationalStore implements OperationalStore {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#clockStart = this.#clock.now() - this.#clock.monotonic();
-    this.path = join(options.directory, "state.db");
+    this.path = join(options.directory, options.replica === undefined ? "state.db" : REPLICA_FILE);
     const db = new Statements(() => this.#open(), options.beforeStatement);
     this.#statements = db;
     const now = () => Math.round(this.#clockStart + this.#clock.monotonic());
@@ -179,22 +186,26 @@ export class SqliteOperationalStore implements OperationalStore {
    * @throws DataDirectoryInUseError when another principal has it open
    * @throws NewerSchemaError when it was written by a newer cdktr
    * @throws CdktrError when it cannot be opened or backed up, or is corrupt
+   * @throws StoreUnavailableError when it is a replica, and another member leads
    */
   async start(): Promise<void> {
     makePrivateDirectory(this.#options.directory);
     this.#database = this.#connect();
+    // The first commit of a term: it shows that the term lasts, before anything is done.
+    if (this.#options.replica !== undefined) await this.transact(async () => {});
   }
 
   async stop(): Promise<void> {
     if (this.#database === undefined) return;
     await this.#commits.drain();
     try {
-      this.#checkpoint();
+      if (this.#options.replica === undefined) this.#checkpoint();
     } catch {
       // The WAL stays next to the file and is read at the next start.
     }
     // Before the lock is released: the next principal writes its own.
-    rmSync(join(this.#options.directory, "principal.pid"), { force: true });
+    if (this.#options.replica === undefined)
+      rmSync(join(this.#options.directory, "principal.pid"), { force: true });
     this.#close();
   }
 
@@ -203,7 +214,8 @@ export class SqliteOperationalStore implements OperationalStore {
   }
 
   read<T>(work: UnitOfWork<T>): Promise<T> {
-    return this.#commits.read(work);
+    const refusal = this.#options.replica?.writeThrough.refusal() ?? null;
+    return refusal === null ? this.#commits.read(work) : Promise.reject(refusal);
   }
 
   identity(): Promise<StateIdentity> {
@@ -321,6 +333,7 @@ export class SqliteOperationalStore implements OperationalStore {
 
   #close(): void {
     this.#checkpoints++;
+    this.#options.replica?.writeThrough.detach();
     this.#statements.release();
     this.#database?.close();
     this.#database = undefined;
@@ -335,13 +348,11 @@ export class SqliteOperationalStore implements OperationalStore {
     const store = this;
     return {
       begin() {
-        store.#reopenIfBroken();
-        store.#restoreIfGone();
-        store.#keepIfLogIsGone();
+        store.#mend();
         run("BEGIN IMMEDIATE");
         store.#written.before = store.#changes();
       },
-      commit: () => void run("COMMIT"),
+      commit: () => store.#commit(),
       rollback: () => void undo("ROLLBACK"),
       savepoint: () => void run("SAVEPOINT unit"),
       release: () => void run("RELEASE unit"),
@@ -350,6 +361,24 @@ export class SqliteOperationalStore implements OperationalStore {
         return store.#database?.inTransaction ?? false;
       },
     };
+  }
+
+  /** Has the file as it must be before a transaction. A replica needs no name: it is not opened again. */
+  #mend(): void {
+    const refusal = this.#options.replica?.writeThrough.refusal();
+    if (refusal != null) throw refusal;
+    if (this.#options.replica !== undefined) return;
+    this.#reopenIfBroken();
+    this.#restoreIfGone();
+    this.#keepIfLogIsGone();
+  }
+
+  #commit(): void | Promise<void> {
+    const commit = () => void this.#statements.run("COMMIT");
+    const writeThrough = this.#options.replica?.writeThrough;
+    const committing = writeThrough?.commit();
+    if (committing === undefined) return commit();
+    return committing.then(() => writeThrough?.commitHere(commit));
   }
 
   #committed(): void {
@@ -378,6 +407,7 @@ export class SqliteOperationalStore implements OperationalStore {
     }
     const isUnreadable = REOPEN_AFTER.test(code);
     if (isUnreadable) this.#reopen = true;
+    if (isUnreadable) this.#options.replica?.writeThrough.end(`${this.path} cannot be read`);
     const failure = new StoreUnavailableError(
       `The principal's state cannot be ${isUnreadable ? "read" : "written"}: ${reasonOf(code, error.message)} (${this.path}).`,
       {
@@ -463,6 +493,7 @@ export class SqliteOperationalStore implements OperationalStore {
    */
   #commitFailed(failure: Error): Error {
     const { cause } = failure;
+    if (this.#options.replica !== undefined) return failure;
     if (!(cause instanceof SQLiteError) || !cause.code?.startsWith("SQLITE_IOERR")) return failure;
     try {
       if (this.#checkpoint()) return failure;
@@ -482,14 +513,15 @@ export class SqliteOperationalStore implements OperationalStore {
   #connect(): Database {
     const owner = join(this.#options.directory, "principal.pid");
     let database: Database | undefined;
-    const lost = this.#file === "" && isLogMissing(this.path, owner);
+    const { replica } = this.#options;
+    const lost = replica === undefined && this.#file === "" && isLogMissing(this.path, owner);
     try {
       closeSync(openSync(this.path, "a", 0o600));
       database = new Database(this.path, { readwrite: true, create: false, strict: true });
       // The lock is taken with the first transaction and held until the file is closed, however the process ends.
       database.run("PRAGMA locking_mode = EXCLUSIVE");
       database.run("PRAGMA journal_mode = WAL");
-      database.run("PRAGMA synchronous = FULL");
+      database.run(`PRAGMA synchronous = ${replica === undefined ? "FULL" : "OFF"}`);
       database.run("PRAGMA busy_timeout = 0");
       // In KiB. With the 2 MiB that are usual, a thousand runs that fire at once are written out before they are committed.
       database.run("PRAGMA cache_size = -16384");
@@ -499,12 +531,17 @@ export class SqliteOperationalStore implements OperationalStore {
       database.run("COMMIT");
       const is_new = database.query("SELECT 1 FROM sqlite_schema LIMIT 1").get() === null;
       migrateSqlite(database, this.#options.migrations ?? STATE_MIGRATIONS, this.#options.log);
-      const { last_id, former_boot_id, clockStart } = continueFrom(database, this.#clock);
+      replica?.writeThrough.attach(database);
+      const { last_id, former_boot_id, clockStart } =
+        replica === undefined
+          ? continueFrom(database, this.#clock)
+          : continueElsewhere(database, this.#clock);
       // What this process has counted from stays, also when it opens the file again.
       if (this.#found === undefined) this.#clockStart = clockStart;
-      this.#found ??= { last_id: is_new ? 0 : last_id, is_new, former_boot_id };
+      const isNew = replica?.isNew ?? is_new;
+      this.#found ??= { last_id: isNew ? 0 : last_id, is_new: isNew, former_boot_id };
       chmodSync(this.path, 0o600);
-      writeFileSync(owner, `${process.pid}\n${LEAVES_LOG}\n`, { mode: 0o600 });
+      if (replica === undefined) writeFileSync(owner, `${process.pid}\n${LEAVES_LOG}\n`, { mode: 0o600 });
       this.#file = identityOf(this.path) ?? "";
       this.#wal = identityOf(this.#walPath);
       if (lost) {
@@ -523,14 +560,7 @@ export class SqliteOperationalStore implements OperationalStore {
   #startError(error: unknown, owner: string): unknown {
     const code = error instanceof SQLiteError ? (error.code ?? "") : "";
     if (/^SQLITE_(BUSY|LOCKED)/.test(code)) {
-      const pid = existsSync(owner) ? ` (process ${readFileSync(owner, "utf8").split("\n", 1)[0]})` : "";
-      return new DataDirectoryInUseError(
-        `Another principal${pid} is using the data directory ${this.#options.directory}.`,
-        {
-          cause: error,
-          hint: "Stop that one, or give this one its own directory with CDKTR_APP_DATA_DIRECTORY.",
-        },
-      );
+      return inUse(this.#options.directory, owner, error);
     }
     if (/^SQLITE_(CORRUPT|NOTADB)/.test(code)) {
       return new CdktrError(`${this.path} is damaged: ${errorMessage(error)}.`, {
@@ -603,13 +633,14 @@ function continueFrom(
   return { last_id, former_boot_id, clockStart: offset + time.sinceBootMs - clock.monotonic() };
 }
 
-function makePrivateDirectory(path: string): void {
+/** The same for a state that moves between hosts: which of them was restarted does not matter, and its clock is that of PostgreSQL. */
+function continueElsewhere(database: Database, clock: Clock): ReturnType<typeof continueFrom> {
+  const statements = new Statements(() => database);
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw new CdktrError(`The data directory ${path} cannot be created: ${errorMessage(error)}.`, {
-      cause: error,
-      hint: "CDKTR_APP_DATA_DIRECTORY sets its location.",
-    });
+    const last_id = lastStatusId(statements);
+    raiseStatusIds(statements, Math.round(clock.now()) * 1000);
+    return { last_id, former_boot_id: null, clockStart: clock.now() - clock.monotonic() };
+  } finally {
+    statements.release();
   }
 }

@@ -1,0 +1,205 @@
+/**
+ * A member's copy of the state, in a SQLite file of its own. It begins anew with each process and after each term: what counts is in
+ * PostgreSQL. A follower applies what others commit; when it is to lead, a store takes the file over.
+ */
+import { Database } from "bun:sqlite";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import type { ConsolaInstance } from "consola";
+import {
+  canRead,
+  NewerSchemaError,
+  newerSchema,
+  type SchemaChange,
+} from "../../../migrations/newer-schema.ts";
+import { migrateSqlite, type SqliteMigrations } from "../../../migrations/sqlite-migrations.ts";
+import type { PostgresConnection } from "../../postgres/connection.ts";
+import type { FeedCommit } from "../../postgres/feed.ts";
+import type { Term } from "../../postgres/leadership.ts";
+import { StoreUnavailableError } from "../store.ts";
+import { CommitStatements } from "./commit-statement.ts";
+import { digestsOf, type TableDigest } from "./digest.ts";
+import { DirectoryLock, REPLICA_FILE } from "./directory-lock.ts";
+import type { Query } from "./query.ts";
+import { RowWriter } from "./rows.ts";
+import { AS_OF_ONE_MOMENT, download, type Head, readHead, upload } from "./snapshot.ts";
+
+/** How long a statement over a whole table may take, ms. */
+const LONG_MS = 60_000;
+
+/** A connection to the primary, which opens sessions for transactions. */
+type Sessions = Pick<PostgresConnection, "session">;
+
+export interface ReplicaOptions {
+  /** The data directory. */
+  readonly directory: string;
+  readonly log: ConsolaInstance;
+  /** The migrations of the state, from its first version on. */
+  readonly migrations: SqliteMigrations;
+}
+
+/** A member's replica. */
+export class Replica {
+  readonly path: string;
+  readonly #options: ReplicaOptions;
+  #lock: DirectoryLock | undefined;
+  #database: Database | undefined;
+  #writer: RowWriter | undefined;
+  /** The triggers of the state, which the file lacks while it follows. */
+  #triggers: readonly string[] = [];
+  #seq = 0;
+  /** The version of the schema in PostgreSQL; 0 when it has no state. */
+  #version = 0;
+
+  constructor(options: ReplicaOptions) {
+    this.#options = options;
+    this.path = join(options.directory, REPLICA_FILE);
+  }
+
+  /** The number of the last commit that it contains. */
+  get seq(): number {
+    return this.#seq;
+  }
+
+  /** Whether PostgreSQL had no state yet. */
+  get isNew(): boolean {
+    return this.#version === 0;
+  }
+
+  /**
+   * Locks the data directory, until {@link close}.
+   * @throws DataDirectoryInUseError when another member has it
+   */
+  open(): void {
+    this.#lock ??= new DirectoryLock(this.#options.directory);
+  }
+
+  close(): void {
+    this.#release();
+    this.#lock?.release();
+    this.#lock = undefined;
+  }
+
+  /**
+   * Begins anew with what PostgreSQL has.
+   * @throws NewerSchemaError when this cdktr cannot use it
+   */
+  async load(postgres: Sessions): Promise<void> {
+    this.open();
+    this.#release();
+    await inTransaction(postgres, AS_OF_ONE_MOMENT, async (query) => {
+      const head = await readHead(query);
+      const database = this.#create(await this.#usableVersion(query, head));
+      if (head.schema_version > 0) await download(query, database);
+      this.#seq = head.commit_seq;
+      this.#version = head.schema_version;
+      this.#writer = new RowWriter(database);
+    });
+  }
+
+  /**
+   * Applies commits, in order; those that it contains are left out.
+   * @returns false when that is not possible: it must be loaded again
+   */
+  apply(commits: readonly Pick<FeedCommit, "seq" | "changes">[]): boolean {
+    const [database, writer] = [this.#database, this.#writer];
+    if (database === undefined || writer === undefined) return false;
+    const news = commits.filter(({ seq }) => seq > this.#seq);
+    const isWhole = news.every(({ seq, changes }, i) => seq === this.#seq + 1 + i && changes !== null);
+    if (!isWhole) return false;
+    database.transaction(() => {
+      for (const { changes } of news) if (changes !== null) writer.apply(changes);
+    })();
+    this.#seq += news.length;
+    return true;
+  }
+
+  /** What it contains, to be compared with others. */
+  digests(): Map<string, TableDigest> {
+    if (this.#database === undefined) throw new Error("the replica is not loaded");
+    return digestsOf(this.#database);
+  }
+
+  /**
+   * Makes the file ready for the store of a leader, which must contain the last commit, and gives it free. The state in PostgreSQL is
+   * brought to the schema of this cdktr, or begun, which is one more commit.
+   * @throws StoreUnavailableError when the term is over
+   */
+  async lead(postgres: Sessions, term: Term): Promise<void> {
+    const database = this.#database;
+    if (database === undefined || this.#seq !== term.firstSeq)
+      throw new Error("the replica is not up to date");
+    this.#writer?.release();
+    this.#writer = undefined;
+    for (const sql of this.#triggers) database.run(sql);
+    const { migrations, log } = this.#options;
+    const newest = migrations.length;
+    if (this.#version < newest) {
+      migrateSqlite(database, migrations, log, { keepsBackup: false });
+      await inTransaction(postgres, "BEGIN", async (query) => {
+        await upload(query, database);
+        await this.#fence(query, term, newest);
+      });
+      this.#seq++;
+      if (this.#version > 0) log.info(`PostgreSQL: schema ${this.#version} of the state became ${newest}.`);
+    }
+    this.#release();
+  }
+
+  /** Ends a transaction which has replaced everything: it counts only if the term lasts. It takes the row late, and so shortly. */
+  async #fence(query: Query, { epoch, memberId }: Term, version: number): Promise<void> {
+    const statement = new CommitStatements([]).for([]);
+    const rows = await query(statement, [this.#seq + 1, epoch, memberId, null]);
+    if (rows.length === 0) throw new StoreUnavailableError("This member is not the leader any more.");
+    await query("UPDATE cluster_leadership SET schema_version = $1::int WHERE one = 1", [version]);
+  }
+
+  /** Closes the file. */
+  #release(): void {
+    this.#writer?.release();
+    this.#writer = undefined;
+    this.#database?.close();
+    this.#database = undefined;
+  }
+
+  /** The version of the schema that the file gets: that of PostgreSQL, or the newest that this cdktr knows. */
+  async #usableVersion(query: Query, { schema_version: version }: Head): Promise<number> {
+    const newest = this.#options.migrations.length;
+    if (version <= newest) return version || newest;
+    const changes = await query<SchemaChange>(
+      "SELECT version, cdktr, backup, oldest_reader FROM schema_changes ORDER BY version, applied_at_ms",
+    );
+    if (canRead(newest, version, changes)) return newest;
+    const { message, hint } = newerSchema("The state in PostgreSQL", newest, version, changes);
+    throw new NewerSchemaError(message, { hint });
+  }
+
+  #create(version: number): Database {
+    const { migrations, log } = this.#options;
+    for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(`${this.path}${suffix}`, { force: true });
+    const database = new Database(this.path, { readwrite: true, create: true, strict: true });
+    this.#database = database;
+    database.run("PRAGMA locking_mode = EXCLUSIVE");
+    database.run("PRAGMA journal_mode = WAL");
+    // A process that ends in any way begins with another file.
+    database.run("PRAGMA synchronous = OFF");
+    migrateSqlite(database, migrations.slice(0, version), log);
+    const triggers = database
+      .query<{ name: string; sql: string }, []>("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+      .all();
+    for (const { name } of triggers) database.run(`DROP TRIGGER ${name}`);
+    this.#triggers = triggers.map(({ sql }) => sql);
+    return database;
+  }
+}
+
+async function inTransaction(
+  postgres: Sessions,
+  begin: string,
+  work: (query: Query) => Promise<void>,
+): Promise<void> {
+  await using session = await postgres.session(LONG_MS);
+  await session.transaction(begin, () =>
+    work((sql, values, options) => session.query(sql, values, { timeoutMs: LONG_MS, ...options })),
+  );
+}
