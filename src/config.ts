@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 import { parseEnv } from "node:util";
 import { z } from "zod";
 import { ConfigError } from "./errors.ts";
+import { parseAddresses } from "./host/addresses.ts";
 import { homeFor } from "./host/home.ts";
 
 const port = z.coerce.number().int().min(1).max(65535);
@@ -58,6 +59,12 @@ export const SETTINGS = {
     "127.0.0.1",
   ),
   CDKTR_PRINCIPAL_PORT: setting("Port of the principal's API", port, "1 to 65535", 5561),
+  CDKTR_PRINCIPALS: setting(
+    "Addresses of the principals of an installation with several, for everyone who connects to one; wins over host and port",
+    z.string().refine((text) => parseAddresses(text) !== undefined),
+    "HOST:PORT, several separated by commas",
+    () => "",
+  ),
   CDKTR_LOGS_LISTENING_PORT: setting("Port on which agents deliver log lines", port, "1 to 65535", 5562),
   CDKTR_LOGS_PUBLISHING_PORT: setting("Port on which log lines are published live", port, "1 to 65535", 5563),
   CDKTR_PRINCIPAL_NAME: setting(

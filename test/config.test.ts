@@ -38,6 +38,7 @@ describe("settings", () => {
 
   test.each([
     ["CDKTR_PRINCIPAL_PORT", "http"],
+    ["CDKTR_PRINCIPALS", "a:5561,,b:5561"],
     ["CDKTR_PRINCIPAL_PORT", "70000"],
     ["CDKTR_AGENT_MAX_CONCURRENCY", "0"],
     ["CDKTR_LOG_LEVEL", "loud"],

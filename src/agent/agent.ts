@@ -24,7 +24,6 @@ import { type CdktrError, errorMessage } from "../errors.ts";
 import { bootId } from "../host/boot.ts";
 import { log } from "../log.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
-import { connect } from "../protocol/connect.ts";
 import { BackgroundService, startServices, stopServices } from "../service.ts";
 import { variablesOf } from "../workflow/secrets.ts";
 import { agentsDirectory, claimIdentity, identityOf, leftBehind } from "./agent-id.ts";
@@ -34,6 +33,7 @@ import { Cgroups } from "./cgroups.ts";
 import { deliverAll, unreceivedLines } from "./deliver.ts";
 import { AGENT_MARKER, inheritedEnvironment, runVariables, without } from "./environment.ts";
 import { ForeignMounts } from "./foreign-mounts.ts";
+import { connectAgent } from "./known-members.ts";
 import { automaticLabels } from "./labels.ts";
 import { LeftBehind } from "./left-behind.ts";
 import { LogSender } from "./log-sender.ts";
@@ -191,6 +191,11 @@ export class Agent extends BackgroundService<AgentSignals> {
     return this.#hasForeignId;
   }
 
+  /** The principal that it uses, as `HOST:PORT`; empty before `start`. */
+  get principal(): string {
+    return this.#parts?.client.address ?? "";
+  }
+
   /** Whether it has stopped accepting runs. */
   get isDraining(): boolean {
     return !this.#life.isTaking;
@@ -230,7 +235,12 @@ export class Agent extends BackgroundService<AgentSignals> {
     // Must happen before this agent registers: from then on the runs it had may be executed elsewhere.
     const survivors = new Survivors(() => this.#parts?.link.beatNow());
     survivors.add(await endOrphans(outbox, directory, graceMs));
-    const client = connect(config, "agent");
+    const client = connectAgent(
+      config,
+      agentId,
+      join(directory, agentId),
+      this.#options.sharesEnvironment === true,
+    );
     const link = this.#makeLink(client, agentId);
     const lines = new LogSender({
       outbox,
@@ -239,6 +249,9 @@ export class Agent extends BackgroundService<AgentSignals> {
       curve: client.curve,
       ask: () => link.ask(),
     });
+    client.signals.on("moved", ({ host, logPorts }) =>
+      lines.turnTo(host, logPorts?.logsListening ?? config.CDKTR_LOGS_LISTENING_PORT),
+    );
     const reports = new ReportSender({ outbox, link, client, lines, agentId, sessionId: this.#sessionId });
     outbox.attach({ lines: (frame) => lines.push(frame), reports: (isUrgent) => reports.hear(isUrgent) });
     const liveTasks = new Set<string>();

@@ -46,11 +46,20 @@ export async function joinPrincipal(line: string, loaded: LoadedConfig, suffix?:
     removeLeftovers(directory, Date.now());
   }
   const { publicKey, secretKey } = pendingPair(`${path}.joining`, token);
-  const host = sources.CDKTR_PRINCIPAL_HOST === "default" ? token.host : config.CDKTR_PRINCIPAL_HOST;
-  const port = sources.CDKTR_PRINCIPAL_PORT === "default" ? token.port : config.CDKTR_PRINCIPAL_PORT;
+  const given = {
+    host: sources.CDKTR_PRINCIPAL_HOST === "default" ? token.host : config.CDKTR_PRINCIPAL_HOST,
+    port: sources.CDKTR_PRINCIPAL_PORT === "default" ? token.port : config.CDKTR_PRINCIPAL_PORT,
+  };
   const { serverKey, secretKey: oneTimeKey } = token;
   const keys = { serverKey, publicKey: curvePublicKey(oneTimeKey), secretKey: oneTimeKey };
-  const client = connect(config, { keys }, { host, port, attempts: ATTEMPTS });
+  const client = connect(
+    config,
+    { keys },
+    {
+      ...(config.CDKTR_PRINCIPALS === "" ? given : {}),
+      attempts: ATTEMPTS,
+    },
+  );
   try {
     const name = [hostname(), suffix].filter(Boolean).join("-").slice(0, 128);
     const joined = await client.call("JOIN", { public_key: publicKey, name });
@@ -61,7 +70,7 @@ export async function joinPrincipal(line: string, loaded: LoadedConfig, suffix?:
       public_key: publicKey,
       secret_key: secretKey,
       server_key: serverKey,
-      principal: { host, port, logs_listening_port, logs_publishing_port },
+      principal: { host: client.host, port: client.port, logs_listening_port, logs_publishing_port },
     };
     writePrivate(path, json(key));
     rmSync(`${path}.joining`, { force: true });

@@ -43,7 +43,9 @@ export class LogSender extends BackgroundService {
   readonly name = "log sender";
   readonly #o: LogSenderOptions;
   readonly #outbox: Outbox;
-  readonly #socket: Push;
+  #socket: Push;
+  /** Where the principal receives lines. */
+  #place: { readonly host: string; readonly port: number };
   readonly #ask: () => Promise<void>;
   /** Number of the last line handed to the socket; undefined until the principal has reported its position. */
   #sent: number | undefined;
@@ -71,27 +73,50 @@ export class LogSender extends BackgroundService {
     this.#o = options;
     this.#outbox = options.outbox;
     this.#ask = options.ask;
-    this.#socket = new Push({
-      ...CLIENT_SOCKET,
-      immediate: true,
-      sendHighWaterMark: HIGH_WATER_MARK,
-      ...curveOptions(options.curve),
-    });
+    this.#place = { host: options.host, port: options.port };
+    this.#socket = this.#open();
   }
 
   protected override onStart(): void {
-    const { host, port, curve } = this.#o;
+    this.#connect();
+  }
+
+  /** Delivers to another member from now on, beginning with what that member does not have. */
+  turnTo(host: string, port: number): void {
+    if (this.#socket.closed || (host === this.#place.host && port === this.#place.port)) return;
+    this.#place = { host, port };
+    const former = this.#socket;
+    this.#socket = this.#open();
+    former.close();
+    this.hold();
+    this.#connect();
+  }
+
+  #open(): Push {
+    return new Push({
+      ...CLIENT_SOCKET,
+      immediate: true,
+      sendHighWaterMark: HIGH_WATER_MARK,
+      ...curveOptions(this.#o.curve),
+    });
+  }
+
+  #connect(): void {
+    const socket = this.#socket;
+    const { host, port } = this.#place;
     const endpoint = tcpEndpoint(host, port);
-    watchHandshakes(this.#socket, endpoint, hostAndPort(host, port), curve, (error) => {
+    watchHandshakes(socket, endpoint, hostAndPort(host, port), this.#o.curve, (error) => {
       // The socket keeps trying; requests to the API have already reported the problem.
       log.debug(error.message);
     });
-    this.#socket.events.on("disconnected", () => this.hold());
-    // What answers there now may have less than what answered before.
-    this.#socket.events.on("handshake", () => {
-      if (this.#sent === undefined) this.track(this.#ask());
+    socket.events.on("disconnected", () => {
+      if (socket === this.#socket) this.hold();
     });
-    this.#socket.connect(endpoint);
+    // What answers there now may have less than what answered before.
+    socket.events.on("handshake", () => {
+      if (socket === this.#socket && this.#sent === undefined) this.track(this.#ask());
+    });
+    socket.connect(endpoint);
   }
 
   /** Sends a new frame from the outbox. */
@@ -157,7 +182,7 @@ export class LogSender extends BackgroundService {
   #sayStuck(sinceMs: number): void {
     if (this.#saidStuck || this.clock.monotonic() - sinceMs < STUCK_MS) return;
     this.#saidStuck = true;
-    const { host, port } = this.#o;
+    const { host, port } = this.#place;
     log.warn(
       `The principal answers, but no log line gets through to ${hostAndPort(host, port)}: is that port blocked? Lines wait in the outbox; tasks that print will wait when it is full.`,
     );
@@ -169,6 +194,16 @@ export class LogSender extends BackgroundService {
     } catch (error) {
       if (!this.#socket.closed) log.debug(`A log frame could not be sent: ${errorMessage(error)}`);
       return false;
+    }
+  }
+
+  async #sendPatiently(frame: Uint8Array): Promise<void> {
+    const socket = this.#socket;
+    try {
+      await socket.send(frame);
+    } catch (error) {
+      // It has turned to another member meanwhile.
+      if (socket === this.#socket) throw error;
     }
   }
 
@@ -197,7 +232,7 @@ export class LogSender extends BackgroundService {
       const rewinds = this.#rewinds;
       if (this.#underWayBytes >= WINDOW_BYTES) await this.#waitForWindow();
       if (rewinds !== this.#rewinds || this.#socket.closed) return;
-      if (!this.#trySend(frame.frame)) await this.#socket.send(frame.frame);
+      if (!this.#trySend(frame.frame)) await this.#sendPatiently(frame.frame);
       if (rewinds !== this.#rewinds) return;
       this.#advance(frame);
     }

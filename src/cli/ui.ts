@@ -10,8 +10,8 @@ export default command({
   args: {
     principal: {
       type: "string",
-      valueHint: "[NAME=]HOST:PORT",
-      description: "A principal to show; several can be switched between",
+      valueHint: "[NAME=]HOST:PORT[,…]",
+      description: "A principal to show, or the members of an installation; several can be switched between",
     },
     principals: {
       type: "string",

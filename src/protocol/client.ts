@@ -35,12 +35,11 @@ export interface ClientOptions {
   readonly others?: readonly Address[];
   /** Members that an earlier process has learned. */
   readonly remembered?: readonly MemberAddress[];
-  /**
-   * The id of the agent whose client it is: it uses the members in an order of its own, so that agents are spread over them, and goes back to
-   * its first choice when that answers again.
-   */
-  readonly agentId?: string;
-  /** How often an agent's client looks for its first choice, ms. */
+  /** Whose order of preference it has among the members, such as an agent's id; by default that in which they were given. */
+  readonly preferredBy?: string;
+  /** Goes back to its first choice when that answers again, and moves at another moment than others that do. */
+  readonly returns?: boolean;
+  /** How often it looks for its first choice, ms. */
   readonly lookMs?: number;
   /** How long one attempt waits for its reply, ms. */
   readonly timeoutMs: number;
@@ -106,13 +105,23 @@ export class PrincipalClient {
 
   constructor(options: ClientOptions) {
     this.#options = options;
-    const { host, port, others = [], remembered = [], agentId, curve, timeoutMs, lookMs } = options;
-    this.#members = new Members([{ host, port }, ...others], { remembered, preferredBy: agentId });
+    const {
+      host,
+      port,
+      others = [],
+      remembered = [],
+      preferredBy,
+      returns = false,
+      curve,
+      timeoutMs,
+      lookMs,
+    } = options;
+    this.#members = new Members([{ host, port }, ...others], { remembered, preferredBy });
     this.#connection = new PrincipalConnection({
       members: this.#members,
       curve,
       timeoutMs,
-      isSpread: agentId !== undefined,
+      returns,
       lookMs,
       moved: (place) => void this.#greet(place),
       look: () => void this.#lookAround(),

@@ -29,8 +29,8 @@ export interface ConnectionOptions {
   readonly curve: CurveClientKeys | undefined;
   /** How long the first choice may take to answer when it is looked at, ms. */
   readonly timeoutMs: number;
-  /** Whether it is an agent's: it goes back to its first choice, and not at the same moment as the others. */
-  readonly isSpread: boolean;
+  /** Whether it goes back to its first choice, and moves at another moment than others that do. */
+  readonly returns: boolean;
   /** It is connected to another member than before. */
   readonly moved: (place: Place) => void;
   /** It is time to ask the member what members there are. */
@@ -167,7 +167,7 @@ export class PrincipalConnection {
     if (this.#link === undefined) {
       this.#link = this.#connect(this.#o.members.current, 0);
       this.#told ??= this.#link.place.address;
-      if (this.#o.isSpread) this.#lookLater();
+      if (this.#o.returns) this.#lookLater();
     }
     this.#begin(pending, this.#link);
     this.#link.send(id, pending.frame);
@@ -254,7 +254,7 @@ export class PrincipalConnection {
 
   /** Turns to the next member, if this one is still the present one and there are others. */
   #moveFrom(link: MemberLink): void {
-    const { members, isSpread } = this.#o;
+    const { members, returns } = this.#o;
     if (this.#closed || link !== this.#link || !members.hasOthers) return;
     this.#endLook();
     this.#misses++;
@@ -263,8 +263,8 @@ export class PrincipalConnection {
       this.#failAll(this.#refusal);
       this.#refusal = undefined;
     }
-    const pauseMs = isPass ? this.#pauses.next() : this.#misses === 1 && isSpread ? SPREAD_MS : 0;
-    this.#turnTo(this.#connect(members.next(), isSpread ? Math.random() * pauseMs : pauseMs));
+    const pauseMs = isPass ? this.#pauses.next() : this.#misses === 1 && returns ? SPREAD_MS : 0;
+    this.#turnTo(this.#connect(members.next(), returns ? Math.random() * pauseMs : pauseMs));
     this.#resend((pending) => pending.moves-- > 0);
   }
 

@@ -16,13 +16,15 @@ const BATCH = 1000;
 /** First and longest pause between two checks whether the subscription is active, ms. */
 const FIRST_LOOK_MS = 2;
 const LONGEST_LOOK_MS = 1000;
+/** How often a member of several is asked whether it is there: a silent one is noticed by requests only, ms. */
+const PRESENCE_MS = 10_000;
 /** Maximum length of unread lines, characters. When it is exceeded, all of them are dropped: the history has them. */
 const MOST_WAITING = 64 * 1024 * 1024;
 
 export interface LogSubscriptionOptions {
   /** The principal's API. Close the subscription before this. */
-  readonly client: Pick<PrincipalClient, "isSubscribed" | "host" | "curve">;
-  /** The principal's publishing port. */
+  readonly client: Pick<PrincipalClient, "isSubscribed" | "ping" | "place" | "places" | "curve" | "signals">;
+  /** The publishing port of the principal, and of members that do not say which is theirs. */
   readonly port: number;
   /** Only lines of this workflow. */
   readonly workflowId: string | undefined;
@@ -43,12 +45,15 @@ export interface LiveBatch {
   readonly lines: readonly LogLine[];
 }
 
-/** See the top of this file. Reconnects by itself. */
+/** See the top of this file. Reconnects by itself, and follows the client to other members. */
 export class LogSubscription {
-  /** `tcp://HOST:PORT` of the publishing socket. */
-  readonly endpoint: string;
   readonly #options: LogSubscriptionOptions;
-  readonly #socket: Subscriber;
+  #socket: Subscriber;
+  /** Of the publishing socket. */
+  #place: { readonly host: string; readonly port: number };
+  #isClosed = false;
+  #stopFollowing = () => {};
+  readonly #presence = new Timer(() => void this.#checkPresence());
   readonly #complete = Promise.withResolvers<boolean>();
   readonly #mostWaiting: number;
   /** Unread lines: a reader, such as a pager, may be slower than the tasks. */
@@ -64,19 +69,21 @@ export class LogSubscription {
   constructor(options: LogSubscriptionOptions) {
     this.#options = options;
     this.#mostWaiting = options.mostWaiting ?? MOST_WAITING;
-    this.endpoint = tcpEndpoint(options.client.host, options.port);
-    this.#socket = new Subscriber({
-      ...CLIENT_SOCKET,
-      receiveHighWaterMark: 0,
-      ...curveOptions(options.client.curve),
-    });
-    this.#socket.subscribe(logTopic(options.workflowId));
+    const { place, places } = options.client;
+    const ownPort = places.length > 1 ? place.logPorts?.logsPublishing : undefined;
+    this.#place = { host: place.host, port: ownPort ?? options.port };
+    this.#socket = this.#open();
     // Without this, its rejection would count as unhandled when it is not awaited.
     this.#complete.promise.catch(() => {});
   }
 
   get closed(): boolean {
-    return this.#socket.closed;
+    return this.#isClosed;
+  }
+
+  /** `tcp://HOST:PORT` of the publishing socket. */
+  get endpoint(): string {
+    return tcpEndpoint(this.#place.host, this.#place.port);
   }
 
   /** The current or last connection; 0 before the first one. */
@@ -89,15 +96,12 @@ export class LogSubscription {
    * @throws AccessRefusedError when the principal refuses the key, unless this is persistent
    */
   async connect(timeoutMs: number): Promise<boolean> {
-    const { client, port, persistent } = this.#options;
-    const { host, curve } = client;
-    this.#socket.events.on("handshake", () => void this.#probeConnection());
-    watchHandshakes(this.#socket, this.endpoint, hostAndPort(host, port), curve, (error) => {
-      if (persistent) this.#complete.resolve(false);
-      else this.#fail(error);
-    });
-    this.#socket.connect(this.endpoint);
-    void this.#receive();
+    const { client, port } = this.#options;
+    this.#stopFollowing = client.signals.on("moved", ({ host, logPorts }) =>
+      this.#turnTo({ host, port: logPorts?.logsPublishing ?? port }),
+    );
+    this.#presence.every(PRESENCE_MS);
+    this.#connect();
     const late = new Timer(() => this.#complete.resolve(false));
     late.in(timeoutMs);
     try {
@@ -142,7 +146,10 @@ export class LogSubscription {
 
   /** Ends the subscription. */
   close(): void {
-    if (!this.#socket.closed) this.#socket.close();
+    this.#isClosed = true;
+    this.#stopFollowing();
+    this.#presence.cancel();
+    this.#socket.close();
     this.#complete.resolve(false);
     this.#wake?.resolve();
   }
@@ -153,14 +160,55 @@ export class LogSubscription {
     this.close();
   }
 
+  #open(): Subscriber {
+    const socket = new Subscriber({
+      ...CLIENT_SOCKET,
+      receiveHighWaterMark: 0,
+      ...curveOptions(this.#options.client.curve),
+    });
+    socket.subscribe(logTopic(this.#options.workflowId));
+    return socket;
+  }
+
+  #connect(): void {
+    const { client, persistent } = this.#options;
+    const { host, port } = this.#place;
+    const socket = this.#socket;
+    socket.events.on("handshake", () => void this.#probeConnection(socket));
+    watchHandshakes(socket, this.endpoint, hostAndPort(host, port), client.curve, (error) => {
+      // The client says when all members refuse the key.
+      if (client.places.length > 1) return;
+      if (persistent) this.#complete.resolve(false);
+      else this.#fail(error);
+    });
+    socket.connect(this.endpoint);
+    void this.#receive(socket);
+  }
+
+  /** Lines that are published meanwhile are only in the history. */
+  #turnTo(place: { readonly host: string; readonly port: number }): void {
+    if (this.closed || (place.host === this.#place.host && place.port === this.#place.port)) return;
+    this.#place = place;
+    const former = this.#socket;
+    this.#socket = this.#open();
+    former.close();
+    this.#probe = undefined;
+    this.#connect();
+  }
+
+  /** Requests make the client move when its member does not answer; without any it would not notice. */
+  async #checkPresence(): Promise<void> {
+    if (this.#options.client.places.length > 1) await this.#options.client.ping().catch(() => {});
+  }
+
   /** Receives lines immediately, so that it is known by which connection they arrived. */
-  async #receive(): Promise<void> {
-    while (!this.closed) {
+  async #receive(socket: Subscriber): Promise<void> {
+    while (!socket.closed) {
       try {
-        const messages = await this.#socket.receiveBatch(BATCH);
+        const messages = await socket.receiveBatch(BATCH);
         this.#push(textOf(messages));
       } catch (error) {
-        if (!this.closed) this.#fail(error);
+        if (!socket.closed) this.#fail(error);
       }
     }
   }
@@ -178,13 +226,13 @@ export class LogSubscription {
   }
 
   /** Waits until the subscription of a new connection is active. */
-  async #probeConnection(): Promise<void> {
-    if (this.closed) return;
+  async #probeConnection(socket: Subscriber): Promise<void> {
+    if (socket.closed) return;
     const connection = ++this.#connection;
     const probe = `~${crypto.randomUUID()}`;
-    if (this.#probe !== undefined) this.#socket.unsubscribe(this.#probe);
+    if (this.#probe !== undefined) socket.unsubscribe(this.#probe);
     this.#probe = probe;
-    this.#socket.subscribe(probe);
+    socket.subscribe(probe);
     const over = () => this.closed || connection !== this.#connection;
     const looks = new BackOff(FIRST_LOOK_MS, LONGEST_LOOK_MS);
     while (!over() && !(await this.#inForce(probe))) await pause(looks.next());

@@ -22,6 +22,7 @@ import type {
   WorkflowDetails,
   WorkflowSummary,
 } from "../contract/messages.ts";
+import type { Address } from "../protocol/members.ts";
 import type { LogSource, LogView } from "./logs/log-view.ts";
 import type { Overlay } from "./overlays/overlay.ts";
 
@@ -30,6 +31,8 @@ export interface PrincipalAddress {
   readonly name: string;
   readonly host: string;
   readonly port: number;
+  /** Where the other members of its installation are. */
+  readonly others?: readonly Address[];
   /** Its key, if it is not the usual one. */
   readonly keyFile?: string;
 }

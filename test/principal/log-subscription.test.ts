@@ -1,18 +1,25 @@
 import { expect, test } from "bun:test";
+import type { MemberAddress } from "../../src/contract/messages.ts";
 import { InvalidInputError, UnprocessableError } from "../../src/errors.ts";
+import { EventHub } from "../../src/event-hub.ts";
 import { RequestRefusedError } from "../../src/protocol/client.ts";
 import {
   type LiveBatch,
   LogSubscription,
   type LogSubscriptionOptions,
 } from "../../src/protocol/log-subscription.ts";
+import type { Place } from "../../src/protocol/members.ts";
 import { Push } from "../../src/zmq/index.ts";
 import { line } from "../history/database-support.ts";
 import { until } from "../support/until.ts";
 import { lastingPorts, TestPrincipal } from "./support.ts";
 
 const SOON_MS = 10_000;
-const UNSECURED = { host: "127.0.0.1", curve: undefined };
+const PLACE = { host: "127.0.0.1", port: 1, address: "127.0.0.1:1" };
+const UNSECURED = {
+  ...{ place: PLACE, places: [PLACE], curve: undefined, ping: async () => {} },
+  signals: new EventHub<{ moved: Place; members: readonly MemberAddress[] }>(),
+};
 
 function subscribe(bench: TestPrincipal, options: Partial<LogSubscriptionOptions> = {}): LogSubscription {
   return new LogSubscription({

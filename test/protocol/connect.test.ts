@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { loadConfig } from "../../src/config.ts";
 import { makePrivateDirectory, writePrivate } from "../../src/host/private-files.ts";
-import { connect } from "../../src/protocol/connect.ts";
+import { addressesText, connect } from "../../src/protocol/connect.ts";
 import { keysDirectory } from "../../src/protocol/key-file.ts";
 import { curveKeyPair } from "../../src/zmq/index.ts";
 import { TestDirectory } from "../history/database-support.ts";
@@ -19,6 +19,16 @@ test("host, port and timeout are those of the settings, except what the caller s
   expect(plain.address).toBe(`10.0.0.5:${config.CDKTR_PRINCIPAL_PORT}`);
   expect(plain.curve).toBeUndefined();
   expect(connect(config, "client", { host: "::1", port: 7 }).address).toBe("[::1]:7");
+});
+
+test("a list of principals wins over host and port, which complete it", () => {
+  using directory = new TestDirectory();
+  const config = { ...configIn(directory.at("data")), CDKTR_PRINCIPALS: "a:7, b ,:8,[::1]:9,0.0.0.0:10" };
+  const all = ["a:7", "b:5561", "10.0.0.5:8", "[::1]:9", "127.0.0.1:10"];
+  expect(connect(config, "client").places.map(({ address }) => address)).toEqual(all);
+  expect(addressesText(config)).toBe(all.join(", "));
+  // The address that a caller knows is the only one.
+  expect(connect(config, "client", { port: 11 }).addresses).toBe("10.0.0.5:11");
 });
 
 test("a principal that listens on all addresses is reached at this machine's own", () => {

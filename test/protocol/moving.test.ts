@@ -185,7 +185,7 @@ describe("a client of several members", () => {
 
   test("the client of an agent goes back to its first choice, once that has answered twice in a row", async () => {
     const members = await installation(3, () => null);
-    const client = connect(members, { agentId: "agent-1", lookMs: 20 });
+    const client = connect(members, { preferredBy: "agent-1", returns: true, lookMs: 20 });
     await client.ping();
     const first = memberAt(members, client.address);
     const moved = client.signals.next("moved");
@@ -210,7 +210,7 @@ describe("a client of several members", () => {
     if (first === undefined || second === undefined) throw new Error("no members");
     known.push(first);
     Object.defineProperty(first, "all", { value: () => known });
-    const client = connect([first], { agentId: "a", lookMs: 20 });
+    const client = connect([first], { returns: true, lookMs: 20 });
     await client.info();
     const learned = client.signals.next("members", (all) => all.length === 2);
     known.push(second);

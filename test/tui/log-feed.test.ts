@@ -119,7 +119,10 @@ test("while the history cannot be read, live lines are shown; then the rest", as
         failing ? Promise.reject(new Error("the disk is full")) : client.searchLogs(...args),
     },
     // Getters with private fields work on the client itself only.
-    host: { value: client.host },
+    place: { value: client.place },
+    places: { value: client.places },
+    signals: { value: client.signals },
+    ping: { value: client.ping.bind(client) },
     curve: { value: client.curve },
     isSubscribed: { value: client.isSubscribed.bind(client) },
   });

@@ -6,9 +6,9 @@ import { UsageError } from "../../errors.ts";
 import { keepDataPrivate } from "../../host/private-data.ts";
 import { drainLog, log, setLogLevel } from "../../log.ts";
 import { removeStaleFiles } from "../../native/stale-files.ts";
+import { addressesText } from "../../protocol/connect.ts";
 import { Supervisor } from "../../systemd/notify.ts";
 import { Timer } from "../../timer.ts";
-import { hostAndPort } from "../../zmq/endpoint.ts";
 import { command, keyValues, repeated } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
@@ -140,7 +140,7 @@ export default command({
     );
     removeStaleFiles(config.CDKTR_CACHE_DIRECTORY);
     log.info(
-      `Agent ${agent.id} looks for work at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, config.CDKTR_PRINCIPAL_PORT)}: up to ${plural(config.CDKTR_AGENT_MAX_CONCURRENCY, "run")} with ${plural(config.CDKTR_AGENT_MAX_TASKS, "task")} at once.`,
+      `Agent ${agent.id} looks for work at ${addressesText(config)}: up to ${plural(config.CDKTR_AGENT_MAX_CONCURRENCY, "run")} with ${plural(config.CDKTR_AGENT_MAX_TASKS, "task")} at once.`,
     );
     obey();
     let status = await agent.done;
@@ -163,7 +163,7 @@ export default command({
 
 /** The status line of `systemctl status`. */
 function statusOf(agent: Agent, config: Config): string {
-  const principal = `principal at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, config.CDKTR_PRINCIPAL_PORT)}`;
+  const principal = `principal at ${agent.principal}`;
   const running = plural(agent.runningWorkflows, "run");
   if (!agent.isConnected) return `agent ${agent.id}: looks for the ${principal}; ${running}`;
   if (agent.isDraining) return `agent ${agent.id}: draining, ${running} left, ${principal}`;

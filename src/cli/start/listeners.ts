@@ -3,11 +3,10 @@ import { keepDataPrivate } from "../../host/private-data.ts";
 import { drainLog, log, setLogLevel } from "../../log.ts";
 import { listenerPages } from "../../metrics/listener-pages.ts";
 import { MetricsServer } from "../../metrics/metrics-server.ts";
-import { connect } from "../../protocol/connect.ts";
+import { addressesText, connect } from "../../protocol/connect.ts";
 import { loadCurveKeys } from "../../protocol/key-file.ts";
 import { startServices, stopServices } from "../../service.ts";
 import { Supervisor } from "../../systemd/notify.ts";
-import { hostAndPort } from "../../zmq/endpoint.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { listenerArgs, principalArg } from "../support/globals.ts";
@@ -74,7 +73,7 @@ export default command({
     ];
     try {
       await startServices(services);
-      const principal = hostAndPort(config.CDKTR_PRINCIPAL_HOST, config.CDKTR_PRINCIPAL_PORT);
+      const principal = addressesText(config);
       // Ready even without the principal: triggers buffered on disk must not depend on a start that reaches it.
       supervisor.ready(
         () => `listeners for the principal at ${principal}: ${triggers.summary}`,

@@ -2,11 +2,13 @@
 import { type Config, type LoadedConfig, loadConfig, SETTINGS, type SettingName } from "../../config.ts";
 import type { PrincipalInfo } from "../../contract/messages.ts";
 import { PrincipalUnreachableError, UnprocessableError, UsageError } from "../../errors.ts";
+import { parseAddresses, parseAddress as readAddress } from "../../host/addresses.ts";
 import { withPriority } from "../../host/journal.ts";
 import { AccessRefusedError, type PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
 import { clockAhead } from "../../protocol/clock-ahead.ts";
 import { connect } from "../../protocol/connect.ts";
-import { listenerAt } from "../../protocol/tcp-probe.ts";
+import type { Place } from "../../protocol/members.ts";
+import { type Listener, listenerAt } from "../../protocol/tcp-probe.ts";
 import { nearest } from "../../terminal/did-you-mean.ts";
 import { Timer } from "../../timer.ts";
 import { isOwnVariable } from "../../workflow/own-variables.ts";
@@ -37,7 +39,7 @@ export type Flags = Partial<Record<SettingName, string | number | undefined>>;
  * @throws ConfigError, UsageError
  */
 export function settings(principal: string | undefined, flags: Flags = {}): LoadedConfig {
-  const loaded = loadConfig({ ...(principal === undefined ? {} : parseAddress(principal)), ...flags });
+  const loaded = loadConfig({ ...(principal === undefined ? {} : principalFlags(principal)), ...flags });
   for (const { name, source, near } of misspelt(loaded)) {
     if (told.has(name)) continue;
     told.add(name);
@@ -65,24 +67,34 @@ export function misspelt({
 }
 
 /**
- * Parses `HOST:PORT`, `HOST`, `:PORT` or `[IPV6]:PORT`.
+ * Parses the address of one principal: `HOST:PORT`, `HOST`, `:PORT` or `[IPV6]:PORT`.
  * @throws UsageError for anything else
  */
-export function parseAddress(text: string): Flags {
-  const match =
-    /^(?:tcp:\/\/)?(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/[\]]*))(?::(\d{1,5}))?$/.exec(text) ??
-    /^()([0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)()$/.exec(text);
-  const port = match?.[3];
-  const host = match?.[1] || match?.[2];
-  if (match === null || (!host && !port) || (port && (Number(port) < 1 || Number(port) > 65535))) {
+export function parseAddress(
+  text: string,
+): Partial<Pick<Config, "CDKTR_PRINCIPAL_HOST" | "CDKTR_PRINCIPAL_PORT">> {
+  const given = readAddress(text);
+  if (given === undefined)
     throw new UsageError(`--principal ${text}: expected HOST:PORT.`, {
       hint: "For example --principal 10.0.0.5:5561",
     });
-  }
   return {
-    ...(host ? { CDKTR_PRINCIPAL_HOST: host } : {}),
-    ...(port ? { CDKTR_PRINCIPAL_PORT: port } : {}),
+    ...(given.host === undefined ? {} : { CDKTR_PRINCIPAL_HOST: given.host }),
+    ...(given.port === undefined ? {} : { CDKTR_PRINCIPAL_PORT: given.port }),
   };
+}
+
+/**
+ * The settings that `--principal` sets: it wins over all that say where principals are.
+ * @param text one address, or those of the members of one installation, separated by commas
+ * @throws UsageError
+ */
+export function principalFlags(
+  text: string,
+): ReturnType<typeof parseAddress> & Pick<Config, "CDKTR_PRINCIPALS"> {
+  const given = parseAddresses(text) ?? [];
+  if (given.length < 2) return { ...parseAddress(text), CDKTR_PRINCIPALS: text };
+  return { CDKTR_PRINCIPALS: text };
 }
 
 /**
@@ -139,6 +151,7 @@ async function whyUnreachable(
   config: Config,
   cause: unknown,
 ): Promise<PrincipalUnreachableError> {
+  if (client.places.length > 1) return noneReachable(client.places, cause);
   const { address } = client;
   const waited = `waited ${config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS / 1000} s`;
   const found = await listenerAt(client.host, client.port, PROBE_MS);
@@ -162,6 +175,22 @@ async function whyUnreachable(
         { hint: `Try again; a longer CDKTR_DEFAULT_ZMQ_TIMEOUT_MS waits longer. Otherwise ${WHERE}`, cause },
       );
   }
+}
+
+/** The same for the members of an installation. */
+async function noneReachable(places: readonly Place[], cause: unknown): Promise<PrincipalUnreachableError> {
+  const found = await Promise.all(places.map(({ host, port }) => listenerAt(host, port, PROBE_MS)));
+  const each = places.map(({ address }, i) => `${address} (${said(found[i])})`);
+  return new PrincipalUnreachableError(`None of ${places.length} principals answers: ${each.join("; ")}.`, {
+    hint: "Start one with 'cdktr start principal', or say where they are: --principal HOST:PORT,HOST:PORT, or CDKTR_PRINCIPALS.",
+    cause,
+  });
+}
+
+function said(found: Listener | undefined): string {
+  if (found === undefined || found.kind === "none") return found?.problem ?? "it was not tried";
+  if (found.kind === "other") return "another program listens on that port";
+  return "it is too busy, has no leader to ask, or the port is not its API port";
 }
 
 // A day; in fact the watch below decides how long the request may take.

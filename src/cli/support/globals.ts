@@ -5,8 +5,9 @@ import type { ArgsDef } from "citty";
 export const principalArg = {
   principal: {
     type: "string",
-    valueHint: "HOST:PORT",
-    description: "The principal to talk to (else CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT)",
+    valueHint: "HOST:PORT[,…]",
+    description:
+      "The principal to talk to, or several of one installation (else CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT)",
   },
 } as const satisfies ArgsDef;
 

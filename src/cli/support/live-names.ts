@@ -28,7 +28,8 @@ export const liveNames: NameSource = async (what, principal) => {
     const client = connect(config, "client", { timeoutMs });
     try {
       // libzmq would retry until the deadline; a plain connection to a closed port fails at once.
-      if ((await cannotConnect(client.host, client.port, timeoutMs)) !== null) return [];
+      if (client.places.length === 1 && (await cannotConnect(client.host, client.port, timeoutMs)) !== null)
+        return [];
       return (await ASK[what](client)).map(({ value, about }) => ({ value, about: plainText(about) }));
     } finally {
       await client.close();

@@ -5,16 +5,17 @@ import { parse } from "yaml";
 import { z } from "zod";
 import type { Config } from "../../config.ts";
 import { errorMessage, InvalidInputError, NotFoundError, UsageError } from "../../errors.ts";
+import { principalAddresses } from "../../protocol/connect.ts";
 import type { PrincipalAddress } from "../../tui/state.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
-import { parseAddress } from "./connect.ts";
+import { principalFlags } from "./connect.ts";
 
 /** Name of the file that is read from the data directory if it exists. */
 const PRINCIPALS_FILE = "principals.yml";
 
 /**
  * Lists the principals, the first one to show first.
- * @param given `HOST:PORT` or `NAME=HOST:PORT`, from the command line
+ * @param given `HOST:PORT` or `NAME=HOST:PORT`, from the command line; the members of one installation are separated by commas
  * @param file a YAML file of `name: host:port` or `name: { address: host:port, key_file: path }` lines; by default the one in the data directory, if it exists
  * @throws UsageError, NotFoundError, InvalidInputError
  */
@@ -34,10 +35,7 @@ export function principalsOf(
   const [first, ...rest] = all.filter(
     (one, i) => all.findIndex((other) => other.host === one.host && other.port === one.port) === i,
   );
-  return [
-    first ?? address(config, hostAndPort(config.CDKTR_PRINCIPAL_HOST, config.CDKTR_PRINCIPAL_PORT)),
-    ...rest,
-  ];
+  return [first ?? place(principalAddresses(config)), ...rest];
 }
 
 /** A principal with its own key. */
@@ -68,8 +66,12 @@ function readPrincipals(config: Config, path: string): PrincipalAddress[] {
 }
 
 function address(config: Config, text: string, name?: string): PrincipalAddress {
-  const parsed = parseAddress(text);
-  const host = String(parsed.CDKTR_PRINCIPAL_HOST ?? config.CDKTR_PRINCIPAL_HOST);
-  const port = Number(parsed.CDKTR_PRINCIPAL_PORT ?? config.CDKTR_PRINCIPAL_PORT);
-  return { name: name ?? hostAndPort(host, port), host, port };
+  return place(principalAddresses({ ...config, ...principalFlags(text) }), name);
+}
+
+function place(
+  [{ host, port }, ...others]: ReturnType<typeof principalAddresses>,
+  name?: string,
+): PrincipalAddress {
+  return { name: name ?? hostAndPort(host, port), host, port, ...(others.length === 0 ? {} : { others }) };
 }

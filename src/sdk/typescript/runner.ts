@@ -11,7 +11,7 @@ import { CdktrError, InvalidInputError } from "../../errors.ts";
 import { EventListener, NOT_A_LISTENER } from "../../events/event-listener.ts";
 import { ListenerService } from "../../events/listener-service.ts";
 import { drainLog, log as processLog, setLogLevel } from "../../log.ts";
-import { connect } from "../../protocol/connect.ts";
+import { addressesText, connect } from "../../protocol/connect.ts";
 import { Timer } from "../../timer.ts";
 import * as sdk from "./index.ts";
 import { forgetVariable } from "./own-environment.ts";
@@ -88,9 +88,7 @@ async function main(): Promise<number> {
   let status = 0;
   try {
     await service.start();
-    log.info(
-      `Listening; triggers go to ${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT} as listener:${listener.name}`,
-    );
+    log.info(`Listening; triggers go to ${addressesText(config)} as listener:${listener.name}`);
     await Promise.race([service.done, told.promise]);
   } catch (error) {
     tell(error);

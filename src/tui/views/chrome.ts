@@ -54,9 +54,13 @@ type Length = (typeof LENGTHS)[number];
 function headerLeft(state: State, length: Length): Span[] {
   const { info } = state.data;
   const address = state.principals[state.principal];
-  const named = address === undefined ? "" : hostAndPort(address.host, address.port);
+  const given = address === undefined ? "" : hostAndPort(address.host, address.port);
+  const named =
+    info?.member === undefined
+      ? given
+      : `${hostAndPort(info.host, info.api_port)} (${info.member}, one of ${info.members?.length ?? 1})`;
   const several = state.principals.length > 1 ? `[${state.principal + 1}/${state.principals.length}] ` : "";
-  const hasName = address !== undefined && address.name !== named;
+  const hasName = address !== undefined && address.name !== given;
   return [
     [" cdktr ", BOLD | INVERSE],
     [" ", PLAIN],
