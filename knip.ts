@@ -7,6 +7,7 @@ export const WAITING = [
   "src/storage/postgres/cluster-files.ts",
   // Until a member of an installation with several principals opens it.
   "src/principal/cluster/door.ts",
+  "src/principal/cluster/log-relay.ts",
   // Until the history attaches a lake.
   "src/history/lake/extensions.ts",
   // Until members have replicas, and states are moved.

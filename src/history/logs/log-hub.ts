@@ -15,27 +15,27 @@ import {
 } from "../../contract/log-line.ts";
 import { MAX_FRAME_BYTES } from "../../contract/wire.ts";
 import { errorMessage, InvalidInputError } from "../../errors.ts";
-import { endConnections } from "../../host/connections.ts";
 import { RateLimitedWarning } from "../../host/rate-limited-warning.ts";
-import type { Access } from "../../protocol/doors/access.ts";
-import { bindSocket, DOOR_OPTIONS } from "../../protocol/doors/bind.ts";
+import { type Access, OWN_NAME } from "../../protocol/doors/access.ts";
+import { bindSocket, DOOR_OPTIONS, portOf } from "../../protocol/doors/bind.ts";
 import type { LocalPeers } from "../../protocol/doors/local-peers.ts";
+import {
+  LONGEST_SUBSCRIPTION,
+  QUEUED_LINES,
+  QUEUED_SUBSCRIPTIONS,
+  Watchers,
+} from "../../protocol/doors/watchers.ts";
 import { BackgroundService } from "../../service.ts";
 import { turn } from "../../timer.ts";
 import { type Message, Pull, XPublisher } from "../../zmq/index.ts";
 import { AgentClocks } from "./agent-clocks.ts";
 import { Probes } from "./probes.ts";
 import { PublishedLines } from "./published-lines.ts";
-import { Topics } from "./topics.ts";
 
 /** Batches read from the socket at once. */
 const RECEIVE_BATCHES = 32;
 /** Batches queued per agent before backpressure applies: each may be 16 MiB, and more arrive quickly. */
 const QUEUED_BATCHES = 8;
-/** Lines queued per subscriber before it misses some. */
-const QUEUED_LINES = 50_000;
-/** Pending subscriptions per subscriber. */
-const QUEUED_SUBSCRIPTIONS = 64;
 /** Subscriptions read from the publisher at once. */
 const RECEIVE_SUBSCRIPTIONS = 256;
 /** Interval at which subscriptions are read without a request, ms; the shorter one while there are some, because a peer that has left keeps its connection until all of its subscriptions are read. */
@@ -44,14 +44,6 @@ const TAKE_MORE_MS = 10;
 /** The same after so many reads in a row that found none, ms: each wakes the process. */
 const RESTING_AFTER = 5;
 const TAKE_AT_REST_MS = 5000;
-/** Total size of all topics, bytes: the publisher's table of them takes about fifty times as much. A subscriber's topic has a few dozen bytes. */
-const MOST_TOPICS = 2 * 1024 * 1024;
-/** A subscriber that has sent more than this to the publisher has more topics than anyone can read. */
-const MANY_TOPICS = 64 * 1024;
-/** Within this time after such a subscriber was disconnected, its topics go away, ms: no other one is disconnected because of them. */
-const TOPICS_GONE_MS = 10_000;
-/** A prefix longer than any workflow id is invalid, bytes. */
-const LONGEST_SUBSCRIPTION = 4096;
 /** Delay after an unexplained failure, ms: it may recur at once. */
 const FAILURE_PAUSE_MS = 100;
 /** Interval between checks for peers that are still connected although their key was revoked. */
@@ -98,17 +90,15 @@ export class LogHub extends BackgroundService {
   readonly #clocks = new AgentClocks();
   readonly #malformedWarning: RateLimitedWarning;
   readonly #droppedWarning: RateLimitedWarning;
-  readonly #topicsWarning: RateLimitedWarning;
   /** Stream id for lines that arrive without a number. */
   readonly #unnumbered = `unnumbered-${crypto.randomUUID()}`;
   readonly #counts = { frames: 0, published: 0, malformed: 0, dropped: 0 };
   #pull: Pull | undefined;
   #publisher: XPublisher | undefined;
   readonly #probes = new Probes();
-  readonly #topics = new Topics();
+  readonly #watchers: Watchers;
   readonly #taking = this.timer(() => this.#takeSubscriptions());
   #emptyTakes = 0;
-  #greedyEndedAt = Number.NEGATIVE_INFINITY;
   readonly #cut = this.timer(() => this.cutOff());
   #receiving: Promise<void> = Promise.resolve();
   #turnBegan = 0;
@@ -119,7 +109,7 @@ export class LogHub extends BackgroundService {
     options.access?.signals.on("revoked", () => this.cutOff());
     this.#malformedWarning = new RateLimitedWarning(options.log);
     this.#droppedWarning = new RateLimitedWarning(options.log);
-    this.#topicsWarning = new RateLimitedWarning(options.log);
+    this.#watchers = new Watchers(options.log);
   }
 
   /** The endpoint on which agents deliver, with its real port; "" before the start. */
@@ -160,7 +150,6 @@ export class LogHub extends BackgroundService {
       ...DOOR_OPTIONS,
       maxMessageSize: LONGEST_SUBSCRIPTION,
       sendHighWaterMark: QUEUED_LINES,
-      // libzmq reads everything that waits at once: a flood must not keep it busy for long.
       receiveHighWaterMark: QUEUED_SUBSCRIPTIONS,
       // On a secured principal every subscription must show its connection, even a repeated one.
       verbose: access !== undefined,
@@ -219,7 +208,7 @@ export class LogHub extends BackgroundService {
       const messages = publisher.tryReceiveBatch(RECEIVE_SUBSCRIPTIONS);
       for (const [frame] of messages) {
         this.#probes.take(frame);
-        this.#topics.take(frame);
+        this.#watchers.take(frame);
       }
       taken += messages.length;
       tookMs = performance.now() - began;
@@ -229,23 +218,7 @@ export class LogHub extends BackgroundService {
     this.#emptyTakes = taken === 0 ? this.#emptyTakes + 1 : 0;
     if (taken > 0) this.#taking.in(Math.max(TAKE_MORE_MS, tookMs));
     else this.#taking.in(this.#emptyTakes > RESTING_AFTER ? TAKE_AT_REST_MS : TAKE_SUBSCRIPTIONS_MS);
-    if (this.#topics.length > MOST_TOPICS) this.#endGreedyWatchers(began);
-  }
-
-  /** Disconnects subscribers with too many topics, or all if that does not help: a legitimate one reconnects with its few topics. */
-  #endGreedyWatchers(now: number): void {
-    const since = now - this.#greedyEndedAt;
-    if (since <= TAKE_SUBSCRIPTIONS_MS) return;
-    const port = new Set([Number(/:(\d+)$/.exec(this.publishingEndpoint)?.[1])]);
-    const greedy = endConnections(port, ({ traffic }) => traffic.received > MANY_TOPICS);
-    if (greedy === 0 && since <= TOPICS_GONE_MS) return;
-    this.#greedyEndedAt = now;
-    const ended = greedy > 0 ? greedy : endConnections(port, () => true);
-    this.#topicsWarning.warn(
-      ended,
-      (count) =>
-        `${count} connections of live log subscribers were closed: they had far too many subscriptions.`,
-    );
+    this.#watchers.endGreedy(portOf(this.publishingEndpoint), began);
   }
 
   /** Processes what has arrived, then closes. */
@@ -313,19 +286,32 @@ export class LogHub extends BackgroundService {
    * @throws InvalidInputError when the message is malformed
    */
   async #take(message: Message): Promise<readonly string[]> {
-    const frame = message[0];
-    if (frame === undefined || message.length !== 1) {
-      throw new InvalidInputError(`A log message has 1 part; this one has ${message.length}.`);
-    }
+    const { frame, userId } = this.#open(message);
     const text = frame.toString("utf8");
     if (isLogBatch(text)) {
       const batch = decodeLogBatch(text);
-      return this.#takeBatch(batch, await this.#foreignRuns(message.userId, batch.lines, batch));
+      return this.#takeBatch(batch, await this.#foreignRuns(userId, batch.lines, batch));
     }
     const lines = splitSingleLine(text);
-    const foreign = await this.#foreignRuns(message.userId, lines);
+    const foreign = await this.#foreignRuns(userId, lines);
     if (foreign.size > 0) throw new InvalidInputError(FOREIGN_RUN);
     return this.#takeUnnumbered(lines);
+  }
+
+  /**
+   * What a message delivers, and the key of who delivers it. Another member of the installation passes on what it gets, with that key in
+   * front.
+   * @throws InvalidInputError when the message is malformed, or that key was revoked
+   */
+  #open(message: Message): { readonly frame: Buffer; readonly userId: string | undefined } {
+    const { access } = this.#o;
+    const [first, second, ...more] = message;
+    if (second === undefined) return { frame: first, userId: message.userId };
+    if (more.length > 0 || access?.identify(message.userId)?.name !== OWN_NAME)
+      throw new InvalidInputError(`A log message has 1 part; this one has ${message.length}.`);
+    const userId = first.toString("latin1");
+    if (access.admits(userId, "logs-listening")) return { frame: second, userId };
+    throw new InvalidInputError("their key was revoked");
   }
 
   /**

@@ -8,7 +8,9 @@ import { Api } from "../../../src/principal/api/api.ts";
 import type { ApiCall, ApiTarget } from "../../../src/principal/api/api-target.ts";
 import { Door } from "../../../src/principal/cluster/door.ts";
 import type { ClusterView, LeaderPlace } from "../../../src/principal/cluster/leader-view.ts";
+import { LogRelay } from "../../../src/principal/cluster/log-relay.ts";
 import type { MemberParts } from "../../../src/principal/cluster/member-parts.ts";
+import type { PrincipalPorts } from "../../../src/principal/principal.ts";
 import { PrincipalClient } from "../../../src/protocol/client.ts";
 import { Access } from "../../../src/protocol/doors/access.ts";
 import type { KeyStore } from "../../../src/protocol/doors/key-store.ts";
@@ -23,6 +25,7 @@ class View implements ClusterView {
   readonly #name: string;
   #leader: LeaderPlace | null = null;
   port = 0;
+  logs = { logs_listening_port: 1, logs_publishing_port: 2 };
 
   constructor(name: string) {
     this.#name = name;
@@ -34,8 +37,7 @@ class View implements ClusterView {
       name: this.#name,
       host: "127.0.0.1",
       api_port: this.port,
-      logs_listening_port: 1,
-      logs_publishing_port: 2,
+      ...this.logs,
     };
   }
 
@@ -54,6 +56,7 @@ export class TestMember implements AsyncDisposable {
   readonly book = new LogBook();
   readonly view: View;
   readonly door: Door;
+  readonly relay: LogRelay;
   readonly access: Access | undefined;
   readonly locals: LocalPeers | undefined;
   readonly #api: Api;
@@ -67,11 +70,26 @@ export class TestMember implements AsyncDisposable {
     this.locals = store === undefined ? new LocalPeers({ log }) : undefined;
     const { access, locals, view } = this;
     this.door = new Door({ view, own: {}, access, log, waitMs });
+    const ports = { host: "127.0.0.1", listeningPort: 0, publishingPort: 0 };
+    this.relay = new LogRelay({ ...ports, view, access, locals, log });
     this.#api = new Api({ host: "127.0.0.1", port, target: this.door, access, locals, log, isMember: true });
   }
 
   get port(): number {
     return this.#api.port;
+  }
+
+  /** Its ports for logs are those of the principal that it is while it leads. */
+  leadsAs({ logsListening, logsPublishing }: PrincipalPorts): void {
+    this.view.logs = { logs_listening_port: logsListening, logs_publishing_port: logsPublishing };
+  }
+
+  /** Starts to relay logs. */
+  async relaying(): Promise<this> {
+    await this.relay.start();
+    const { listening, publishing } = this.relay.ports;
+    this.view.logs = { logs_listening_port: listening, logs_publishing_port: publishing };
+    return this;
   }
 
   /** What a principal gets that leads as this member, with the state of a data directory. */
@@ -87,6 +105,7 @@ export class TestMember implements AsyncDisposable {
 
   /** Stops as the process does. */
   async stop(): Promise<void> {
+    await this.relay.stop();
     await this.door.stop();
     await this.#api.stop();
   }
