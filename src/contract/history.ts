@@ -313,10 +313,51 @@ export interface ErrorText {
 /** Who may connect to the ports of the history: known keys, processes of the principal's user and root, or everyone. */
 type DoorPolicy = "keys" | "own user" | "everyone";
 
+/** Where the tables of a lake are listed: a PostgreSQL database. */
+export interface LakeCatalog {
+  /** Host and port; several as libpq has them, separated by commas: the one that takes changes is used. */
+  readonly host: string;
+  readonly port: string;
+  readonly database: string;
+  readonly user: string;
+  readonly password?: string;
+  /** The schema of DuckLake's own tables. */
+  readonly schema: string;
+  /** Further parameters of libpq, such as `sslmode`. */
+  readonly parameters?: Readonly<Record<string, string>>;
+}
+
+/** The bucket of a lake. */
+export interface LakeBucket {
+  /** `host[:port]` */
+  readonly endpoint: string;
+  readonly region: string;
+  readonly key_id: string;
+  readonly secret: string;
+  /** Whether the bucket is part of the path, and not of the host's name. */
+  readonly is_path_style: boolean;
+  readonly uses_tls: boolean;
+}
+
+/** A history that several principals share: a DuckLake. */
+export interface LakeSettings {
+  readonly catalog: LakeCatalog;
+  /** Where its files are: an absolute directory, or `s3://BUCKET[/PREFIX]`. */
+  readonly data: string;
+  /** Of an S3 bucket. */
+  readonly bucket?: LakeBucket;
+  /**
+   * The epoch of the term of the leader whose history this is: of several, the one with the highest writes. Null: the principal is
+   * alone, and this history takes over from whoever wrote last.
+   */
+  readonly epoch: number | null;
+}
+
 /** What a history is started with. */
 export interface HistorySettings {
-  /** The DuckDB file, or `:memory:`. */
+  /** The DuckDB file, or `:memory:`. Not used if there is a lake. */
   readonly db_path: string;
+  readonly lake?: LakeSettings;
   /** cdktr's own directory, for prepared files and DuckDB's temporary ones. */
   readonly data_directory: string;
   readonly flush_interval_ms: number;
@@ -336,6 +377,18 @@ export interface HistorySettings {
   readonly telemetry?: TelemetrySettings;
   /** Lines for the principal's log up to this level of consola are told. */
   readonly log_level: number;
+}
+
+/** What messages call a history: the path of its file, or the address of its lake without secrets. */
+export function nameOfHistory({ db_path, lake }: Pick<HistorySettings, "db_path" | "lake">): string {
+  return lake === undefined ? db_path : nameOfLake(lake);
+}
+
+/** What messages call a lake. */
+export function nameOfLake({ catalog: { host, port, database, schema } }: LakeSettings): string {
+  const ports = port.split(",");
+  const hosts = host.split(",").map((name, n) => `${name}:${ports[n] ?? ports[0]}`);
+  return `ducklake:postgres://${hosts.join(",")}/${database}?schema=${schema}`;
 }
 
 /** The first line that the process of a history reads. */

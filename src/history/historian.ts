@@ -13,8 +13,10 @@ import {
   type HistorySizes,
   HistoryUnavailableError,
   IN_MEMORY,
+  type LakeSettings,
   type LatestEnd,
   type LineQuery,
+  nameOfHistory,
 } from "../contract/history.ts";
 import type { HistoricStatuses, PendingStatus } from "../contract/history-rows.ts";
 import type { LogBatch } from "../contract/log-line.ts";
@@ -44,6 +46,7 @@ import type { BackupMoment } from "./database/export.ts";
 import { HistoryDatabase } from "./database/history-database.ts";
 import type { HistoryMigrations } from "./database/migrations.ts";
 import type { HistoryBatch, HistoryCursors } from "./database/write.ts";
+import { lake } from "./lake/lake.ts";
 import { LogIntake, type StreamPosition } from "./log-intake.ts";
 import { Transfers } from "./transfers.ts";
 import { Waiters } from "./waiters.ts";
@@ -87,6 +90,8 @@ function textIn(statuses: readonly PendingStatus[]): number {
 export interface HistorianOptions {
   /** The DuckDB file, or `:memory:`. */
   readonly dbPath: string;
+  /** The lake that it is in, instead of that file. */
+  readonly lake?: LakeSettings | undefined;
   /** cdktr's own directory, for prepared files and DuckDB's temporary ones. */
   readonly dataDirectory: string;
   readonly statuses: StatusFeed;
@@ -128,7 +133,9 @@ export class Historian extends BackgroundService<HistorianSignals> {
   readonly #transfers: Transfers;
   readonly #received = new Waiters();
   readonly #flushBytes: number;
-  /** Undefined for a database in memory. */
+  /** What messages call it. */
+  readonly #place: string;
+  /** Undefined for a database in memory, and for a lake. */
   readonly #file: FileIdentity | undefined;
   #database: HistoryDatabase | undefined;
   /** The state that status rows come from; undefined until it has been compared with the history. */
@@ -165,11 +172,12 @@ export class Historian extends BackgroundService<HistorianSignals> {
     super();
     this.#o = options;
     this.#flushBytes = options.flushBytes ?? 8 * 1024 * 1024;
-    this.#file =
-      options.dbPath === IN_MEMORY ? undefined : new FileIdentity(options.dbPath, options.dataDirectory);
+    this.#place = nameOfHistory({ db_path: options.dbPath, ...(options.lake && { lake: options.lake }) });
+    if (options.lake === undefined && options.dbPath !== IN_MEMORY)
+      this.#file = new FileIdentity(options.dbPath, options.dataDirectory);
     this.#intake = new LogIntake(options.maxHeldBytes ?? 64 * 1024 * 1024, (lost) => {
       options.log.warn(
-        `Log lines ${lost.from} to ${lost.to} of stream ${lost.stream_id} are not in ${options.dbPath}, and their agent no longer has them: they went into a different database file.`,
+        `Log lines ${lost.from} to ${lost.to} of stream ${lost.stream_id} are not in ${this.#place}, and their agent no longer has them: they went into a different database file.`,
       );
     });
     this.#transfers = new Transfers({
@@ -525,7 +533,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
       this.#heldSince = began;
     } catch (error) {
       this.signals.emit("flushed", { tookMs: this.clock.monotonic() - began, ok: false });
-      const failure = historyUnavailable(error, this.#o.dbPath);
+      const failure = historyUnavailable(error, this.#place);
       await this.#failed(failure);
       throw failure;
     }
@@ -569,14 +577,14 @@ export class Historian extends BackgroundService<HistorianSignals> {
       const stale = this.#database;
       if (isGone === true) {
         this.#o.log.error(
-          `The history database ${this.#o.dbPath} was removed while the principal ran: a new one is created. Its content is lost unless there is a backup.`,
+          `The history database ${this.#place} was removed while the principal ran: a new one is created. Its content is lost unless there is a backup.`,
         );
       }
       this.#database = undefined;
       await stale.close();
     }
     if (this.#database !== undefined) return this.#database;
-    const database = await this.#openFile();
+    const database = await this.#openPlace();
     try {
       this.#intake.recallTimes(await database.latestTimes());
       this.#unchecked = { since: await this.#reconcile(database) };
@@ -629,7 +637,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
   }
 
   async #settleRuns(ids: readonly string[]): Promise<void> {
-    const { statuses, dbPath, log } = this.#o;
+    const { statuses, log } = this.#o;
     const release = await this.#holdWrites();
     try {
       const known = await this.#read((database) => database.statusesOf(ids));
@@ -637,7 +645,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
       const runs = (count: number) => (count === 1 ? "1 run" : `${count} runs`);
       if (changed.length > 0) {
         log.warn(
-          `The history in ${dbPath} and the principal's state differed in ${runs(changed.length)}: one of them was restored from a backup. What the state has of them is written into the history.`,
+          `The history in ${this.#place} and the principal's state differed in ${runs(changed.length)}: one of them was restored from a backup. What the state has of them is written into the history.`,
         );
         this.notifyStatus();
       }
@@ -645,29 +653,31 @@ export class Historian extends BackgroundService<HistorianSignals> {
       await this.#database?.crash(unknown, GHOST, this.clock.now());
       const some = unknown.slice(0, SHOWN_RUNS).join(", ");
       log.warn(
-        `${runs(unknown.length)} had not ended according to the history in ${dbPath}, but the principal's state does not have ${unknown.length === 1 ? "it" : "them"}: CRASHED from now on (${some}${unknown.length > SHOWN_RUNS ? ", …" : ""}). Agents that still execute such a run are told to stop.`,
+        `${runs(unknown.length)} had not ended according to the history in ${this.#place}, but the principal's state does not have ${unknown.length === 1 ? "it" : "them"}: CRASHED from now on (${some}${unknown.length > SHOWN_RUNS ? ", …" : ""}). Agents that still execute such a run are told to stop.`,
       );
     } finally {
       release();
     }
   }
 
-  async #openFile(): Promise<HistoryDatabase> {
+  async #openPlace(): Promise<HistoryDatabase> {
+    const options = {
+      path: this.#o.dbPath,
+      filesDirectory: this.#transfers.directory,
+      tempDirectory: join(this.#o.dataDirectory, "duckdb-temp"),
+      signal: this.#giveUp.signal,
+      migrations: this.#o.migrations,
+      inode: async () => this.#file?.inode(),
+      say: (what: string) => {
+        this.#o.log.info(what);
+        this.#migrating = `The history database ${this.#place} is being migrated to the schema of this cdktr version.`;
+        this.#migrates?.();
+        this.signals.emit("availability");
+      },
+    };
+    const settings = this.#o.lake;
     try {
-      return await HistoryDatabase.open({
-        path: this.#o.dbPath,
-        filesDirectory: this.#transfers.directory,
-        tempDirectory: join(this.#o.dataDirectory, "duckdb-temp"),
-        signal: this.#giveUp.signal,
-        migrations: this.#o.migrations,
-        inode: async () => this.#file?.inode(),
-        say: (what) => {
-          this.#o.log.info(what);
-          this.#migrating = `The history database ${this.#o.dbPath} is being migrated to the schema of this cdktr version.`;
-          this.#migrates?.();
-          this.signals.emit("availability");
-        },
-      });
+      return await HistoryDatabase.open({ ...options, place: settings && lake({ ...options, settings }) });
     } finally {
       this.#migrating = undefined;
     }
@@ -693,23 +703,23 @@ export class Historian extends BackgroundService<HistorianSignals> {
 
   /** Compares the state with the history, once: either may have been restored or replaced while no principal ran. */
   async #compare(cursors: HistoryCursors): Promise<StateIdentity> {
-    const { statuses, dbPath, log } = this.#o;
+    const { statuses, log } = this.#o;
     const found = await statuses.identity();
     let state = found;
     if (found.is_new && cursors.installation !== null) {
       log.warn(
-        `The principal's state is new, but the history in ${dbPath} is not: runs that had not ended then, positions of schedules and idempotency keys are lost.`,
+        `The principal's state is new, but the history in ${this.#place} is not: runs that had not ended then, positions of schedules and idempotency keys are lost.`,
       );
       if (!this.#isServing && this.#o.mayAdopt !== false)
         state = { ...state, installation_id: cursors.installation };
     } else if (cursors.installation !== null && cursors.installation !== found.installation_id) {
       log.warn(
-        `The history in ${dbPath} belonged to another installation: it contains runs that this principal's state does not know.`,
+        `The history in ${this.#place} belonged to another installation: it contains runs that this principal's state does not know.`,
       );
     }
     if (!found.is_new && positionIn(found, cursors) > found.last_id) {
       log.warn(
-        `The principal's state is older than the history in ${dbPath}: it was restored from a backup, or its newest part was lost. Runs from the time in between are only in the history.`,
+        `The principal's state is older than the history in ${this.#place}: it was restored from a backup, or its newest part was lost. Runs from the time in between are only in the history.`,
       );
       state = { ...state, state_id: crypto.randomUUID(), taken_id: found.last_id };
     }
@@ -746,7 +756,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     if (this.#failure !== undefined) {
       this.#failure = undefined;
       this.#reported = { message: "", at: 0 };
-      this.#o.log.info(`The history database ${this.#o.dbPath} is available again.`);
+      this.#o.log.info(`The history database ${this.#place} is available again.`);
     }
     this.signals.emit("availability");
     if (this.#statusesPending || this.#intake.lines > 0) this.#armInterval();

@@ -92,6 +92,7 @@ export class History extends BackgroundService {
     const locals = settings.doors === "own user" ? new LocalPeers({ log: log.withTag("access") }) : undefined;
     this.#historian = new Historian({
       dbPath: settings.db_path,
+      lake: settings.lake,
       dataDirectory,
       statuses: this.#statuses,
       // What is exported was written before.

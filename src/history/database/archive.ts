@@ -40,8 +40,10 @@ import type { Steps } from "./write-part.ts";
 
 /** What an archive needs of its database. */
 export interface ArchiveOptions {
-  /** Null for a database in memory, which has no archive. */
+  /** Null where there is none. */
   readonly directory: string | null;
+  /** Why there is none, and what to do. */
+  readonly whyNone: readonly [message: string, hint: string];
   /** Lends the connection of the archive, one at a time. */
   readonly lend: <T>(work: (connection: DuckDBConnection) => Promise<T>) => Promise<T>;
   /** Lends a connection to read, in a transaction. */
@@ -281,10 +283,10 @@ export class Archive {
 
   #directory(): string {
     const { directory } = this.#o;
-    if (directory === null)
-      throw new HistoryUnavailableError("A history in memory has no archive.", {
-        hint: "Set CDKTR_DB_PATH to a file.",
-      });
+    if (directory === null) {
+      const [message, hint] = this.#o.whyNone;
+      throw new HistoryUnavailableError(message, { hint });
+    }
     return directory;
   }
 

@@ -6,6 +6,7 @@ import { pruneBackups } from "../../migrations/database-backups.ts";
 import { copyDatabase } from "./copy.ts";
 import { type OpenDatabase, openDatabase } from "./duckdb.ts";
 import { isFatal } from "./error.ts";
+import { copyOwnSchema } from "./export.ts";
 import {
   applyMigration,
   HISTORY_MIGRATIONS,
@@ -41,6 +42,7 @@ export function databaseFile(options: DatabaseFileOptions): Place {
   return {
     name: path,
     archiveDirectory: archiveDirectory(path),
+    whyNoArchive: ["A history in memory has no archive.", "Set CDKTR_DB_PATH to a file."],
     open: async () => opened(await openMigrated(options), path),
   };
 }
@@ -53,6 +55,7 @@ function opened(database: OpenDatabase, path: string): OpenHistory {
     connect: () => instance.connect(),
     writing: INTO_FILE,
     newestLines: `rowid > (SELECT max(rowid) - ${ORDER_WINDOW_LINES} FROM logstore)`,
+    copySchema: copyOwnSchema,
     sizeBytes: () => statSync(path, { throwIfNoEntry: false })?.size ?? 0,
     isLost: isFatal,
     close: async (isBroken) => {

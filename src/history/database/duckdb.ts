@@ -57,8 +57,10 @@ export interface DatabaseOptions {
   readonly path: string;
   /** The only directory in which statements may read and write files, beside that of the archive. */
   readonly filesDirectory: string;
-  /** The directory of the archive; null for none. */
+  /** The directory of the archive, or what a lake has its files under; null for none. */
   readonly archiveDirectory?: string | null;
+  /** Called before the configuration is locked. */
+  readonly prepare?: (connection: DuckDBConnection) => Promise<void>;
   /** Where DuckDB spills what does not fit into memory; emptied on open. */
   readonly tempDirectory: string;
 }
@@ -84,6 +86,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<OpenDataba
   });
   try {
     const connection = await instance.connect();
+    await options.prepare?.(connection);
     const directories = [options.filesDirectory, options.archiveDirectory ?? null].filter(
       (path) => path !== null,
     );

@@ -80,6 +80,53 @@ const CAUSES: readonly [RegExp, (path: string, match: RegExpExecArray) => string
   ],
 ];
 
+/** The same of lakes, before the others. */
+const CAUSES_OF_LAKES: typeof CAUSES = [
+  [
+    /password authentication failed|no password supplied|no pg_hba\.conf entry|role "[^"]*" does not exist/,
+    (path) =>
+      `PostgreSQL does not let cdktr into the catalog of the history ${path}: wrong user or password.`,
+    `Correct CDKTR_HISTORY_URL, or CDKTR_HISTORY_PASSWORD_FILE, and restart the principal. ${RETRIES}`,
+  ],
+  [
+    /session is read-only|read-only transaction/,
+    (path) => `No host of the catalog of the history ${path} takes changes: all of them are standbys.`,
+    `Promote one, or name the primary in CDKTR_HISTORY_URL. ${RETRIES}`,
+  ],
+  [
+    /Unable to connect to Postgres|connection to server|server closed the connection|terminating connection|Failed to execute query "(BEGIN|ROLLBACK|COMMIT)/,
+    (path) => `The catalog of the history ${path} cannot be reached: PostgreSQL does not answer.`,
+    RETRIES,
+  ],
+  [
+    /DATA_PATH parameter "([^"]*)" does not match existing data path in the catalog "([^"]*)"/,
+    (path, [, given, existing]) =>
+      `The files of the history ${path} are in ${existing}, and CDKTR_HISTORY_DATA is ${given}.`,
+    `Set it to where they are, on all principals alike. ${RETRIES}`,
+  ],
+  [
+    DISK_FULL,
+    (path) =>
+      `The disk of PostgreSQL, or of CDKTR_HISTORY_DATA, is full: the history ${path} cannot be written.`,
+    `Free some space there. ${RETRIES}`,
+  ],
+  [
+    /permission denied for/i,
+    (path) => `PostgreSQL does not let cdktr change the catalog of the history ${path}: permission denied.`,
+    `Give the role CREATE on the database, or own the schema. ${RETRIES}`,
+  ],
+  [
+    /(permission denied|no such file or directory|not a directory)/i,
+    (path, [, why]) => `The files of the history ${path} cannot be read or written: ${why?.toLowerCase()}.`,
+    `Is CDKTR_HISTORY_DATA mounted, and writable for this user? ${RETRIES}`,
+  ],
+  [
+    /HTTP|S3 |Could not (establish|resolve)/i,
+    (path) => `The bucket of the history ${path} cannot be reached, or refuses cdktr.`,
+    `Check CDKTR_HISTORY_DATA and CDKTR_S3_*; the log at level DEBUG has what it answered. ${RETRIES}`,
+  ],
+];
+
 /** The file of the archive that an error is about; undefined if it is about something else. */
 export function archiveFileIn(error: unknown): string | undefined {
   return /\.archive\/([^\s"']+\.parquet)\b/.exec(errorMessage(error))?.[1];
@@ -93,7 +140,8 @@ export function historyUnavailable(error: unknown, path: string): HistoryUnavail
     return new HistoryUnavailableError(error.message, { cause: error, hint });
   }
   const text = errorMessage(error);
-  for (const [pattern, describe, hint] of CAUSES) {
+  const causes = path.startsWith("ducklake:") ? CAUSES_OF_LAKES : CAUSES;
+  for (const [pattern, describe, hint] of causes) {
     const match = pattern.exec(text);
     if (match !== null) return new HistoryUnavailableError(describe(path, match), { cause: error, hint });
   }

@@ -45,6 +45,19 @@ const CHECKPOINT_AGAIN_MS = 50;
 /** Their number: a minute's worth. */
 const CHECKPOINT_TRIES = 1200;
 
+/** Creates tables and views in an empty database. @param target its name, quoted */
+export type CopySchema = (connection: DuckDBConnection, target: string) => Promise<void>;
+
+/** Copies them from the current database, as they are. */
+export async function copyOwnSchema(connection: DuckDBConnection, target: string): Promise<void> {
+  const source = await currentDatabase(connection);
+  await connection.run(`COPY FROM DATABASE ${source} TO ${target} (SCHEMA)`);
+}
+
+async function currentDatabase(connection: DuckDBConnection): Promise<string> {
+  return quoteName(String((await connection.runAndReadAll("SELECT current_database()")).value(0, 0)));
+}
+
 /** What a copy contains of the archive. */
 export type ArchiveInCopy =
   /** Its rows are rows of the copy, which needs nothing else. */
@@ -63,16 +76,17 @@ export interface BackupMoment {
 /** Writes a copy of the database, read in one transaction. @param archive undefined: the copy has what is not archived */
 export async function writeBackup(
   connection: DuckDBConnection,
+  copySchema: CopySchema,
   file: string,
   { before, fixed }: BackupMoment = {},
   archive?: ArchiveInCopy,
 ): Promise<void> {
   const target = quoteName(`backup_${crypto.randomUUID().replaceAll("-", "")}`);
-  const source = quoteName(String((await connection.runAndReadAll("SELECT current_database()")).value(0, 0)));
+  const source = await currentDatabase(connection);
   await connection.run(`ATTACH ${quoteText(file)} AS ${target}`);
   try {
     // The schema does not change while the database is open.
-    await connection.run(`COPY FROM DATABASE ${source} TO ${target} (SCHEMA)`);
+    await copySchema(connection, target);
     // The views name files of this host; whoever opens the copy with its archive defines them anew.
     await connection.run(`DROP SCHEMA IF EXISTS ${target}.${HISTORY_SCHEMA} CASCADE`);
     if (archive?.as !== "files")
@@ -92,7 +106,7 @@ export async function writeBackup(
         const name = quoteName(String(table));
         if (hasArchive && archive?.as === "rows" && String(table) in TABLES)
           await insertArchived(connection, `${target}.main.${name}`, String(table) as Table, archive);
-        await connection.run(`INSERT INTO ${target}.main.${name} FROM ${source}.main.${name}`);
+        await connection.run(`INSERT INTO ${target}.main.${name} BY NAME FROM ${source}.main.${name}`);
       }
       await connection.run("COMMIT");
       // Detaching does it too, but later, if another statement looks at all databases just then.

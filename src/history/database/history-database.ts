@@ -86,7 +86,7 @@ export class HistoryDatabase {
 
   private constructor(
     options: HistoryDatabaseOptions,
-    { name, archiveDirectory: directory }: Place,
+    { name, archiveDirectory: directory, whyNoArchive }: Place,
     database: OpenHistory,
     inode: number | null | undefined,
   ) {
@@ -102,6 +102,7 @@ export class HistoryDatabase {
     const readers = [this.#readers, this.#queries, this.#exports, this.#own];
     this.archive = new Archive({
       directory,
+      whyNone: whyNoArchive,
       lend: (work) => this.#lendForArchive(work),
       read: (work) => this.#read("The query", READ_TIMEOUT_MS, work),
       databaseBytes: () => database.sizeBytes(),
@@ -367,7 +368,7 @@ export class HistoryDatabase {
           archive === "rows"
             ? { as: archive, sources: this.archive.sources(connection) }
             : archive !== null && { as: "files" as const, carry: archive };
-        return writeBackup(connection, file, moment, kept || undefined);
+        return writeBackup(connection, this.#database.copySchema, file, moment, kept || undefined);
       };
       await this.#exports.lend(EXPORT_TIMEOUT_MS, work, undefined, signal);
     } catch (error) {

@@ -37,7 +37,7 @@ interface HistoryMigration extends Additive {
 export type HistoryMigrations = readonly HistoryMigration[];
 
 /** The type of statuses: an enum of DuckDB. */
-const STATUS_TYPE = "RunStatus";
+export const STATUS_TYPE = "RunStatus";
 
 const LOGSTORE: Columns = {
   workflow_id: "VARCHAR",
@@ -239,7 +239,7 @@ export async function pendingMigration(
  * Runs a migration in one transaction.
  * @param views the documented views, which are recreated
  * @param backup the backup made before, or null
- * @param hasTypes whether the database has types of its own: in a lake, statuses are text
+ * @param statusType the type of statuses; another one than {@link STATUS_TYPE} in a lake, which has no types of its own
  * @throws errors of DuckDB; nothing is changed then
  */
 export async function applyMigration(
@@ -247,13 +247,13 @@ export async function applyMigration(
   { version, steps, oldestReader }: PendingMigration,
   views: Readonly<Record<string, string>>,
   backup: string | null,
-  hasTypes = true,
+  statusType = STATUS_TYPE,
 ): Promise<void> {
-  const typeOf = (type: string) => (type === STATUS_TYPE && !hasTypes ? "VARCHAR" : type);
+  const typeOf = (type: string) => (type === STATUS_TYPE ? statusType : type);
   await connection.run("BEGIN TRANSACTION");
   try {
     for (const step of steps) {
-      if (hasTypes) await step.types?.(connection);
+      if (statusType === STATUS_TYPE) await step.types?.(connection);
       for (const [table, columns] of Object.entries(step.adds ?? {})) {
         const definitions = Object.entries(columns).map(([name, type]) => `${name} ${typeOf(type)}`);
         await ensureTable(connection, table, definitions);

@@ -13,6 +13,8 @@ export interface Place {
   readonly name: string;
   /** The directory of the archive; null if old days stay where they are. */
   readonly archiveDirectory: string | null;
+  /** Why it has no archive, and what to do. */
+  readonly whyNoArchive: readonly [message: string, hint: string];
   /**
    * Opens the history and brings its schema to the current version.
    * @throws errors of DuckDB, CdktrError
@@ -28,6 +30,8 @@ export interface OpenHistory extends Connects {
   readonly writing: Writing;
   /** A condition that the newest lines meet, and few others. */
   readonly newestLines: string;
+  /** Creates the tables and views of a copy in an empty database, which is attached under this name. */
+  copySchema(connection: DuckDBConnection, target: string): Promise<void>;
   /** Its size on disk, bytes; 0 if that is not known. */
   sizeBytes(): number;
   /** Whether it must be closed and opened again after this error of a statement that reads, or writes. */

@@ -165,6 +165,15 @@ function checkSource(node: Record<string, unknown>): void {
     }
   }
   if (node.type === "BASE_TABLE" || node.type === "SHOW_REF") {
+    // What lists the tables of a lake is attached too: with it all that its owner has in that PostgreSQL database.
+    const outside = [node.catalog_name, node.schema_name].find((part) =>
+      /^__ducklake/i.test(String(part ?? "")),
+    );
+    if (outside !== undefined) {
+      throw new InvalidInputError(`${String(outside)} is not part of the history.`, {
+        hint: "A query reads the tables and views of the history; SHOW TABLES lists them.",
+      });
+    }
     const name = String(node.table_name ?? "");
     // DuckDB takes a table name that looks like a file name for a file.
     if (/[./\\*?:]/.test(name)) {

@@ -7,6 +7,9 @@ import type { DuckDBConnection, DuckDBPreparedStatement } from "@duckdb/node-api
 import type { PendingStatus } from "../../contract/history-rows.ts";
 import { headOf, LOG_COLUMNS } from "../../contract/log-line.ts";
 import { SEPARATOR } from "../../contract/wire.ts";
+import { RUN_STATUSES } from "../../workflow/status.ts";
+import { quoteText } from "./duckdb.ts";
+import { STATUS_TYPE } from "./migrations.ts";
 import { TABLES } from "./schema.ts";
 
 /** Consecutive lines of a stream, encoded as they are published. A line with fewer than eight fields keeps its number but is not stored. */
@@ -87,17 +90,19 @@ const ADD_CURSORS = `
 export interface Writing {
   /** The table that lines are inserted into. */
   readonly lines: string;
+  /** The type of statuses. */
+  readonly statusType: string;
   /**
    * Does the work in a transaction, which is undone if it fails. What may be done again, as after a conflict, is.
    * @throws errors of `work` and of DuckDB
    */
   transact(connection: DuckDBConnection, work: () => Promise<void>): Promise<void>;
-  /** Called after lines were inserted. */
-  linesInserted(connection: DuckDBConnection): Promise<unknown>;
+  /** Calls `insert`, which inserts lines, in the transaction. */
+  insertLines(connection: DuckDBConnection, insert: () => Promise<void>): Promise<void>;
 }
 
 /** Does the work in a transaction. */
-async function inTransaction(connection: DuckDBConnection, work: () => Promise<void>): Promise<void> {
+export async function inTransaction(connection: DuckDBConnection, work: () => Promise<void>): Promise<void> {
   await connection.run("BEGIN TRANSACTION");
   try {
     await work();
@@ -111,20 +116,29 @@ async function inTransaction(connection: DuckDBConnection, work: () => Promise<v
 /** How a DuckDB file is written. */
 export const INTO_FILE: Writing = {
   lines: "logstore",
+  statusType: STATUS_TYPE,
   transact: inTransaction,
-  linesInserted: async () => {},
+  insertLines: (_, insert) => insert(),
 };
 
 /** The connection that writes. */
 export class HistoryWriter {
   readonly #connection: DuckDBConnection;
   readonly #writing: Writing;
+  readonly #insertStatuses: Readonly<Record<PendingStatus["table"], string>>;
   #insertLines: DuckDBPreparedStatement | undefined;
   #insertAlike: DuckDBPreparedStatement | undefined;
 
   constructor(connection: DuckDBConnection, writing: Writing) {
     this.#connection = connection;
     this.#writing = writing;
+    const insert = (table: PendingStatus["table"]) => insertFromJson(table, writing.statusType);
+    this.#insertStatuses = {
+      workflow_run_status: insert("workflow_run_status"),
+      task_run_status: insert("task_run_status"),
+      audit_log: insert("audit_log"),
+      alert_log: insert("alert_log"),
+    };
   }
 
   /**
@@ -148,9 +162,13 @@ export class HistoryWriter {
    */
   async write(batch: HistoryBatch): Promise<void> {
     await this.transact(async (connection) => {
-      for (const slice of batch.logs) await this.#writeLines(slice);
-      if (batch.logs.length > 0) await this.#writing.linesInserted(connection);
-      for (const table of STATUS_TABLES) await this.#writeStatuses(table, batch.statuses);
+      if (batch.logs.length > 0) {
+        await this.#writing.insertLines(connection, async () => {
+          for (const slice of batch.logs) await this.#writeLines(slice);
+        });
+      }
+      for (const table of Object.keys(this.#insertStatuses) as PendingStatus["table"][])
+        await this.#writeStatuses(table, batch.statuses);
       if (batch.disordered.length > 0) {
         await connection.run(
           "INSERT INTO log_disorder SELECT DISTINCT id FROM (SELECT unnest(from_json($1::VARCHAR, '[\"VARCHAR\"]')) AS id) WHERE id NOT IN (FROM log_disorder)",
@@ -238,7 +256,7 @@ export class HistoryWriter {
 
   async #writeStatuses(table: PendingStatus["table"], statuses: readonly PendingStatus[]): Promise<void> {
     const rows = statuses.filter((pending) => pending.table === table).map((pending) => pending.row);
-    if (rows.length > 0) await this.#connection.run(INSERT_STATUSES[table], [toJson(rows)]);
+    if (rows.length > 0) await this.#connection.run(this.#insertStatuses[table], [toJson(rows)]);
   }
 
   async #moveCursors(batch: HistoryBatch): Promise<void> {
@@ -314,22 +332,17 @@ function bindPlace(statement: DuckDBPreparedStatement, slice: LogSlice, start: n
   statement.bindBigInt(5, BigInt(slice.first_seq + end));
 }
 
-const INSERT_STATUSES: Readonly<Record<PendingStatus["table"], string>> = {
-  workflow_run_status: insertFromJson("workflow_run_status"),
-  task_run_status: insertFromJson("task_run_status"),
-  audit_log: insertFromJson("audit_log"),
-  alert_log: insertFromJson("alert_log"),
-};
-const STATUS_TABLES = Object.keys(INSERT_STATUSES) as readonly PendingStatus["table"][];
-
 /** A statement that inserts the rows of a JSON array. A value that does not fit its column becomes NULL: no row may block those after it. */
-function insertFromJson(table: PendingStatus["table"]): string {
-  const columns = TABLES[table];
-  const types = Object.entries(columns).map(([name, type]) => [name, type === "VARCHAR" ? type : "JSON"]);
-  const values = Object.entries(columns).map(([name, type]) =>
-    type === "VARCHAR" ? `r.${name}` : `try_cast(r.${name}->>'$' AS ${type})`,
-  );
-  return `INSERT INTO ${table}(${Object.keys(columns).join(", ")}) SELECT ${values.join(", ")} FROM (SELECT unnest(from_json($1::VARCHAR, '[${JSON.stringify(Object.fromEntries(types))}]')) AS r)`;
+function insertFromJson(table: PendingStatus["table"], statusType: string): string {
+  const columns = Object.entries(TABLES[table]);
+  const types = columns.map(([name, type]) => [name, type === "VARCHAR" ? type : "JSON"]);
+  const values = columns.map(([name, type]) => {
+    if (type === "VARCHAR") return `r.${name}`;
+    const value = `r.${name}->>'$'`;
+    if (type !== STATUS_TYPE || statusType === STATUS_TYPE) return `try_cast(${value} AS ${type})`;
+    return `CASE WHEN ${value} IN (${RUN_STATUSES.map(quoteText).join(", ")}) THEN ${value} END`;
+  });
+  return `INSERT INTO ${table}(${columns.map(([name]) => name).join(", ")}) SELECT ${values.join(", ")} FROM (SELECT unnest(from_json($1::VARCHAR, '[${JSON.stringify(Object.fromEntries(types))}]')) AS r)`;
 }
 
 /** JSON that DuckDB accepts: it rejects lone surrogates. */

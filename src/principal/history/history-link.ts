@@ -18,6 +18,7 @@ import {
   type HistoryVitals,
   type LatestEnd,
   type LineQuery,
+  nameOfHistory,
   type Preparation,
   type PrincipalCalls,
   type PrincipalNews,
@@ -669,7 +670,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   #starting(ms: number): HistoryUnavailableError {
     if (ms < OPENS_WITHIN_MS) return new HistoryUnavailableError("The history is starting.", { hint: HINT });
     return new HistoryUnavailableError(
-      `The history database ${this.#o.settings.db_path} is not open after ${Math.round(ms / 1000)} s: does its disk respond?`,
+      `The history database ${nameOfHistory(this.#o.settings)} is not open after ${Math.round(ms / 1000)} s: does its ${this.#o.settings.lake === undefined ? "disk" : "PostgreSQL server"} respond?`,
       { hint: HINT },
     );
   }
