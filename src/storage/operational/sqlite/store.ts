@@ -24,6 +24,7 @@ import { migrateSqlite, type SqliteMigrations } from "../../../migrations/sqlite
 import { GroupCommit, type TransactionControl } from "../group-commit.ts";
 import { inUse, REPLICA_FILE } from "../mirror/directory-lock.ts";
 import type { WriteThrough } from "../mirror/write-through.ts";
+import { refuseMoved } from "../moved.ts";
 import { makePrivateDirectory } from "../private-directory.ts";
 import {
   type OperationalStore,
@@ -184,12 +185,14 @@ export class SqliteOperationalStore implements OperationalStore {
   /**
    * Opens the state, creating or migrating it as needed.
    * @throws DataDirectoryInUseError when another principal has it open
+   * @throws UsageError when it was moved into PostgreSQL
    * @throws NewerSchemaError when it was written by a newer cdktr
    * @throws CdktrError when it cannot be opened or backed up, or is corrupt
    * @throws StoreUnavailableError when it is a replica, and another member leads
    */
   async start(): Promise<void> {
     makePrivateDirectory(this.#options.directory);
+    if (this.#options.replica === undefined) refuseMoved(this.#options.directory);
     this.#database = this.#connect();
     // The first commit of a term: it shows that the term lasts, before anything is done.
     if (this.#options.replica !== undefined) await this.transact(async () => {});
