@@ -10,6 +10,9 @@ export const WAITING = [
   // Until a member of an installation with several principals opens it.
   "src/principal/cluster/door.ts",
   "src/principal/cluster/log-relay.ts",
+  "src/principal/cluster/webhook-relay.ts",
+  // Until the history attaches a lake.
+  "src/history/lake/extensions.ts",
   // Until members have replicas, and states are moved.
   "src/storage/operational/mirror/digest.ts",
   "src/storage/operational/mirror/replica.ts",

@@ -9,7 +9,7 @@ import { Nothing } from "./messages/common.ts";
 import * as m from "./messages.ts";
 import { ADMIN, AGENT, ANYBODY, CLIENT, JOIN_TOKEN, READER } from "./roles.ts";
 import { type Speaker, verb, type WithKey } from "./verb-entry.ts";
-import { ALERTS_SINCE, COMMANDS_SINCE, LIMITS_SINCE } from "./version.ts";
+import { ALERTS_SINCE, COMMANDS_SINCE, LIMITS_SINCE, MEMBERS_SINCE } from "./version.ts";
 
 const asAgent = (): Speaker => "agent";
 const asNewAgent = (): Speaker => "new agent";
@@ -42,6 +42,7 @@ export const VERBS = {
     request: Nothing,
     reply: z.array(m.PrincipalSummary),
     changes: "nothing",
+    since: MEMBERS_SINCE,
   }),
   JOIN: verb({
     about: "Registers the key of a new host",
@@ -575,6 +576,16 @@ export const VERBS = {
     answers: "OK",
     changes: "idempotent",
     audit: "none",
+  }),
+
+  DELIVERWEBHOOK: verb({
+    about: "Passes a request for a webhook on to the leader; other members send it",
+    roles: ADMIN,
+    request: m.DeliverWebhook,
+    reply: m.WebhookAnswer,
+    changes: { key: "delivery_key" },
+    audit: "none",
+    since: MEMBERS_SINCE,
   }),
 
   // ------------------------------------------------------------ agents

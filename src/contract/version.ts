@@ -31,6 +31,9 @@ export const ALERTS_SINCE = 5;
 /** From this protocol version on, a principal takes reports of runs that an agent has begun by itself: `cdktr exec`. */
 export const COMMANDS_SINCE = 6;
 
+/** From this protocol version on, a principal may be one of several. Agents and clients need nothing new. */
+export const MEMBERS_SINCE = 6;
+
 /** The protocol versions of this cdktr. */
 export const PROTOCOL: ProtocolRange = PRETENCE.protocol ?? { version: COMMANDS_SINCE, oldest: 1 };
 

@@ -394,6 +394,7 @@ export class Principal extends BackgroundService {
         polls,
         activity,
         listeners,
+        webhook: (request, peer, key) => triggers.webhook(request, peer, key),
         pausing,
         queryAlerts,
         secrets,

@@ -16,6 +16,9 @@ const TEXTS = [
   "b9d0f6a2-5c1e-4f0a-9d3b-2f6f0c8e7a11",
   // The name of a blob.
   "0".repeat(64),
+  // A method of HTTP, and the path of an address.
+  "GET",
+  "/x",
 ];
 
 /** Values that are wrong in most places. `undefined` means that the value is missing. */

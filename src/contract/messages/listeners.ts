@@ -50,3 +50,27 @@ export const ListenerSummary = ListenerStatus.extend({
   last_report_ms: z.number(),
 });
 export type ListenerSummary = z.infer<typeof ListenerSummary>;
+
+const Headers = z.record(z.string(), z.string());
+
+/** A request that arrived for a webhook at a member of an installation that does not lead. */
+export const DeliverWebhook = z.object({
+  method: z.string().regex(/^[A-Z]{1,32}$/, "it must be a method of HTTP"),
+  /** With its query. */
+  url: z
+    .string()
+    .max(64 * 1024)
+    .startsWith("/"),
+  headers: Headers,
+  /** In base64. */
+  body: z.base64(),
+  /** The address that it came from. */
+  peer: z.string().max(256),
+  /** The same when the request is passed on again. */
+  delivery_key: z.string().max(128).optional(),
+});
+export type DeliverWebhook = z.infer<typeof DeliverWebhook>;
+
+/** The answer to it. */
+export const WebhookAnswer = z.object({ status: z.number().int(), headers: Headers, body: z.string() });
+export type WebhookAnswer = z.infer<typeof WebhookAnswer>;

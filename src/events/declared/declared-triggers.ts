@@ -120,6 +120,17 @@ export class DeclaredTriggers extends BackgroundService {
     return waiting === 0 ? served : `${served}; ${waiting} triggers wait for the principal`;
   }
 
+  /** Answers a request for a webhook that arrived elsewhere; see {@link WebhookListener.answer}. */
+  async webhook(request: Request, peer: string, key: string | null): Promise<Response> {
+    const served = this.#services.get("webhook")?.listener;
+    if (served instanceof WebhookListener) return served.answer(request, peer, key);
+    const isKnown = this.#declared !== undefined;
+    return Response.json(
+      { error: isKnown ? "no workflow has a webhook" : "webhooks are not served yet" },
+      { status: isKnown ? 404 : 503, headers: isKnown ? {} : { "Retry-After": "1" } },
+    );
+  }
+
   /** Undelivered triggers stay on disk. */
   protected override async onStop(): Promise<void> {
     await this.#following;

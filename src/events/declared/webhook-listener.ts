@@ -67,7 +67,8 @@ export class WebhookListener extends DeclaredListener {
   override readonly name = "webhook";
   readonly #options: WebhookOptions;
   readonly #clock: Clock;
-  #hooks: ReadonlyMap<string, Hook> = new Map();
+  /** Undefined until the workflows are known. */
+  #hooks: ReadonlyMap<string, Hook> | undefined;
   readonly #secrets: WebhookSecrets;
   /** Wrong signatures by address, most recent last. */
   readonly #failures = new Map<string, RateLimit>();
@@ -108,7 +109,7 @@ export class WebhookListener extends DeclaredListener {
           );
           continue;
         }
-        const before = this.#hooks.get(webhook.path);
+        const before = this.#hooks?.get(webhook.path);
         hooks.set(webhook.path, {
           workflow,
           method: webhook.method,
@@ -131,7 +132,12 @@ export class WebhookListener extends DeclaredListener {
     if (this.#binding || this.#server !== undefined) return;
     this.#binding = true;
     let told = false;
-    while (this.#server === undefined && this.#hooks.size > 0 && !this.signal.aborted) {
+    while (
+      this.#server === undefined &&
+      this.#hooks !== undefined &&
+      this.#hooks.size > 0 &&
+      !this.signal.aborted
+    ) {
       try {
         this.#server = new HttpDoor({
           hostname: this.#options.host,
@@ -139,7 +145,7 @@ export class WebhookListener extends DeclaredListener {
           maxRequestBodySize: MAX_BODY_BYTES,
           mostConnections: MOST_CONNECTIONS,
           log: this.log,
-          fetch: (request, peer) => this.#answer(request, peer),
+          fetch: (request, peer) => this.answer(request, peer),
           error: (error) => {
             this.log.error(`A webhook failed: ${error.message}`);
             return reply(500, { error: "the webhook failed; see the log of the listener" });
@@ -157,7 +163,15 @@ export class WebhookListener extends DeclaredListener {
     this.#binding = false;
   }
 
-  async #answer(request: Request, peer: string): Promise<Response> {
+  /**
+   * Answers a request.
+   * @param peer the address that it came from
+   * @param key the same when the request is repeated, for those that say nothing about that themselves
+   */
+  async answer(request: Request, peer: string, key: string | null = null): Promise<Response> {
+    // Where it was passed on to may have just started.
+    if (this.#hooks === undefined)
+      return reply(503, { error: "webhooks are not served yet" }, { "Retry-After": "1" });
     const url = new URL(request.url);
     const hook = this.#hooks.get(url.pathname);
     if (hook === undefined) return reply(404, { error: `there is no webhook ${url.pathname}` });
@@ -216,7 +230,7 @@ export class WebhookListener extends DeclaredListener {
       ...eventOf(hook.workflow, offered),
       ...(traceparent === null ? {} : { traceparent }),
     };
-    return this.#trigger(hook, what, verdict.deliveryId ?? verdict.signature);
+    return this.#trigger(hook, what, verdict.deliveryId ?? verdict.signature ?? key);
   }
 
   async #trigger(

@@ -2,7 +2,7 @@
 import { isFiring } from "../../contract/firing.ts";
 import type { PrincipalInfo, PrincipalSummary, RunSummary } from "../../contract/messages.ts";
 import type { ReplyOf, RequestOf, Verb } from "../../contract/verbs.ts";
-import { NotFoundError, UnprocessableError } from "../../errors.ts";
+import { errorMessage, InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import { type Access, type Identity, OWN_NAME } from "../../protocol/doors/access.ts";
 import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { Activity } from "../activity.ts";
@@ -48,6 +48,8 @@ export interface HandlerServices {
   readonly polls: LongPolls;
   readonly activity: Activity;
   readonly listeners: ListenerRegistry;
+  /** Answers a request for a webhook that arrived at another member. */
+  readonly webhook: (request: Request, peer: string, key: string | null) => Promise<Response>;
   readonly pausing: Pausing;
   readonly queryAlerts: Pick<QueryAlerts, "list">;
   readonly secrets: SecretStore;
@@ -254,6 +256,15 @@ export function handlersOf(s: HandlerServices): Handlers {
       return {};
     },
 
+    DELIVERWEBHOOK: async (delivery) => {
+      const response = await s.webhook(requestOf(delivery), delivery.peer, delivery.delivery_key ?? null);
+      return {
+        status: response.status,
+        headers: Object.fromEntries(response.headers),
+        body: await response.text(),
+      };
+    },
+
     GETREGISTEREDAGENTS: () => s.agents.list(),
     DRAINAGENT: async ({ agent_id }, _, __, audit) => {
       await s.agents.drain(agent_id, audit);
@@ -316,6 +327,17 @@ export function handlersOf(s: HandlerServices): Handlers {
       );
     },
   };
+}
+
+/** @throws InvalidInputError when it is none */
+function requestOf({ method, url, headers, body }: RequestOf<"DELIVERWEBHOOK">): Request {
+  const content = Buffer.from(body, "base64");
+  const hasBody = content.length > 0 && method !== "GET" && method !== "HEAD";
+  try {
+    return new Request(`http://webhook${url}`, { method, headers, ...(hasBody ? { body: content } : {}) });
+  } catch (error) {
+    throw new InvalidInputError(`It is not a request of HTTP: ${errorMessage(error)}`);
+  }
 }
 
 /** A run with a status that whoever asks for it knows: one that waits is RUNNING for older programs. */
