@@ -14,8 +14,9 @@ import {
   type PrincipalClient,
   RequestRefusedError,
 } from "../protocol/client.ts";
-import { connect } from "../protocol/connect.ts";
+import { connect, principalAddresses } from "../protocol/connect.ts";
 import { loadCurveKeys } from "../protocol/key-file.ts";
+import type { Address } from "../protocol/members.ts";
 import { cannotConnect } from "../protocol/tcp-probe.ts";
 import { isDoneWithin } from "../timer.ts";
 import { hostAndPort } from "../zmq/endpoint.ts";
@@ -57,10 +58,53 @@ export interface VisitOptions {
   readonly progress?: (what: string) => void;
 }
 
-/** Connects to the configured principal and examines it. */
+/** Connects to the configured principal and examines it. Of several, each is looked for; the first that answers is examined. */
 export async function visitPrincipal(config: Config, options: VisitOptions = {}): Promise<PrincipalVisit> {
+  const [first, ...others] = principalAddresses(config);
+  const at = ({ host, port }: Address): Config => ({
+    ...config,
+    CDKTR_PRINCIPAL_HOST: config.CDKTR_PRINCIPALS === "" ? config.CDKTR_PRINCIPAL_HOST : host,
+    CDKTR_PRINCIPAL_PORT: port,
+    CDKTR_PRINCIPALS: "",
+  });
+  if (others.length === 0) return visitOne(at(first), options);
+  const away: Finding[] = [];
+  let last: PrincipalVisit | undefined;
+  for (const address of [first, ...others]) {
+    if (last?.info !== undefined) {
+      const { host, port } = address;
+      const problem = await cannotConnect(host, port, patienceOf(config));
+      if (problem !== null) away.push(notThere(host, port, problem));
+      continue;
+    }
+    const visit = await visitOne(at(address), options);
+    if (visit.info === undefined) away.push(...visit.findings.filter(({ severity }) => severity !== "ok"));
+    last = visit;
+  }
+  if (last?.info === undefined) return { findings: away, info: undefined, isHere: last?.isHere ?? false };
+  // As long as one answers, the others are missed, but nothing fails.
+  const missed = away.map((finding): Finding => ({ ...finding, severity: "warning", why: OTHERS_SERVE }));
+  return { ...last, findings: [...last.findings, ...missed] };
+}
+
+const OTHERS_SERVE = "Commands and agents here use another principal of the installation meanwhile.";
+
+function notThere(host: string, port: number, problem: string): Finding {
+  return warning(
+    "principal",
+    `No principal can be reached at ${hostAndPort(host, port)}: ${problem}.`,
+    OTHERS_SERVE,
+    `See there with cdktr doctor; CDKTR_PRINCIPALS lists the addresses. The firewalls in between: ${openPort(port)}`,
+  );
+}
+
+function patienceOf(config: Config): number {
+  return Math.min(config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS, MOST_PATIENCE_MS);
+}
+
+async function visitOne(config: Config, options: VisitOptions): Promise<PrincipalVisit> {
   const { now = Date.now, progress = () => {} } = options;
-  const patienceMs = Math.min(config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS, MOST_PATIENCE_MS);
+  const patienceMs = patienceOf(config);
   const host = bareHost(reachableHost(config.CDKTR_PRINCIPAL_HOST));
   const here = await isHere(host, patienceMs);
   const without = (findings: readonly Finding[]): PrincipalVisit => ({
@@ -90,7 +134,7 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
     const info = await client.info();
     const findings = [
       ok("principal", `The principal at ${client.address} answers (version ${info.version})`),
-      ...(await checkLogPorts(config, host, info, patienceMs, here)),
+      ...(await checkLogPorts(ofMember(config, info), host, info, patienceMs, here)),
       ...(here ? await checkMetrics(config, info) : []),
       await clock(client, now),
       ...(await fleet(client, info)),
@@ -118,6 +162,16 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
   } finally {
     await client.close();
   }
+}
+
+/** The ports of members are asked for: whatever the settings say, nobody uses it. */
+function ofMember(config: Config, info: PrincipalInfo): Config {
+  if (info.members === undefined) return config;
+  return {
+    ...config,
+    CDKTR_LOGS_LISTENING_PORT: info.logs_listening_port,
+    CDKTR_LOGS_PUBLISHING_PORT: info.logs_publishing_port,
+  };
 }
 
 /** The principal would run on this host but does not; its ports may be free or taken. */

@@ -60,7 +60,7 @@ export interface RequestOptions {
 
 /** Events of a client. */
 interface ClientSignals {
-  /** It is connected to another member. */
+  /** It is connected to another member, or knows the ports of its member now. */
   readonly moved: Place;
   /** It has learned that there are other members than it knew. */
   readonly members: readonly MemberAddress[];
@@ -213,7 +213,10 @@ export class PrincipalClient {
 
   async info(options?: RequestOptions): Promise<PrincipalInfo> {
     const info = await this.call("PRINCIPALINFO", {}, options);
+    const { logPorts } = this.place;
     if (this.#members.learn(info)) this.signals.emit("members", this.#members.learned);
+    if (this.#members.hasOthers && !Bun.deepEquals(logPorts, this.place.logPorts))
+      this.signals.emit("moved", this.place);
     return info;
   }
 

@@ -5,6 +5,7 @@ import connection from "./python/cdktr/_connection.py" with { type: "text" };
 import delivery from "./python/cdktr/_delivery.py" with { type: "text" };
 import fork from "./python/cdktr/_fork.py" with { type: "text" };
 import limits from "./python/cdktr/_limits.py" with { type: "text" };
+import members from "./python/cdktr/_members.py" with { type: "text" };
 import values from "./python/cdktr/_values.py" with { type: "text" };
 import watch from "./python/cdktr/_watch.py" with { type: "text" };
 import listener from "./python/cdktr/listener.py" with { type: "text" };
@@ -24,6 +25,7 @@ export const PYTHON_PACKAGE: Readonly<Record<string, string>> = {
   "cdktr/_delivery.py": delivery,
   "cdktr/_fork.py": fork,
   "cdktr/_limits.py": limits,
+  "cdktr/_members.py": members,
   "cdktr/_values.py": values,
   "cdktr/_watch.py": watch,
   "cdktr/listener.py": listener,

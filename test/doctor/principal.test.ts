@@ -54,6 +54,19 @@ describe("a host with a principal", () => {
     expect(found.remedy).toBe(`Set CDKTR_LOGS_LISTENING_PORT=${cluster.ports.listening} here.`);
   });
 
+  test("one of several addresses at which nobody is: a warning, whether it comes first or last", async () => {
+    const [free = 0] = await freePorts(1);
+    const [here, away] = [`127.0.0.1:${cluster.ports.api}`, `127.0.0.1:${free}`];
+    for (const listed of [`${away},${here}`, `${here},${away}`]) {
+      const report = await doctor({ CDKTR_PRINCIPALS: listed });
+      expect([report.code, errorsOf(report)]).toEqual([0, []]);
+      expect(findingOf(report, "principal", "ok").message).toContain(here);
+      const found = findingOf(report, "principal", "warning");
+      expect(found.message).toContain(away);
+      expect(found.why).toBe("Commands and agents here use another principal of the installation meanwhile.");
+    }
+  });
+
   test("metrics that are another program's", async () => {
     const other = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("hello") });
     const report = await doctor({ CDKTR_METRICS_PORT: String(other.port) });

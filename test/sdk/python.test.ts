@@ -10,8 +10,10 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
+import { freePorts } from "../../scripts/support/ports.ts";
 import { PYTHON_PACKAGE } from "../../src/sdk/python-package.ts";
 import { Router } from "../../src/zmq/index.ts";
+import { TcpProxy } from "../chaos/proxy.ts";
 import { type Cluster, cdktr, startCluster } from "../support/cdktr.ts";
 import { PYZMQ, pipOf, pythonWith } from "../support/python.ts";
 
@@ -229,6 +231,46 @@ test("triggers of a workflow whose volume is late wait for it, and those of othe
     ),
   });
   expect(await cluster.client.listRuns({ workflow_id: "late.volume" })).toHaveLength(2);
+});
+
+test("a client of several principals passes by those that are gone, and goes on when its own dies", async () => {
+  const [dead = 0] = await freePorts(1);
+  const proxy = await TcpProxy.to(cluster.ports.api);
+  const { port } = proxy;
+  try {
+    const child = Bun.spawn([python, join(import.meta.dir, "moving_client.py")], {
+      env: {
+        ...process.env,
+        PYTHONPATH: target,
+        CDKTR_PRINCIPALS: `127.0.0.1:${dead}, :${port},127.0.0.1:${cluster.ports.api}`,
+      },
+      stdin: "pipe",
+      stdout: "pipe",
+    });
+    const output = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    expect((await output.read()).value).toBe(`True ${port}\n`);
+    proxy.close();
+    child.stdin.write("\n");
+    await child.stdin.end();
+    let rest = "";
+    for (let read = await output.read(); !read.done; read = await output.read()) rest += read.value;
+    expect(rest).toBe(`True ${cluster.ports.api}\nTrue COMPLETED\nhello world\n`);
+  } finally {
+    proxy.close();
+  }
+  const nobody = Bun.spawn(
+    [
+      python,
+      "-c",
+      `from cdktr import Principal; r = Principal(principals=["127.0.0.1:${dead}", "localhost:${dead}"], timeout=0.2, attempts=1).ping(); print(r.success, r.error)`,
+    ],
+    { env: { ...process.env, PYTHONPATH: target }, stdout: "pipe" },
+  );
+  expect(await new Response(nobody.stdout).text()).toMatch(
+    new RegExp(
+      `^False no principal answered at 127.0.0.1:${dead} and localhost:${dead} within [0-9.]+ s \\(PING\\)\n$`,
+    ),
+  );
 });
 
 test("no principal: the result says so within the given time", async () => {

@@ -37,6 +37,8 @@ test("the Python client knows the verbs it uses, and the fields of replies that 
     "error",
     "firings",
     "logs_publishing_port",
+    "member",
+    "members",
     "next",
     "outputs",
     "outputs_left_out",

@@ -252,6 +252,7 @@ function agentEnvironment(config: Config): Record<string, string | undefined> {
     ...process.env,
     CDKTR_PRINCIPAL_HOST: reachableHost(config.CDKTR_PRINCIPAL_HOST),
     CDKTR_PRINCIPAL_PORT: String(config.CDKTR_PRINCIPAL_PORT),
+    CDKTR_PRINCIPALS: "",
     CDKTR_LOGS_LISTENING_PORT: String(config.CDKTR_LOGS_LISTENING_PORT),
     CDKTR_LOGS_PUBLISHING_PORT: String(config.CDKTR_LOGS_PUBLISHING_PORT),
     CDKTR_APP_DATA_DIRECTORY: config.CDKTR_APP_DATA_DIRECTORY,

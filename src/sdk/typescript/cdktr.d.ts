@@ -605,10 +605,12 @@ declare module "cdktr" {
     readonly secretKey: string;
   }
 
-  /** Where the principal is; omitted options come from the settings: `CDKTR_PRINCIPAL_HOST` and so on. */
+  /** Where the principal is; omitted options come from the settings: `CDKTR_PRINCIPALS`, `CDKTR_PRINCIPAL_HOST` and so on. */
   export interface ClientOptions {
     readonly host: string;
     readonly port: number;
+    /** Instead of both, where the principals of an installation with several are, `HOST:PORT` each: another is used when one does not answer. */
+    readonly principals?: readonly string[];
     /** How long one attempt waits for its reply, ms. */
     readonly timeoutMs: number;
     readonly attempts?: number;

@@ -163,14 +163,24 @@ export interface TailOptions {
   readonly signal?: AbortSignal;
 }
 
-/** A client of a principal. It connects on the first request and reconnects by itself. */
+/** Options of a client. */
+interface PrincipalOptions extends ClientOptions {
+  /** Where the principals of an installation with several are, `HOST:PORT` each. */
+  readonly principals: readonly string[];
+}
+
+/** A client of a principal, or of one of several. It connects on the first request and reconnects by itself. */
 export class Principal extends PrincipalClient {
   readonly #timeoutMs: number;
 
-  /** @param options omitted ones come from the settings: `CDKTR_PRINCIPAL_HOST` and so on */
-  constructor(options: Partial<ClientOptions> = {}) {
+  /**
+   * @param options omitted ones come from the settings: `CDKTR_PRINCIPALS`, `CDKTR_PRINCIPAL_HOST` and so on
+   * @throws ConfigError when one of `principals` is not an address
+   */
+  constructor({ principals, ...options }: Partial<PrincipalOptions> = {}) {
     const role = options.curve === undefined ? "client" : { keys: options.curve };
-    const complete = clientOptions(loadConfig().values, role, {
+    const config = loadConfig({ CDKTR_PRINCIPALS: principals?.join(",") }).values;
+    const complete = clientOptions(config, role, {
       ...options,
       attempts: options.attempts ?? 3,
     });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -12,12 +13,17 @@ from typing import List, Optional, Sequence
 import zmq
 
 from . import _fork
+from ._members import Address, Members, Place
 
 SEPARATOR = "\x01"
 _ERRORS = ("CLIENTERROR", "UNPROC", "SERVERERROR")
 _KINDS = ("PONG", "OK", "SUCCESS", *_ERRORS)
 #: Delay before a request that cannot be processed now is repeated, seconds.
 _PAUSE = 0.25
+#: How long the first connection to a member may take while there are others, seconds; doubled each time all have failed.
+_CONNECT = 0.5
+#: Pause after no member could be reached, seconds.
+_NONE_THERE = 0.1
 # What a principal of the original implementation knows. Nothing else is sent before somebody has answered a PING.
 _ORIGINAL_VERBS = (
     "PING",
@@ -87,21 +93,63 @@ def prepare(socket: zmq.Socket[bytes], host: str, keys: Optional[CurveKeys]) -> 
         keys.apply(socket)
 
 
-class Connection:
-    """A pool of sockets to one principal. Each request uses a free one, so that threads do not wait for each other."""
+class _Socket:
+    """A socket to one member. Of several, it says at once that the connection is lost or cannot be made."""
 
-    def __init__(self, host: str, port: int, timeout: float, attempts: int, keys: Optional[CurveKeys]) -> None:
-        self.host = host
-        self.port = port
+    def __init__(self, place: Place, keys: Optional[CurveKeys], several: bool) -> None:
+        self.place = place
+        #: When the connection was found to be lost, or could not be made.
+        self.lost_at: Optional[float] = None
+        self.socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
+        prepare(self.socket, place.host, keys)
+        self.socket.setsockopt(zmq.IMMEDIATE, 1)
+        self._retries: Optional[zmq.Socket[bytes]] = None
+        if several:
+            self._retries = self.socket.get_monitor_socket(zmq.EVENT_CONNECT_RETRIED)
+        self.socket.connect(endpoint(place.host, place.port))
+
+    @property
+    def lost(self) -> bool:
+        return self._retries is not None and bool(self._retries.poll(0))
+
+    def poll(self, event: int, deadline: float) -> bool:
+        """Waits until it can send or receive; gives up when the connection is lost."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        if self._retries is None:
+            return bool(self.socket.poll(max(1, int(left * 1000)), event))
+        poller = zmq.Poller()
+        poller.register(self.socket, event)
+        poller.register(self._retries, zmq.POLLIN)
+        return self.socket in dict(poller.poll(max(1, int(left * 1000))))
+
+    def close(self) -> None:
+        if self._retries is not None:
+            self.socket.disable_monitor()
+            self._retries.close(0)
+        self.socket.close()
+
+
+class Connection:
+    """A pool of sockets to an installation. Each request uses a free one, so that threads do not wait for each other.
+
+    When the member that is used does not answer, requests go to the next.
+    """
+
+    def __init__(
+        self, addresses: Sequence[Address], timeout: float, attempts: int, keys: Optional[CurveKeys]
+    ) -> None:
+        self.members = Members(addresses)
         self.timeout = timeout
         self.attempts = attempts
         self.keys = keys
         self._lock = threading.Lock()
-        self._free: List[zmq.Socket[bytes]] = []
+        self._free: List[_Socket] = []
         self._process = os.getpid()
         self._closed = False
-        self._met = False
-        self._forgotten: List[zmq.Socket[bytes]] = []
+        self._met: Optional[Address] = None
+        self._forgotten: List[_Socket] = []
         _fork.watch(self)
 
     def request(
@@ -121,35 +169,80 @@ class Connection:
         frame = SEPARATOR.join(fields).encode()
         attempts = attempts or self.attempts
         timeout = timeout or self.timeout
-        socket = self._take()
-        healthy = False
-        try:
-            ids: List[bytes] = []
-            last: Optional[Reply] = None
-            for _ in range(attempts):
-                started = time.monotonic()
-                if not self._met and fields[0] not in _ORIGINAL_VERBS:
-                    self._met = self._attempt(socket, [], b"PING", timeout) is not None
-                    if not self._met:
-                        healthy = True
-                        continue
-                reply = self._attempt(socket, ids, frame, timeout + wait)
-                healthy = True
-                if reply is None:
-                    continue
-                self._met = True
-                if not (repeat_unprocessable and reply.kind == "UNPROC"):
-                    return reply
-                last = reply
-                time.sleep(max(0.0, min(_PAUSE, timeout - (time.monotonic() - started))))
-            if last is not None:
-                return last
-            seconds = attempts * (timeout + wait)
-            raise Unreachable(
-                f"no principal answered at {self.host}:{self.port} within {seconds:g} s ({fields[0]})"
-            )
-        finally:
-            self._give_back(socket, healthy)
+        started = time.monotonic()
+        last: Optional[Reply] = None
+        # Each member may be silent once more than one principal may.
+        turns = attempts + len(self.members.all) - 1
+        gone = 0
+        while turns > 0:
+            turns -= 1
+            several = self.members.several
+            socket = self._take()
+            healthy = False
+            reply: Optional[Reply] = None
+            try:
+                ids: List[bytes] = []
+                while True:
+                    begun = time.monotonic()
+                    reply = self._ask(socket, ids, fields[0], frame, timeout, timeout + wait, gone)
+                    healthy = not (several and reply is None)
+                    if reply is not None:
+                        if not (repeat_unprocessable and reply.kind == "UNPROC"):
+                            return reply
+                        last = reply
+                        time.sleep(max(0.0, min(_PAUSE, timeout - (time.monotonic() - begun))))
+                    if several or turns == 0:
+                        break
+                    turns -= 1
+            finally:
+                self._give_back(socket, healthy)
+            if reply is not None or not several:
+                continue
+            self.members.leave(socket.place)
+            if socket.lost_at is None:
+                continue
+            # A member that is known to be gone costs no turn, until the time is up.
+            gone += 1
+            if gone % len(self.members.all) == 0:
+                time.sleep(_NONE_THERE)
+            if time.monotonic() - started < timeout * attempts:
+                turns += 1
+        if last is not None:
+            return last
+        seconds = attempts * (timeout + wait)
+        if self.members.several:
+            seconds = round(time.monotonic() - started, 1)
+        raise Unreachable(f"no principal answered at {self.members} within {seconds:g} s ({fields[0]})")
+
+    def _ask(
+        self,
+        socket: _Socket,
+        ids: List[bytes],
+        verb: str,
+        frame: bytes,
+        timeout: float,
+        patience: float,
+        gone: int,
+    ) -> Optional[Reply]:
+        """One attempt; whoever answers is greeted first, and one of several is asked for the others."""
+        place = socket.place
+        several = self.members.several
+        connect = _CONNECT * 2 ** min(10, gone // len(self.members.all)) if several else timeout
+        if self._met != place.address and (several or verb not in _ORIGINAL_VERBS):
+            if self._attempt(socket, [], b"PING", timeout, connect) is None:
+                return None
+            self._met = place.address
+            if several:
+                self._learn(socket, timeout)
+        reply = self._attempt(socket, ids, frame, patience, patience)
+        if reply is not None:
+            self._met = place.address
+        return reply
+
+    def _learn(self, socket: _Socket, timeout: float) -> None:
+        reply = self._attempt(socket, [], f"PRINCIPALINFO{SEPARATOR}{{}}".encode(), timeout, timeout)
+        if reply is not None and not reply.failed:
+            self.members.learn(socket.place, json.loads(reply.payload))
 
     def close(self) -> None:
         """Closes idle sockets; those in use are closed when their request ends."""
@@ -168,23 +261,28 @@ class Connection:
         self._lock.release()
 
     def _attempt(
-        self, socket: zmq.Socket[bytes], ids: List[bytes], frame: bytes, patience: float
+        self, socket: _Socket, ids: List[bytes], frame: bytes, patience: float, connect: float
     ) -> Optional[Reply]:
-        deadline = time.monotonic() + patience
+        """:param connect: how long it may take until there is a connection, seconds"""
+        begun = time.monotonic()
+        deadline = begun + patience
         # Nothing is queued while there is no connection, so an expired request is never sent.
-        if not _poll(socket, zmq.POLLOUT, deadline):
+        if not socket.poll(zmq.POLLOUT, min(deadline, begun + connect)):
+            socket.lost_at = time.monotonic()
             return None
         request_id = uuid.uuid4().hex.encode()
         ids.append(request_id)
-        socket.send_multipart([request_id, b"", frame], flags=zmq.DONTWAIT)
-        while _poll(socket, zmq.POLLIN, deadline):
-            parts = socket.recv_multipart(flags=zmq.DONTWAIT)
+        socket.socket.send_multipart([request_id, b"", frame], flags=zmq.DONTWAIT)
+        while socket.poll(zmq.POLLIN, deadline):
+            parts = socket.socket.recv_multipart(flags=zmq.DONTWAIT)
             # A late reply to an earlier attempt is accepted; a reply to an earlier request is not.
             if len(parts) == 3 and parts[0] in ids:
                 return _decode(parts[2])
+        if socket.lost:
+            socket.lost_at = time.monotonic()
         return None
 
-    def _take(self) -> zmq.Socket[bytes]:
+    def _take(self) -> _Socket:
         with self._lock:
             if self._closed:
                 raise Unreachable("this client was closed")
@@ -193,25 +291,21 @@ class Connection:
                 self._forgotten = self._free
                 self._free = []
                 self._process = os.getpid()
-            if self._free:
-                return self._free.pop()
-        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
-        prepare(socket, self.host, self.keys)
-        socket.setsockopt(zmq.IMMEDIATE, 1)
-        socket.connect(endpoint(self.host, self.port))
-        return socket
+            place = self.members.current
+            while self._free:
+                socket = self._free.pop()
+                if socket.place.address == place.address and not socket.lost:
+                    return socket
+                # Another thread has found that this member does not answer.
+                socket.close()
+        return _Socket(place, self.keys, self.members.several)
 
-    def _give_back(self, socket: zmq.Socket[bytes], healthy: bool) -> None:
+    def _give_back(self, socket: _Socket, healthy: bool) -> None:
         with self._lock:
             if healthy and not self._closed:
                 self._free.append(socket)
                 return
         socket.close()
-
-
-def _poll(socket: zmq.Socket[bytes], event: int, deadline: float) -> bool:
-    left = deadline - time.monotonic()
-    return left > 0 and bool(socket.poll(max(1, int(left * 1000)), event))
 
 
 def _decode(frame: bytes) -> Reply:

@@ -9,13 +9,15 @@ import uuid
 from array import array
 from collections import deque
 from dataclasses import dataclass, fields
-from typing import Any, Callable, Deque, Dict, Generator, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Deque, Dict, Generator, Iterator, List, Optional, Sequence, Tuple
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from ._connection import SEPARATOR, CurveKeys, Reply, Unreachable, endpoint, prepare
 
+#: How often a member of several is asked whether it is there: a silent one is noticed by requests only, seconds.
+_PRESENCE = 10.0
 #: How soon ``close`` from another thread takes effect, ms.
 _SLICE_MS = 200
 #: Number of frames taken from the socket at once.
@@ -54,19 +56,25 @@ class LogTail:
     live lines continue, and the reading is retried.
     One thread may iterate; any may :meth:`close` it, which ends the iteration.
 
+    :param where: the host and the port of the publisher; when they change, it moves
+    :param is_one_of_several: whether there are other members: then it asks now and then whether its member is there
     :param ask: sends a request to the principal once; raises Unreachable
     """
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        where: Callable[[], Tuple[str, int]],
+        is_one_of_several: Callable[[], bool],
         ask: Callable[[Sequence[str]], Reply],
         workflow_id: Optional[str] = None,
         idle_timeout: Optional[float] = None,
         keys: Optional[CurveKeys] = None,
         connect_timeout: float = 3.0,
     ) -> None:
+        self._where = where
+        self._is_one_of_several = is_one_of_several
+        self._workflow_id = workflow_id
+        self._keys = keys
         self._ask = ask
         self._search: Dict[str, Any] = {} if workflow_id is None else {"workflow_id": workflow_id}
         self._idle_timeout = idle_timeout
@@ -83,19 +91,46 @@ class LogTail:
         #: Subscriptions of a connection arrive in order: once the publisher knows this unique one, the others are active too.
         self._probe: Optional[str] = None
         self._ready: Deque[LogLine] = deque()
-        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
-        self._socket = socket
-        prepare(socket, host, keys)
-        socket.setsockopt(zmq.RCVHWM, 0)
-        socket.setsockopt(zmq.SUBSCRIBE, b"" if workflow_id is None else f"{workflow_id}{SEPARATOR}".encode())
-        self._connections = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        socket.connect(endpoint(host, port))
+        self._look_at = time.monotonic() + _PRESENCE
+        self._open()
         # Callers that are about to trigger wait until the subscription is active. Nothing from before that counts as missed.
         deadline = time.monotonic() + connect_timeout
         if self._connections.poll(int(connect_timeout * 1000)) and self._reconnected():
             if self._subscribed(deadline):
                 self._missed_from_ms = None
         self._batches = self._follow()
+
+    def _open(self) -> None:
+        """Connects to the publisher of the member that is used."""
+        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
+        self._socket = socket
+        self._place = self._where()
+        prepare(socket, self._place[0], self._keys)
+        socket.setsockopt(zmq.RCVHWM, 0)
+        topic = b"" if self._workflow_id is None else f"{self._workflow_id}{SEPARATOR}".encode()
+        socket.setsockopt(zmq.SUBSCRIBE, topic)
+        self._connections = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        socket.connect(endpoint(*self._place))
+
+    def _move(self) -> None:
+        """Goes where the client has gone. Lines that are published meanwhile are only in the history."""
+        if self._is_one_of_several() and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _PRESENCE
+            try:
+                self._ask(["PING"])
+            except Unreachable:
+                return
+        if self._where() == self._place:
+            return
+        self._close_socket()
+        self._probe = None
+        self._open()
+
+    def _close_socket(self) -> None:
+        if not self._socket.closed:
+            self._socket.disable_monitor()
+            self._connections.close(0)
+            self._socket.close()
 
     def __iter__(self) -> Iterator[LogLine]:
         return self
@@ -124,14 +159,12 @@ class LogTail:
 
     def _end(self) -> None:
         self._closing.set()
-        if not self._socket.closed:
-            self._socket.disable_monitor()
-            self._connections.close(0)
-            self._socket.close()
+        self._close_socket()
 
     def _follow(self) -> Iterator[List[LogLine]]:
         """New lines in batches; an empty one when nothing has arrived for a while."""
         while True:
+            self._move()
             frames = self._receive()
             # The event of a connection is there before its first line. Lines that an earlier connection delivered last
             # may be taken for its own, which does no harm: they are new.
@@ -155,8 +188,11 @@ class LogTail:
         """Whether there is a new connection. If so, lines may have been missed, and the subscription is probed again."""
         is_new = False
         while self._connections.poll(0):
-            recv_monitor_message(self._connections)
-            is_new = True
+            if recv_monitor_message(self._connections)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                is_new = True
+            else:
+                # A request finds out whether the whole member is gone.
+                self._look_at = 0.0
         if is_new:
             if self._missed_from_ms is None:
                 newest_ms = min(self._newest_ms or 0, int(time.time() * 1000))

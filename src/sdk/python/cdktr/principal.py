@@ -9,10 +9,11 @@ import os
 import time
 import uuid
 from datetime import datetime, timedelta
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, TypeVar, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
 
 from ._buffer import Trigger
 from ._connection import Connection, CurveKeys, Reply, Unprocessable, Unreachable
+from ._members import Address, Place, addresses_in_environment, addresses_of
 from ._limits import Limits
 from ._values import seconds_of, text_of
 from ._watch import Watch
@@ -40,6 +41,8 @@ class Principal(Limits, Watch):
     It connects on the first request and reconnects by itself. It is thread-safe.
     Requests do not raise: each returns a :class:`Result`.
 
+    :param principals: addresses (``"HOST:PORT"``) of the principals of an installation with several, instead of ``host`` and
+        ``port``: when the one that is used does not answer, another one is
     :param timeout: how long one attempt waits for its reply, seconds
     :param attempts: how often a request is sent before giving up
     :param server_key: the principal's public CURVE key; with it, ``public_key`` and ``secret_key`` are needed too
@@ -56,23 +59,38 @@ class Principal(Limits, Watch):
         public_key: Optional[str] = None,
         secret_key: Optional[str] = None,
         logs_port: Optional[int] = None,
+        principals: Sequence[str] = (),
     ) -> None:
         if timeout <= 0 or attempts < 1:
             raise ValueError("timeout must be positive and attempts at least 1")
         keys = _keys(server_key, public_key, secret_key)
-        self.host = host
-        self.port = port
+        addresses: List[Address] = [(host, port)]
+        if principals:
+            addresses = [found for text in principals for found in addresses_of(text, host, port)]
         self._logs_port = logs_port
-        self._connection = Connection(host, port, timeout, attempts, keys)
+        self._connection = Connection(addresses, timeout, attempts, keys)
+
+    @property
+    def host(self) -> str:
+        """Of the principal that is used."""
+        return self._connection.members.current.host
+
+    @property
+    def port(self) -> int:
+        """Of the principal that is used."""
+        return self._connection.members.current.port
 
     @classmethod
     def from_environment(cls, **options: Any) -> Principal:
-        """The principal that ``CDKTR_PRINCIPAL_HOST`` and ``CDKTR_PRINCIPAL_PORT`` name, with the key of ``CDKTR_KEY_FILE``."""
-        host = os.environ.get("CDKTR_PRINCIPAL_HOST") or "127.0.0.1"
-        port = int(os.environ.get("CDKTR_PRINCIPAL_PORT") or 5561)
+        """The principals that ``CDKTR_PRINCIPALS`` lists, or the one that ``CDKTR_PRINCIPAL_HOST`` and ``CDKTR_PRINCIPAL_PORT`` name,
+        with the key of ``CDKTR_KEY_FILE``."""
+        addresses = addresses_in_environment()
         key_file = os.environ.get("CDKTR_KEY_FILE")
         if key_file and not options.keys() & {"server_key", "public_key", "secret_key"}:
             options.update(_read_key_file(key_file))
+        host, port = addresses[0]
+        if len(addresses) > 1:
+            options.setdefault("principals", [str(Place(*address)) for address in addresses])
         return cls(host, port, **options)
 
     def ping(self) -> Result[None]:
@@ -384,12 +402,20 @@ class Principal(Limits, Watch):
         :raises CdktrError: when the principal does not report where it publishes
         """
         port = self._logs_port
+        members = self._connection.members
         if port is None:
             info: Dict[str, Any] = self._ask(["PRINCIPALINFO", "{}"], json.loads).unwrap()
+            members.learn(members.current, info)
             port = int(info["logs_publishing_port"])
+        usual = port
+
+        def where() -> Tuple[str, int]:
+            place = members.current
+            return (place.host, (place.logs_port or usual) if members.several else usual)
+
         return LogTail(
-            self.host,
-            port,
+            where,
+            lambda: members.several,
             lambda fields: self._connection.request(fields, attempts=1),
             workflow_id,
             idle_timeout,

@@ -1,0 +1,16 @@
+"""A client of the principals in CDKTR_PRINCIPALS; the test kills one while it waits for a line."""
+
+import sys
+
+from cdktr import Principal
+
+client = Principal.from_environment(timeout=20.0)
+tail = client.tail_logs("hello", idle_timeout=30.0)
+print(client.ping().success, client.port, flush=True)
+sys.stdin.readline()
+run = client.run_workflow("hello")
+print(run.success, client.port)
+result = client.wait(run)
+print(result.success, result.payload and result.payload["status"])
+print(next(tail).payload)
+tail.close()
