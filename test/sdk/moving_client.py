@@ -12,5 +12,6 @@ run = client.run_workflow("hello")
 print(run.success, client.port)
 result = client.wait(run)
 print(result.success, result.payload and result.payload["status"])
-print(next(tail).payload)
+run_id = run.payload["workflow_instance_id"]
+print(next(line.payload for line in tail if line.workflow_instance_id == run_id))
 tail.close()
