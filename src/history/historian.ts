@@ -18,7 +18,7 @@ import {
   type LineQuery,
   nameOfHistory,
 } from "../contract/history.ts";
-import type { HistoricStatuses, PendingStatus } from "../contract/history-rows.ts";
+import type { PendingStatus } from "../contract/history-rows.ts";
 import type { LogBatch } from "../contract/log-line.ts";
 import type {
   FilePiece,
@@ -37,7 +37,7 @@ import { errorMessage } from "../errors.ts";
 import { FileIdentity } from "../host/file-identity.ts";
 import { BackgroundService } from "../service.ts";
 import type { StateIdentity, StatusFeed } from "../storage/operational/store.ts";
-import { BackOff, isDoneWithin, turn } from "../timer.ts";
+import { BackOff, isDoneWithin } from "../timer.ts";
 import type { Archive } from "./database/archive.ts";
 import { carryParts } from "./database/archive-layout.ts";
 import type { Part } from "./database/archive-manifest.ts";
@@ -45,9 +45,10 @@ import { historyUnavailable } from "./database/error.ts";
 import type { BackupMoment } from "./database/export.ts";
 import { HistoryDatabase } from "./database/history-database.ts";
 import type { HistoryMigrations } from "./database/migrations.ts";
-import type { HistoryBatch, HistoryCursors } from "./database/write.ts";
+import type { HistoryBatch } from "./database/write.ts";
 import { lake } from "./lake/lake.ts";
 import { LogIntake, type StreamPosition } from "./log-intake.ts";
+import { positionIn, StateComparison } from "./state-comparison.ts";
 import { Transfers } from "./transfers.ts";
 import { Waiters } from "./waiters.ts";
 
@@ -64,19 +65,6 @@ const LAST_RETRY_MS = 5_000;
 const REMINDER_MS = 300_000;
 /** How long a backup waits for the write in progress, ms. */
 const HOLD_WAITS_MS = 30_000;
-
-/** Unfinished runs that are compared with the state at once. */
-const COMPARED_RUNS = 500;
-/** Maximum number of runs that a message names. */
-const SHOWN_RUNS = 5;
-/** Why a run that only the history has is CRASHED. */
-const GHOST =
-  "the principal's state does not have this run: it was lost, or restored from before the run; how the run ended is not known";
-
-/** A position in the status rows of a state: the last row that the history has. */
-function positionIn({ state_id, taken_id }: StateIdentity, cursors: HistoryCursors): number {
-  return cursors.states.get(state_id) ?? taken_id ?? cursors.outbox;
-}
 
 /** Characters of the text in rows: parameters, outputs, errors. */
 function textIn(statuses: readonly PendingStatus[]): number {
@@ -131,6 +119,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
   readonly #o: HistorianOptions;
   readonly #intake: LogIntake;
   readonly #transfers: Transfers;
+  readonly #comparison: StateComparison;
   readonly #received = new Waiters();
   readonly #flushBytes: number;
   /** What messages call it. */
@@ -183,6 +172,18 @@ export class Historian extends BackgroundService<HistorianSignals> {
     this.#transfers = new Transfers({
       directory: join(options.dataDirectory, "transfers"),
       idleMs: options.transferIdleMs ?? 600_000,
+    });
+    this.#comparison = new StateComparison({
+      statuses: options.statuses,
+      place: this.#place,
+      log: options.log,
+      clock: this.clock,
+      mayAdopt: () => !this.#isServing && options.mayAdopt !== false,
+      read: (work) => this.#read(work),
+      holdWrites: () => this.#holdWrites(),
+      takenId: () => this.#statusCursor,
+      notify: () => this.notifyStatus(),
+      isStopping: () => this.isStopping,
     });
   }
 
@@ -541,7 +542,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     const unchecked = this.#unchecked;
     if (unchecked === undefined || this.isStopping) return;
     this.#unchecked = undefined;
-    this.track(this.#settle(unchecked.since));
+    this.track(this.#comparison.settle(unchecked.since));
   }
 
   /** Writes until everything that was there at the beginning is in DuckDB; returns whether there was anything. */
@@ -596,70 +597,6 @@ export class Historian extends BackgroundService<HistorianSignals> {
     return database;
   }
 
-  /**
-   * Makes state and history agree: either may have been restored from a backup or lost. What the state knows, and the history does not,
-   * is written again; unfinished runs that the state does not know are CRASHED.
-   */
-  async #settle(since: number | undefined): Promise<void> {
-    try {
-      const suspects = await this.#differing(since);
-      for (let i = 0; i < suspects.length; i += COMPARED_RUNS) {
-        await this.#settleRuns(suspects.slice(i, i + COMPARED_RUNS));
-      }
-    } catch (error) {
-      // Tried again when the database is opened the next time.
-      this.#o.log.debug(`The history cannot be compared with the state: ${errorMessage(error)}`);
-    }
-  }
-
-  /**
-   * Runs that are unfinished in the history, or have changed since its position, and that the state does not have, or has otherwise. Some
-   * may be about to be written.
-   */
-  async #differing(since: number | undefined): Promise<string[]> {
-    const takenId = this.#statusCursor;
-    const unfinished = await this.#read((database) => database.unfinished());
-    const suspects = new Set<string>();
-    const compare = async (runs: readonly HistoricStatuses[]) => {
-      const { unknown, changed } = await this.#o.statuses.compareWithHistory(runs, takenId, false);
-      for (const id of [...unknown, ...changed]) suspects.add(id);
-      await turn();
-    };
-    for (let i = 0; i < unfinished.length && !this.isStopping; i += COMPARED_RUNS) {
-      await compare(unfinished.slice(i, i + COMPARED_RUNS));
-    }
-    const changed = since === undefined ? [] : await this.#o.statuses.runsChangedAfter(since);
-    for (let i = 0; i < changed.length && !this.isStopping; i += COMPARED_RUNS) {
-      const ids = changed.slice(i, i + COMPARED_RUNS);
-      await compare(await this.#read((database) => database.statusesOf(ids)));
-    }
-    return [...suspects];
-  }
-
-  async #settleRuns(ids: readonly string[]): Promise<void> {
-    const { statuses, log } = this.#o;
-    const release = await this.#holdWrites();
-    try {
-      const known = await this.#read((database) => database.statusesOf(ids));
-      const { unknown, changed } = await statuses.compareWithHistory(known, this.#statusCursor, true);
-      const runs = (count: number) => (count === 1 ? "1 run" : `${count} runs`);
-      if (changed.length > 0) {
-        log.warn(
-          `The history in ${this.#place} and the principal's state differed in ${runs(changed.length)}: one of them was restored from a backup. What the state has of them is written into the history.`,
-        );
-        this.notifyStatus();
-      }
-      if (unknown.length === 0) return;
-      await this.#database?.crash(unknown, GHOST, this.clock.now());
-      const some = unknown.slice(0, SHOWN_RUNS).join(", ");
-      log.warn(
-        `${runs(unknown.length)} had not ended according to the history in ${this.#place}, but the principal's state does not have ${unknown.length === 1 ? "it" : "them"}: CRASHED from now on (${some}${unknown.length > SHOWN_RUNS ? ", …" : ""}). Agents that still execute such a run are told to stop.`,
-      );
-    } finally {
-      release();
-    }
-  }
-
   async #openPlace(): Promise<HistoryDatabase> {
     const options = {
       path: this.#o.dbPath,
@@ -689,7 +626,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
    */
   async #reconcile(database: HistoryDatabase): Promise<number | undefined> {
     const cursors = await database.cursors();
-    const state = this.#state ?? (await this.#compare(cursors));
+    const state = this.#state ?? (await this.#comparison.identify(cursors));
     if (cursors.installation !== state.installation_id) await database.claim(state.installation_id);
     this.#state = state;
     this.#intake.reconcile(cursors.streams);
@@ -699,32 +636,6 @@ export class Historian extends BackgroundService<HistorianSignals> {
     }
     this.#statusesTaken(positionIn(state, cursors));
     return cursors.states.get(state.state_id);
-  }
-
-  /** Compares the state with the history, once: either may have been restored or replaced while no principal ran. */
-  async #compare(cursors: HistoryCursors): Promise<StateIdentity> {
-    const { statuses, log } = this.#o;
-    const found = await statuses.identity();
-    let state = found;
-    if (found.is_new && cursors.installation !== null) {
-      log.warn(
-        `The principal's state is new, but the history in ${this.#place} is not: runs that had not ended then, positions of schedules and idempotency keys are lost.`,
-      );
-      if (!this.#isServing && this.#o.mayAdopt !== false)
-        state = { ...state, installation_id: cursors.installation };
-    } else if (cursors.installation !== null && cursors.installation !== found.installation_id) {
-      log.warn(
-        `The history in ${this.#place} belonged to another installation: it contains runs that this principal's state does not know.`,
-      );
-    }
-    if (!found.is_new && positionIn(found, cursors) > found.last_id) {
-      log.warn(
-        `The principal's state is older than the history in ${this.#place}: it was restored from a backup, or its newest part was lost. Runs from the time in between are only in the history.`,
-      );
-      state = { ...state, state_id: crypto.randomUUID(), taken_id: found.last_id };
-    }
-    if (state !== found) await statuses.changeIdentity(state);
-    return state;
   }
 
   async #failed(failure: HistoryUnavailableError): Promise<void> {
