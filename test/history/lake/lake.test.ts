@@ -338,6 +338,44 @@ describe("of several histories", () => {
   }, 120_000);
 });
 
+test("a history that is killed while it writes loses nothing that it has said is written, and doubles nothing", async () => {
+  using directory = new TestDirectory();
+  const schema = another();
+  let acknowledged = 0;
+  for (let epoch = 1; epoch < 4; epoch++) {
+    const settings = lakeAt(server, directory, { schema, epoch });
+    const child = Bun.spawn(
+      [
+        process.execPath,
+        `${import.meta.dir}/lake-child.ts`,
+        JSON.stringify({ settings, directory: directory.at(`${epoch}`) }),
+      ],
+      { stdout: "pipe", stderr: "inherit" },
+    );
+    let told = 0;
+    for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
+      for (const last of chunk.split("\n").filter((text) => text !== "")) {
+        acknowledged = Number(last);
+        // The next batch is on its way, each time at another point of it.
+        if (++told === 4) setTimeout(() => child.kill("SIGKILL"), epoch * 17);
+      }
+    }
+    expect(told).toBeGreaterThanOrEqual(4);
+  }
+  const lake = await openLake(lakeAt(server, directory, { schema, epoch: 4 }), directory);
+  const { streams, states, outbox } = await lake.cursors();
+  const last = streams.get("s") ?? 0;
+  expect(last).toBeGreaterThanOrEqual(acknowledged);
+  expect([states.size, outbox]).toEqual([0, last]);
+  expect(
+    await rowsOf(lake, "SELECT count(*), count(DISTINCT payload), max(payload::BIGINT) FROM logstore"),
+  ).toEqual([[last, last, last]]);
+  expect(
+    await rowsOf(lake, "SELECT count(*) - count(DISTINCT workflow_instance_id) FROM workflow_run_status"),
+  ).toEqual([[0]]);
+  await lake.close();
+}, 120_000);
+
 describe("what users ask", () => {
   test("shows neither credentials nor what else is in the PostgreSQL database", async () => {
     using directory = new TestDirectory();
