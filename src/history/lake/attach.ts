@@ -8,8 +8,8 @@ import { loadLakeExtensions } from "./extensions.ts";
 /** The name of the lake in the instance. */
 const LAKE = "lake";
 
-/** Number of rows of one statement that go into the catalog instead of a file of their own; maintenance moves them into files. */
-const INLINED_ROWS = 1_000;
+/** Up to so many rows of a statement go into the catalog: a file of their own takes longer only from there on. Upkeep moves them into files. */
+const INLINED_ROWS = 300;
 
 /** Connections to the catalog: a server that is gone is noticed, and a standby is not written. */
 const CONNECTION: Readonly<Record<string, string>> = {
