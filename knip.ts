@@ -3,26 +3,10 @@ import type { KnipConfig } from "knip";
 /** Files of src/ that wait for their first user, who removes them from here; test/architecture.test.ts reads it too. */
 export const WAITING = [
   // Until a command moves the state.
+  "src/storage/operational/mirror/digest.ts",
   "src/storage/operational/mirror/move.ts",
-  // Until a member of several shares its keys.
-  "src/principal/cluster/shared-keys.ts",
-  "src/storage/postgres/cluster-files.ts",
-  // Until a member of an installation with several principals opens it.
-  "src/principal/cluster/door.ts",
-  "src/principal/cluster/log-relay.ts",
-  "src/principal/cluster/webhook-relay.ts",
   // Until the history attaches a lake.
   "src/history/lake/extensions.ts",
-  // Until members have replicas, and states are moved.
-  "src/storage/operational/mirror/digest.ts",
-  "src/storage/operational/mirror/replica.ts",
-  "src/storage/operational/mirror/write-through.ts",
-  // Until members use PostgreSQL.
-  "src/storage/postgres/cluster-schema.ts",
-  "src/storage/postgres/errors.ts",
-  "src/storage/postgres/feed.ts",
-  "src/storage/postgres/leadership.ts",
-  "src/storage/postgres/url.ts",
 ];
 
 /**

@@ -79,6 +79,24 @@ export const SETTINGS = {
     "a host name or an IP address",
     () => "",
   ),
+  CDKTR_STORE_URL: setting(
+    "PostgreSQL database that several principals share; without it there is one principal, with its state in its data directory",
+    z.string(),
+    "postgres://USER@HOST[:PORT][,HOST…]/DATABASE",
+    () => "",
+  ),
+  CDKTR_STORE_PASSWORD_FILE: setting(
+    "File with the password for that database",
+    z.string(),
+    "a path",
+    () => "",
+  ),
+  CDKTR_LEADER_LEASE_MS: setting(
+    "Silence after which another principal takes the place of the one that leads",
+    z.coerce.number().int().min(1000).max(60_000),
+    "a whole number of milliseconds, 1000 to 60000",
+    3000,
+  ),
   CDKTR_WORKFLOW_DIR: setting("Directory of the workflow files", z.string().min(1), "a path", "workflows"),
   CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S: setting(
     "Seconds between full scans of the workflow directory (file events reload at once)",
@@ -298,6 +316,7 @@ const PATH_SETTINGS: readonly SettingName[] = [
   "CDKTR_DB_PATH",
   "CDKTR_KEY_FILE",
   "CDKTR_S3_SECRET_ACCESS_KEY_FILE",
+  "CDKTR_STORE_PASSWORD_FILE",
   "CDKTR_CACHE_DIRECTORY",
 ];
 

@@ -124,12 +124,15 @@ export interface PrincipalPorts {
 /** The coordinator; only one process may use a data directory. */
 export class Principal extends BackgroundService {
   readonly name = "principal";
+  /** What it is called when it is ready. */
+  readonly title = "Principal";
   /** Random, new on every start. */
   readonly id = crypto.randomUUID();
   /** Without keys: everyone who can reach its ports is served, not just its own user and root. */
   readonly isOpen: boolean;
   readonly #config: Config;
   readonly #mayBind: () => void;
+  readonly #hold: () => void;
   readonly #startedAtMs: number;
   readonly #access: Access | undefined;
   readonly #log: ConsolaInstance;
@@ -409,7 +412,7 @@ export class Principal extends BackgroundService {
         now: () => clock.now(),
         principalId,
         heartbeatTimeoutMs,
-        info: () => this.#info(),
+        info: () => ({ ...this.#info(), ...member?.place() }),
         principals: () => member?.principals() ?? [ownSummary(config, this.ports, this.#startedAtMs)],
       }),
     });
@@ -458,6 +461,7 @@ export class Principal extends BackgroundService {
     this.#installation = installation;
     this.#history = history;
     this.#front = front;
+    this.#hold = () => member?.hold();
     // In start order. The last ones stop first: they answer pending requests.
     this.#services = [
       ...(member === undefined ? [access, locals] : []),
@@ -534,6 +538,7 @@ export class Principal extends BackgroundService {
 
   /** Answers pending requests, ends what reads the history, writes everything that is pending, and stops. */
   protected override async onStop(): Promise<void> {
+    this.#hold();
     this.#history.endReads();
     await stopServices(this.#services);
     this.#bundles.close();

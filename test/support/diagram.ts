@@ -88,7 +88,7 @@ export function transitionsIn(diagram: string, states: Iterable<string>): string
 
 function placesIn(line: string, known: ReadonlySet<string>): Place[] {
   const places: { states: { name: string; from: number; to: number }[] }[] = [];
-  for (const match of line.matchAll(/[A-Z]+/g)) {
+  for (const match of line.matchAll(/[A-Z_]+/g)) {
     const [name] = match;
     if (!known.has(name)) continue;
     const [from, to] = [

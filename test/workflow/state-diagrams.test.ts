@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { findPage } from "../../src/docs/index.ts";
+import { MEMBER_TRANSITIONS } from "../../src/principal/cluster/member-state.ts";
 import { AGENT_TRANSITIONS } from "../../src/storage/operational/agent-state.ts";
 import { BACKFILL_TRANSITIONS } from "../../src/storage/operational/backfill-state.ts";
 import { DELIVERY_TRANSITIONS } from "../../src/storage/operational/delivery-state.ts";
@@ -27,6 +28,7 @@ const MACHINES: readonly [title: string, table: Transitions<string>, file: strin
   ["Backfill", BACKFILL_TRANSITIONS, "storage/operational/backfill-state.ts"],
   ["Delivery", DELIVERY_TRANSITIONS, "storage/operational/delivery-state.ts"],
   ["Expectation", EXPECTATION_TRANSITIONS, "storage/operational/expectation-state.ts"],
+  ["Member", MEMBER_TRANSITIONS, "principal/cluster/member-state.ts"],
 ];
 
 function transitionsOf(table: Transitions<string>, among = Object.keys(table)): string[] {

@@ -1,6 +1,7 @@
 import { type Config, SETTINGS, type SettingName } from "../../config.ts";
 import { ConfigError } from "../../errors.ts";
 import { withoutJoinTokens } from "../../redaction.ts";
+import { withoutPassword } from "../../storage/postgres/url.ts";
 import { wrapProse } from "../../terminal/text.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
@@ -81,6 +82,7 @@ export default command({
 function shownValue(values: Config, name: SettingName): string | number {
   try {
     const value = values[name];
+    if (name === "CDKTR_STORE_URL") return withoutPassword(values[name]);
     return typeof value === "string" ? withoutJoinTokens(value) : value;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;

@@ -6,8 +6,9 @@ import { ownExecutable, selfCommand } from "../../host/self.ts";
 import { SupervisedProcess } from "../../host/supervised-process.ts";
 import { drainLog, log, setLogLevel } from "../../log.ts";
 import { removeStaleFiles } from "../../native/stale-files.ts";
+import type { Member } from "../../principal/cluster/member.ts";
 import { HistoryProcess } from "../../principal/history/history-process.ts";
-import { Principal } from "../../principal/principal.ts";
+import { Principal, type PrincipalOptions } from "../../principal/principal.ts";
 import { telemetrySettings } from "../../principal/telemetry/settings.ts";
 import { connect } from "../../protocol/connect.ts";
 import { type Service, startServices, stopServices } from "../../service.ts";
@@ -102,13 +103,8 @@ export default command({
     for (const problem of problems) log.warn(problem);
     // Must happen before the agent is started, which must not mistake this process's supervisor for its own.
     const supervisor = new Supervisor();
-    const principal = new Principal({
+    const principal = await principalOf(config, {
       config,
-      history: new HistoryProcess({
-        dataDirectory: config.CDKTR_APP_DATA_DIRECTORY,
-        otherwise: async () => (await import("../../history/in-process.ts")).historyHere(),
-        log: log.withTag("history"),
-      }),
       telemetry,
       insecure: args.insecure ?? false,
       scheduler: args.scheduler,
@@ -179,6 +175,26 @@ export default command({
   },
 });
 
+/** The principal, or one of several if the settings name a store for them. */
+async function principalOf(
+  config: Config,
+  options: Omit<PrincipalOptions, "history">,
+): Promise<Principal | Member> {
+  const history = () =>
+    new HistoryProcess({
+      dataDirectory: config.CDKTR_APP_DATA_DIRECTORY,
+      otherwise: async () => (await import("../../history/in-process.ts")).historyHere(),
+      log: log.withTag("history"),
+    });
+  if (config.CDKTR_STORE_URL === "") return new Principal({ ...options, history: history() });
+  const [{ Member }, { parseStoreUrl }] = await Promise.all([
+    import("../../principal/cluster/member.ts"),
+    import("../../storage/postgres/url.ts"),
+  ]);
+  const store = parseStoreUrl(config.CDKTR_STORE_URL, { passwordFile: config.CDKTR_STORE_PASSWORD_FILE });
+  return new Member({ ...options, store, history, log });
+}
+
 /** Time allowed after the agent's grace period, for the agent to end its tasks and deliver everything, ms; then it is killed. */
 const AGENT_LEAVING_MS = 60_000;
 /** The same for the agent to leave and the principal to write everything, ms. */
@@ -187,7 +203,7 @@ const LEAVING_MS = 90_000;
 const PING_MS = 10_000;
 
 /** Checks that requests are answered, by sending one like any client. */
-async function answers(config: Config, { ports, ownKeys }: Principal): Promise<boolean> {
+async function answers(config: Config, { ports, ownKeys }: Principal | Member): Promise<boolean> {
   const client = connect(config, { keys: ownKeys }, { port: ports.api, timeoutMs: PING_MS });
   try {
     await client.ping();
@@ -198,7 +214,8 @@ async function answers(config: Config, { ports, ownKeys }: Principal): Promise<b
 }
 
 /** Reports the addresses and the number of workflows, which it asks for like any client: a host that is very busy may leave that open. */
-async function announce(config: Config, { ports, ownKeys, isOpen }: Principal): Promise<void> {
+async function announce(config: Config, principal: Principal | Member): Promise<void> {
+  const { ports, ownKeys, isOpen } = principal;
   const client = connect(config, { keys: ownKeys }, { port: ports.api, timeoutMs: PING_MS });
   try {
     const info = await client.info().catch((error) => {
@@ -216,7 +233,7 @@ async function announce(config: Config, { ports, ownKeys, isOpen }: Principal): 
     const waiting = files.reduce((sum, file) => sum + (file.waiting ?? 0), 0);
     log.success(
       [
-        `Principal ready at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, ports.api)}, log intake on port ${ports.logsListening}, live log on ${ports.logsPublishing}`,
+        `${principal.title} ready at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, ports.api)}, log intake on port ${ports.logsListening}, live log on ${ports.logsPublishing}`,
         `  ${plural(info.workflows, "workflow")} in ${config.CDKTR_WORKFLOW_DIR}${invalid === 0 ? "" : `, ${plural(invalid, "invalid file")} not loaded`}${waiting === 0 ? "" : `, ${plural(waiting, "workflow")} below invalid settings not loaded`}`,
         ownKeys === undefined
           ? isOpen

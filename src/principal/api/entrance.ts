@@ -19,10 +19,16 @@ export interface Entrance {
 /** The one that the key files and the settings ask for. */
 export function entranceOf(
   config: Config,
-  o: { readonly insecure: boolean; readonly clock: Clock; readonly log: ConsolaInstance },
+  o: {
+    readonly insecure: boolean;
+    readonly clock: Clock;
+    readonly log: ConsolaInstance;
+    /** See {@link AccessOptions.share}. */
+    readonly share?: () => Promise<void>;
+  },
 ): Entrance {
   const store = new KeyStore(config.CDKTR_APP_DATA_DIRECTORY);
-  const access = store.exists ? new Access({ store, clock: o.clock, log: o.log }) : undefined;
+  const access = store.exists ? new Access({ store, ...o }) : undefined;
   const isOpen = access === undefined && (o.insecure || !isLoopback(config.CDKTR_PRINCIPAL_HOST));
   const locals = access === undefined && !isOpen ? new LocalPeers({ log: o.log }) : undefined;
   return { access, locals, isOpen };

@@ -1,5 +1,5 @@
 /** What the principal of a term shares with the other terms of its member. */
-import type { PrincipalSummary } from "../../contract/messages.ts";
+import type { PrincipalInfo, PrincipalSummary } from "../../contract/messages.ts";
 import type { MetricsServerOptions } from "../../metrics/metrics-server.ts";
 import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { ApiTarget } from "../api/api-target.ts";
@@ -19,4 +19,8 @@ export interface MemberParts {
   ): Pick<Front, "services" | "port">;
   /** The principals of the installation. */
   principals(): readonly PrincipalSummary[];
+  /** Where clients reach this member and the others. */
+  place(): Pick<PrincipalInfo, "host" | "member" | "members">;
+  /** The principal is about to stop: what is asked from now on waits for the next leader. */
+  hold(): void;
 }

@@ -16,7 +16,7 @@ interface Ports {
 const WILDCARDS: ReadonlySet<string> = new Set(["0.0.0.0", "::", "*", "[::]"]);
 
 /** The name by which people know a principal: the one in the settings, else that of its host. */
-function nameOf(config: Config): string {
+export function nameOf(config: Config): string {
   return config.CDKTR_PRINCIPAL_NAME || hostname();
 }
 

@@ -2,7 +2,7 @@
 import { CdktrError } from "../../errors.ts";
 
 /** A statement, or a connection, of PostgreSQL failed. */
-export abstract class PostgresFailure extends CdktrError {}
+abstract class PostgresFailure extends CdktrError {}
 
 /** There is no connection: the statement was not sent, and nothing was done. A later try may succeed. */
 export class PostgresUnavailableError extends PostgresFailure {

@@ -26,7 +26,7 @@ const TRIM = `DELETE FROM cluster_commits WHERE seq <= $1::bigint`;
  * between are not kept any more.
  */
 export function commitsAfter(pg: PostgresConnection, seq: number, limit = 200): Promise<FeedCommit[]> {
-  return pg.query<FeedCommit>(AFTER, [seq, limit]);
+  return pg.query<FeedCommit>(FEED_STATEMENTS.after, [seq, limit]);
 }
 
 /** Keeps the feed short. The leader has one for each of its terms. */

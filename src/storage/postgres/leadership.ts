@@ -277,7 +277,7 @@ export class Cluster {
 
   /** Gives the leadership up, if it still has it: the next member may take it at once. */
   async release(term: Term): Promise<void> {
-    await this.#pg.query(RELEASE, [term.epoch, term.memberId]);
+    await this.#pg.query(CLUSTER_STATEMENTS.release, [term.epoch, term.memberId]);
   }
 
   /** Is a member no longer. */

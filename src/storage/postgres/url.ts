@@ -10,7 +10,7 @@ export interface StoreHost {
 
 /** How much TLS a connection wants, in libpq's words. */
 const SSL_MODES = ["disable", "prefer", "require", "verify-ca", "verify-full"] as const;
-export type SslMode = (typeof SSL_MODES)[number];
+type SslMode = (typeof SSL_MODES)[number];
 
 /** A database, and how to reach it. It shows no password. */
 export interface StoreAddress {

@@ -100,6 +100,8 @@ export class TestMember implements AsyncDisposable {
       entrance: { access, locals, isOpen: false },
       front: (target) => ({ services: [door.serving(target)], port }),
       principals: () => [],
+      place: () => ({ host: "127.0.0.1" }),
+      hold: () => door.hold(),
     };
   }
 

@@ -1,0 +1,43 @@
+/** Why a principal does not become a member. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Config } from "../../config.ts";
+import { UsageError } from "../../errors.ts";
+import type { ClusterSight } from "../../storage/postgres/leadership.ts";
+import { type MemberNews, SILENT_MS } from "./members-view.ts";
+
+/** What the id of the leader begins with when the state is not in PostgreSQL any more. */
+const MOVED = "moved to ";
+
+/**
+ * Checks that a member and what it has fit to the others.
+ * @throws UsageError when they do not
+ */
+export function refuseOther(sight: ClusterSight, config: Config, ownId: string): void {
+  const { CDKTR_APP_DATA_DIRECTORY: directory, CDKTR_BLOB_URL: blobs } = config;
+  if (sight.leader?.member_id.startsWith(MOVED) === true)
+    throw new UsageError(
+      `The state is not in PostgreSQL any more: it was moved to one principal, ${sight.leader.member_id.slice(MOVED.length)}.`,
+      {
+        hint: "Start that one without CDKTR_STORE_URL, or move the state back with 'cdktr db move --to URL'.",
+      },
+    );
+  if (sight.schema_version === 0 && existsSync(join(directory, "state.db")))
+    throw new UsageError(
+      `${directory} has the state of a single principal, and the database of CDKTR_STORE_URL has none: its runs would be missing.`,
+      {
+        hint: "Move it with 'cdktr db move --to URL'; or, to begin with an empty state, set CDKTR_APP_DATA_DIRECTORY to another directory.",
+      },
+    );
+  const other = sight.members.find(
+    ({ member_id, silent_ms, is_stopping }) => member_id !== ownId && silent_ms < SILENT_MS && !is_stopping,
+  );
+  const theirs = other === undefined ? blobs : (other.data as unknown as MemberNews).blobs;
+  if (theirs !== blobs)
+    throw new UsageError(
+      `The principal ${other?.name} keeps the files of runs in ${theirs}, this one in ${blobs}: whoever leads needs all of them.`,
+      {
+        hint: "Set CDKTR_BLOB_URL to the same for all principals: a bucket (s3://BUCKET/PREFIX), or a directory that they share.",
+      },
+    );
+}

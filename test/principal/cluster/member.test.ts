@@ -1,0 +1,162 @@
+/** Members of an installation in this process, over a real PostgreSQL: who leads, and what happens at the end of a term. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Config } from "../../../src/config.ts";
+import { historyHere } from "../../../src/history/in-process.ts";
+import { Member } from "../../../src/principal/cluster/member.ts";
+import type { MemberState } from "../../../src/principal/cluster/member-state.ts";
+import { PrincipalClient } from "../../../src/protocol/client.ts";
+import { parseStoreUrl } from "../../../src/storage/postgres/url.ts";
+import { PostgresServer } from "../../support/postgres.ts";
+import { until } from "../../support/until.ts";
+import { failure, LogBook, lastingPorts, TestPrincipal, temporaryDirectory } from "../support.ts";
+
+let postgres: PostgresServer;
+
+beforeAll(async () => {
+  postgres = await PostgresServer.start();
+});
+
+afterAll(async () => {
+  await postgres[Symbol.asyncDispose]();
+});
+
+/** A member in a directory of its own. */
+class TestMember implements AsyncDisposable {
+  readonly book = new LogBook();
+  readonly member: Member;
+  readonly client: PrincipalClient;
+  readonly #directory;
+
+  constructor(config: Config, directory: ReturnType<typeof temporaryDirectory>, url: string) {
+    this.#directory = directory;
+    this.member = new Member({
+      config,
+      history: () => historyHere(),
+      store: parseStoreUrl(url),
+      log: this.book.log,
+      scheduler: false,
+      listeners: false,
+    });
+    this.client = new PrincipalClient({
+      host: "127.0.0.1",
+      port: config.CDKTR_PRINCIPAL_PORT,
+      timeoutMs: 60_000,
+    });
+  }
+
+  static async start(name: string, url: string, settings: Partial<Config> = {}): Promise<TestMember> {
+    const directory = temporaryDirectory();
+    const base = new TestPrincipal();
+    const config = {
+      ...base.config,
+      ...(await lastingPorts()),
+      CDKTR_PRINCIPAL_NAME: name,
+      CDKTR_APP_DATA_DIRECTORY: join(directory.path, "data"),
+      CDKTR_DB_PATH: join(directory.path, "data", "app.db"),
+      CDKTR_BLOB_URL: join(postgres.url(), "blobs"),
+      CDKTR_LEADER_LEASE_MS: 60_000,
+      ...settings,
+    };
+    const started = new TestMember(config, directory, url);
+    await started.member.start();
+    return started;
+  }
+
+  /** Resolves when it is in a state. */
+  in(state: MemberState): Promise<void> {
+    return this.member.signals.until("state", () => this.member.state === state);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.client.close();
+    await this.member.stop();
+    this.#directory[Symbol.dispose]();
+  }
+}
+
+/** A database of its own, and what changes who leads behind the back of its members. */
+async function installation() {
+  const database = await postgres.database();
+  const url = postgres.url({ database });
+  const sql = (text: string) => postgres.sql(text, [], database);
+  return { url, sql };
+}
+
+test("one leads, another follows it and has its state; when the leader leaves, the other one leads", async () => {
+  const { url } = await installation();
+  await using second = await (async () => {
+    await using first = await TestMember.start("a", url);
+    await first.in("LEADING");
+    const other = await TestMember.start("b", url);
+    await other.in("FOLLOWING");
+    const { workflow_instance_id: id } = await other.client.runTask("hello", { dedupe_key: "first" });
+    expect((await first.client.getRun(id)).status).toBe("PENDING");
+    const listed = await other.client.call("LSPRINCIPALS", {});
+    expect(listed.map(({ name, role, is_self }) => [name, role, is_self])).toEqual([
+      ["a", "leader", false],
+      ["b", "follower", true],
+    ]);
+    // The leader looks around once a second.
+    const info = await until("the leader knows both", async () => {
+      const said = await other.client.info();
+      return said.members?.length === 2 && said;
+    });
+    expect([info.member, info.members?.map(({ name }) => name)]).toEqual(["b", ["a", "b"]]);
+    return other;
+  })();
+  await second.in("LEADING");
+  const [run] = await second.client.call("LSRUNS", {});
+  expect(run?.status).toBe("PENDING");
+});
+
+test("a leader whose place was taken answers nothing more, and follows", async () => {
+  const { url, sql } = await installation();
+  await using only = await TestMember.start("a", url);
+  await only.in("LEADING");
+  await only.client.runTask("hello", { dedupe_key: "first" });
+  await sql(
+    "UPDATE cdktr.cluster_leadership SET epoch = epoch + 1, member_id = 'somebody else', until = clock_timestamp() + interval '1 hour', renewed_at = clock_timestamp(), backend_pid = NULL",
+  );
+  // It does not know yet: the commit tells it, and the request waits for somebody who leads.
+  const triggered = only.client.runTask("hello", { dedupe_key: "second" });
+  await only.in("FOLLOWING");
+  await sql("UPDATE cdktr.cluster_leadership SET until = clock_timestamp() - interval '1 second'");
+  await triggered;
+  await only.in("LEADING");
+  expect(only.member.leader?.epoch).toBe(3);
+  expect(await only.client.call("LSRUNS", {})).toHaveLength(2);
+  expect(only.book.lines.join("\n")).toContain("does not lead any more (epoch 1): another member leads");
+});
+
+describe("a principal that does not become a member", () => {
+  test("because PostgreSQL refuses it", async () => {
+    const { url } = await installation();
+    const wrong = url.replace(/:[^:@]*@/, ":wrong@");
+    expect((await failure(TestMember.start("a", wrong))).message).toContain("password authentication failed");
+  });
+
+  test("because it has other files of runs", async () => {
+    const { url } = await installation();
+    await using first = await TestMember.start("a", url);
+    await first.in("LEADING");
+    const error = await failure(TestMember.start("b", url, { CDKTR_BLOB_URL: "/elsewhere" }));
+    expect(error.message).toContain("The principal a keeps the files of runs in");
+    expect(await first.client.call("LSPRINCIPALS", {})).toHaveLength(1);
+  });
+});
+
+test("members with other workflow files than the leader's are named", async () => {
+  const { url } = await installation();
+  using directory = temporaryDirectory();
+  writeFileSync(join(directory.path, "other.yml"), "name: other");
+  await using first = await TestMember.start("a", url);
+  await first.in("LEADING");
+  await using second = await TestMember.start("b", url, { CDKTR_WORKFLOW_DIR: directory.path });
+  await second.in("FOLLOWING");
+  await until("the leader names it", async () => {
+    const listed = await first.client.call("LSPRINCIPALS", {});
+    return listed.find(({ name }) => name === "b")?.same_workflows === false;
+  });
+});
