@@ -22,14 +22,15 @@ import { diskFull, silent } from "./operational-support.ts";
 
 /** A term whose lease lasts until the test ends it. */
 class TestTerm extends Term {
-  #hasLease = true;
+  #until = Number.POSITIVE_INFINITY;
 
   override get leaseUntil(): number {
-    return this.#hasLease ? Number.POSITIVE_INFINITY : 0;
+    return this.#until;
   }
 
-  loseLease(): void {
-    this.#hasLease = false;
+  /** @param at monotonic, ms */
+  endLease(at: number): void {
+    this.#until = at;
   }
 }
 
@@ -97,7 +98,7 @@ export async function takeOver(connection: PostgresConnection): Promise<TestTerm
 }
 
 /** Sends a commit, or does something else instead. */
-type Wire = (send: () => Promise<unknown[]>) => Promise<unknown[]>;
+type Wire = (send: () => Promise<unknown[]>, ...statement: Parameters<Query>) => Promise<unknown[]>;
 
 /** A member in a data directory of its own: its replica, and the store when it leads. */
 export class TestMember implements AsyncDisposable {
@@ -141,7 +142,7 @@ export class TestMember implements AsyncDisposable {
     const query: Query = async <Row>(...args: Parameters<Query>) => {
       if (this.#isNextToFail())
         throw new PostgresRefusedError("PostgreSQL refused: the disk is full.", { code: "53100" });
-      return (await this.wire(() => this.#connection.query(...args))) as Row[];
+      return (await this.wire(() => this.#connection.query(...args), ...args)) as Row[];
     };
     const writeThrough = new WriteThrough({
       query,
@@ -175,7 +176,11 @@ export class TestMember implements AsyncDisposable {
   }
 
   loseLease(): void {
-    this.#term?.loseLease();
+    this.#term?.endLease(0);
+  }
+
+  leaseEndsIn(ms: number): void {
+    this.#term?.endLease(performance.now() + ms);
   }
 
   /** The n-th statement from now on, from 1, fails as on a full disk, here or in PostgreSQL; none with null. */

@@ -1,8 +1,11 @@
+import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { CommitStatements } from "../../src/storage/operational/mirror/commit-statement.ts";
 import { DirectoryLock } from "../../src/storage/operational/mirror/directory-lock.ts";
+import { type MirrorTable, SEQUENCES, tablesOf } from "../../src/storage/operational/mirror/tables.ts";
 import { STATE_MIGRATIONS } from "../../src/storage/operational/sqlite/schema.ts";
 import {
   DataDirectoryInUseError,
@@ -19,7 +22,7 @@ import { describeExpectations } from "./conformance-expectations.ts";
 import { describePauses } from "./conformance-pauses.ts";
 import { describeQueryAlerts } from "./conformance-query-alerts.ts";
 import { connectTo, MirrorDatabase, TestMember } from "./mirror-support.ts";
-import { pendingRun } from "./operational-support.ts";
+import { pendingRun, TestStores } from "./operational-support.ts";
 
 let server: PostgresServer;
 /** Databases that no test uses; the tables of one are made once. */
@@ -61,6 +64,15 @@ const run = (store: OperationalStore, id: string) =>
 
 const runsOf = async (store: OperationalStore) =>
   (await store.read((tx) => tx.listRuns({ limit: 100_000 }))).map((one) => one.workflow_instance_id).sort();
+
+/** The tables of the state, by name. */
+async function mirroredTables(): Promise<Map<string, MirrorTable>> {
+  await using stores = new TestStores();
+  const store = await stores.open();
+  await store.stop();
+  using database = new Database(store.path, { readonly: true });
+  return new Map(tablesOf(database).map((table) => [table.name, table]));
+}
 
 /** A leader, and whoever else a test needs, on a database that nobody else uses. */
 async function withLeader(
@@ -114,6 +126,44 @@ describe("what the leader commits", () => {
       expect(await runsOf(next)).toEqual(["one"]);
       expect((await next.identity()).is_new).toBe(false);
       expect((await next.identity()).former_boot_id).toBeNull();
+    }));
+});
+
+describe("the statement of a commit", () => {
+  test("finds rows by their keys, however many there are", () =>
+    withLeader(async (_, __, { connection }) => {
+      const tables = new Map(await mirroredTables());
+      await using session = await connection.session();
+      await session.query(`
+        INSERT INTO runs (seq) SELECT generate_series(1, 20000);
+        INSERT INTO attempts (workflow_instance_id, attempt) SELECT 'run-' || n, 1 FROM generate_series(1, 20000) AS n;
+        INSERT INTO task_runs (seq) SELECT generate_series(1, 20000);
+        ANALYZE runs; ANALYZE attempts; ANALYZE task_runs`);
+      const large = ["runs", "attempts", "task_runs"].flatMap((name) => tables.get(name) ?? []);
+      const statement = new CommitStatements(large).for(
+        large.flatMap(({ name }) => [`${name}+`, `${name}-`]),
+      );
+      const plan = await session.query<{ "QUERY PLAN": string }>(`EXPLAIN ${statement}`, [1, 1, "m", "{}"]);
+      const lines = plan.map((row) => row["QUERY PLAN"]).join("\n");
+      for (const { name } of large) {
+        expect(lines).toMatch(new RegExp(`(Index Scan using|Bitmap Index Scan on) ${name}_pkey`));
+        expect(lines).not.toContain(`Seq Scan on ${name}`);
+      }
+    }));
+
+  test("that changes tables together which are seldom changed together is one for all of them", () =>
+    withLeader(async (leader, store, database) => {
+      const tables = await mirroredTables();
+      const few = new CommitStatements([...tables.values(), SEQUENCES], 1);
+      expect(few.for(["runs+"])).not.toBe(few.for(["runs+", "runs-"]));
+      expect(few.for(["attempts+"])).toBe(few.for(["runs+", "runs-"]));
+      leader.wire = (send, sql, values) =>
+        sql.includes("UPDATE cluster_leadership")
+          ? database.connection.query(few.for(["agents+"]), values)
+          : send();
+      for (const unit of LIFE) await store.transact(unit);
+      const [postgres, sqlite] = await database.digests(store);
+      expect(postgres).toEqual(sqlite);
     }));
 });
 
@@ -199,6 +249,38 @@ describe("an answer that does not come", () => {
         await connection.stop();
         proxy.close();
       }
+    }));
+});
+
+describe("a server", () => {
+  test("that is killed and starts again is waited for, as long as the lease lasts", () =>
+    withLeader(async (leader, store, database) => {
+      const units = Array.from({ length: 20 }, async (_, i) => {
+        for (let n = 0; n < 3; n++) await run(store, `${i}-${n}`);
+      });
+      await server.kill();
+      await server.startAgain();
+      await Promise.all(units);
+      expect(await runsOf(store)).toHaveLength(60);
+      expect(leader.ends).toEqual([]);
+      const [postgres, sqlite] = await database.digests(store);
+      expect(postgres).toEqual(sqlite);
+    }));
+
+  test("that hangs until the lease is over has ended the term; what it does later is known to the next leader", () =>
+    withLeader(async (leader, store, database) => {
+      await run(store, "one");
+      leader.leaseEndsIn(200);
+      server.pause();
+      const failure = await run(store, "two").catch((error: unknown) => error);
+      server.resume();
+      expect(failure).toBeInstanceOf(StoreUnavailableError);
+      expect(leader.ends).toHaveLength(1);
+      await database.connection.connected(60_000);
+      const next = await leader.lead();
+      expect((await runsOf(next))[0]).toBe("one");
+      const [postgres, sqlite] = await database.digests(next);
+      expect(postgres).toEqual(sqlite);
     }));
 });
 

@@ -7,12 +7,21 @@ import { FENCE } from "../../postgres/leadership.ts";
 import { partOf } from "./change-set.ts";
 import { type MirrorTable, quoted } from "./tables.ts";
 
+/**
+ * How many statements there are at most for tables that are changed together: the server keeps each with its plan, which takes it about
+ * 250 KB. What is changed together more seldom has one for all tables.
+ */
+const MOST = 100;
+
 /** The statements for change sets, each made once. */
 export class CommitStatements {
   readonly #tables: ReadonlyMap<string, MirrorTable>;
   readonly #made = new Map<string, string>();
+  readonly #most: number;
+  #forAll: string | undefined;
 
-  constructor(tables: Iterable<MirrorTable>) {
+  constructor(tables: Iterable<MirrorTable>, most = MOST) {
+    this.#most = most;
     this.#tables = new Map([...tables].map((table) => [table.name, table]));
   }
 
@@ -24,6 +33,10 @@ export class CommitStatements {
     const names = parts.join();
     const known = this.#made.get(names);
     if (known !== undefined) return known;
+    if (this.#made.size >= this.#most) {
+      this.#forAll ??= this.#make([...this.#tables.keys()].flatMap((table) => [`${table}+`, `${table}-`]));
+      return this.#forAll;
+    }
     const made = this.#make(parts);
     this.#made.set(names, made);
     return made;
@@ -43,11 +56,21 @@ export class CommitStatements {
     const { table: name, isThere } = partOf(part);
     const table = this.#tables.get(name);
     if (table === undefined) throw new Error(`the table ${name} is not mirrored`);
-    const rows = `json_populate_recordset(NULL::${quoted(name)}, data.${quoted(part)})`;
-    if (isThere) return `step${i} AS (${upsert(table, `FROM fence, data, ${rows} AS r`)})`;
-    const same = table.key.map((column) => `t.${quoted(column.name)} = r.${quoted(column.name)}`);
-    return `step${i} AS (DELETE FROM ${quoted(name)} AS t USING fence, data, ${rows} AS r WHERE ${same.join(" AND ")})`;
+    const rows = `data, json_populate_recordset(NULL::${quoted(name)}, data.${quoted(part)}) AS r`;
+    return `step${i} AS (${isThere ? upsert(table, `FROM fence, ${rows}`) : removal(table, rows)})`;
   }
+}
+
+/**
+ * Deletes rows by their keys. A join would read the whole table when the server thinks that it is small. @param keys where `r` is
+ */
+function removal({ name, key }: MirrorTable, keys: string): string {
+  const columns = key.map((column) => quoted(column.name));
+  const of = (row: string) => columns.map((column) => `${row}.${column}`).join(", ");
+  const first = columns[0] ?? "";
+  const found = `t.${first} = ANY (ARRAY(SELECT r.${first} FROM ${keys}))`;
+  const others = columns.length === 1 ? "" : ` AND (${of("t")}) IN (SELECT ${of("r")} FROM ${keys})`;
+  return `DELETE FROM ${quoted(name)} AS t WHERE EXISTS (SELECT FROM fence) AND ${found}${others}`;
 }
 
 /** Takes the parts of the text apart, in one pass over it. */
