@@ -1,6 +1,6 @@
 /** Creates the tables of the operational state in PostgreSQL, and adds what they lack. Nothing is removed: a newer cdktr may use it. */
 import type { Query } from "./query.ts";
-import { type MirrorColumn, type MirrorTable, quoted, SEQUENCES } from "./tables.ts";
+import { type MirrorColumn, type MirrorTable, quoted } from "./tables.ts";
 
 /** Brings the tables up to date, in the open transaction. */
 export async function extendSchema(query: Query, tables: readonly MirrorTable[]): Promise<void> {
@@ -12,7 +12,7 @@ export async function extendSchema(query: Query, tables: readonly MirrorTable[])
     const columns = known.get(table_name) ?? new Set();
     known.set(table_name, columns.add(column_name));
   }
-  for (const table of [...tables, SEQUENCES]) {
+  for (const table of tables) {
     const present = known.get(table.name);
     if (present === undefined) await query(creation(table));
     else await addColumns(query, table, present);

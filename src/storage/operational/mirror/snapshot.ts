@@ -11,8 +11,8 @@ import { type MirrorTable, quoted, SEQUENCES, tablesOf } from "./tables.ts";
 /** How PostgreSQL must begin the transaction of {@link download}: all tables as of one moment. */
 export const AS_OF_ONE_MOMENT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/** Rows that are fetched at once. */
-const FETCHED = 500;
+/** Rows of each table that are fetched first, in one round trip for all tables, and then at once. */
+const FETCHED = { first: 100, next: 500 };
 /** Rows that are sent at once, and their size as JSON, bytes. */
 const SENT = { rows: 1000, bytes: 4 * 1024 * 1024 };
 
@@ -54,20 +54,45 @@ export async function download(query: Query, database: Database): Promise<void> 
   }
 }
 
-/** The rows of a table in PostgreSQL, some at a time, in the order of their keys. @param query in a transaction */
-export async function* rowsOf(query: Query, table: MirrorTable): AsyncGenerator<MirrorRow[]> {
-  const order = table.key.map(({ name, type }) => `${quoted(name)}${type === "TEXT" ? ' COLLATE "C"' : ""}`);
-  const columns = table.columns.map(({ name }) => quoted(name)).join(", ");
-  await query(
-    `DECLARE mirrored NO SCROLL CURSOR FOR SELECT row_to_json(t)::text AS row FROM (
-       SELECT ${columns} FROM ${quoted(table.name)} ORDER BY ${order.join(", ")}) AS t`,
-  );
+/**
+ * The rows of a table in PostgreSQL, some at a time, in the order of their keys.
+ * @param query in a transaction
+ * @param first the first of them, if they are known
+ */
+export async function* rowsOf(
+  query: Query,
+  table: MirrorTable,
+  first?: readonly MirrorRow[],
+): AsyncGenerator<readonly MirrorRow[]> {
+  const rows = first ?? (await firstRows(query, table));
+  yield rows;
+  if (rows.length < FETCHED.first) return;
+  await query(`DECLARE mirrored NO SCROLL CURSOR FOR ${selection(table)} OFFSET ${FETCHED.first}`);
   for (;;) {
-    const rows = await query<{ row: string }>(`FETCH ${FETCHED} FROM mirrored`);
-    if (rows.length === 0) break;
-    yield rows.map(({ row }) => JSON.parse(row));
+    const next = await query<Fetched>(`FETCH ${FETCHED.next} FROM mirrored`);
+    yield next.map(parsed);
+    if (next.length < FETCHED.next) break;
   }
   await query("CLOSE mirrored");
+}
+
+interface Fetched {
+  readonly row: string;
+}
+
+async function firstRows(query: Query, table: MirrorTable): Promise<MirrorRow[]> {
+  return (await query<Fetched>(`${selection(table)} LIMIT ${FETCHED.first}`)).map(parsed);
+}
+
+function parsed({ row }: Fetched): MirrorRow {
+  return JSON.parse(row);
+}
+
+function selection(table: MirrorTable): string {
+  const order = table.key.map(({ name, type }) => `${quoted(name)}${type === "TEXT" ? ' COLLATE "C"' : ""}`);
+  const columns = table.columns.map(({ name }) => quoted(name)).join(", ");
+  return `SELECT row_to_json(t)::text AS row FROM (
+    SELECT ${columns} FROM ${quoted(table.name)} ORDER BY ${order.join(", ")}) AS t`;
 }
 
 /**
@@ -80,11 +105,11 @@ export async function upload(
   database: Database,
   sent: (rows: number) => void = () => {},
 ): Promise<void> {
-  const tables = tablesOf(database);
+  const tables = [...tablesOf(database), SEQUENCES];
   await extendSchema(query, tables);
-  for (const table of [...tables, SEQUENCES]) {
-    // Not TRUNCATE: those who read as of an earlier moment would find nothing.
-    await query(`DELETE FROM ${quoted(table.name)}`);
+  // Not TRUNCATE: those who read as of an earlier moment would find nothing.
+  await query(tables.map(({ name }) => `DELETE FROM ${quoted(name)}`).join("; "));
+  for (const table of tables) {
     const insert = upsert(
       table,
       `FROM json_populate_recordset(NULL::${quoted(table.name)}, $1::text::json) AS r`,
