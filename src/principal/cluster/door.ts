@@ -18,8 +18,9 @@ import { LocalTarget } from "../api/local-target.ts";
 import { ForwardLink, LeaderLostError } from "./forward-link.ts";
 import { type ClusterView, isSameTerm, type LeaderPlace } from "./leader-view.ts";
 
-/** How long a request waits for a leader, in all, ms. */
+/** How long a request waits for a leader, in all, ms, and how long once there has been none for that time. */
 const WAITS_MS = 10_000;
+const HOPELESS_MS = 1000;
 /** How long a member that says that it does not lead, although it seems to, is left alone, ms. */
 const ASK_AGAIN_MS = 100;
 /** How long a member that stops still waits for replies of the leader, ms. */
@@ -58,7 +59,7 @@ export class Door extends BackgroundService implements ApiTarget {
   readonly #changed = new Set<() => void>();
   #term: Term | undefined;
   #link: { readonly leader: LeaderPlace; readonly link: ForwardLink } | undefined;
-  /** Since when there is no leader (monotonic), while there is none. */
+  /** Since when nobody could be asked (monotonic); infinite while somebody can. */
   #awaySinceMs = 0;
   #unwatch = () => {};
 
@@ -97,7 +98,7 @@ export class Door extends BackgroundService implements ApiTarget {
       name: "door of the leader",
       start: async () => {
         this.#term = term;
-        this.#wake();
+        this.#look();
       },
       stop: async () => {
         term.isHeld = true;
@@ -124,7 +125,8 @@ export class Door extends BackgroundService implements ApiTarget {
 
   async answer(call: ApiCall): Promise<Uint8Array | null> {
     const { verb } = call.request;
-    if (verb === "PING" || verb in this.#o.own) return this.#own.answer(call);
+    // Whether it is of use is what a PING asks.
+    if (verb in this.#o.own || (verb === "PING" && this.#isOfUse)) return this.#own.answer(call);
     const answered = this.#answer(call);
     this.#inFlight.add(answered);
     try {
@@ -137,7 +139,7 @@ export class Door extends BackgroundService implements ApiTarget {
   async #answer(call: ApiCall): Promise<Uint8Array | null> {
     const { verb } = call.request;
     const keyed = call.isForwarded || !isKeyed(verb) ? call : { ...call, key: crypto.randomUUID() };
-    let leftMs = this.#waitMs;
+    let leftMs = Math.max(Math.min(HOPELESS_MS, this.#waitMs), this.#waitMs - this.#awayMs);
     for (let isAgain = false; ; isAgain = true) {
       const began = this.clock.monotonic();
       const way = await this.#way(call, leftMs, isAgain);
@@ -218,8 +220,6 @@ export class Door extends BackgroundService implements ApiTarget {
   #look(): void {
     const { view, access, log } = this.#o;
     const leader = view.leader();
-    if (leader !== null) this.#awaySinceMs = Number.POSITIVE_INFINITY;
-    else if (this.#awaySinceMs === Number.POSITIVE_INFINITY) this.#awaySinceMs = this.clock.monotonic();
     if (this.#link !== undefined && !isSameTerm(this.#link.leader, leader)) {
       const { link } = this.#link;
       this.#link = undefined;
@@ -228,19 +228,31 @@ export class Door extends BackgroundService implements ApiTarget {
     }
     const isOther = leader !== null && leader.member_id !== view.self.member_id;
     if (isOther && this.#link === undefined && !this.isStopping) {
-      const link = new ForwardLink({ leader, keys: access?.ownKeys, log });
+      const link = new ForwardLink({ leader, keys: access?.ownKeys, silentMs: this.#waitMs, log });
       void link.start();
       this.#link = { leader, link };
     }
+    if (this.#term !== undefined || this.#link !== undefined) this.#awaySinceMs = Number.POSITIVE_INFINITY;
+    else this.#awaySinceMs = Math.min(this.#awaySinceMs, this.clock.monotonic());
     this.#wake();
   }
 
+  /** How long nobody could be asked, ms. */
+  get #awayMs(): number {
+    return Math.max(0, this.clock.monotonic() - this.#awaySinceMs);
+  }
+
+  /** Whether somebody can be asked, or probably can before long. */
+  get #isOfUse(): boolean {
+    if (this.#term !== undefined) return true;
+    return this.#link === undefined ? this.#awayMs < this.#waitMs : !this.#link.link.isSilent;
+  }
+
   #nobodyLeads(): UnprocessableError {
-    const { view } = this.#o;
-    const seconds = Math.round((this.clock.monotonic() - this.#awaySinceMs) / 1000);
-    const since = Number.isFinite(seconds) && seconds > 0 ? ` for ${seconds} s` : "";
+    const seconds = Math.round(this.#awayMs / 1000);
+    const since = seconds > 0 ? ` for ${seconds} s` : "";
     return new UnprocessableError(
-      `No principal leads${since}: this one, ${view.self.name}, waits until one does.`,
+      `No principal leads${since}: this one, ${this.#o.view.self.name}, waits until one does.`,
       {
         hint: "One takes over as soon as it reaches the database (CDKTR_STORE_URL). 'cdktr principals list' shows them, 'cdktr doctor' what is wrong; try again later.",
       },

@@ -16,8 +16,10 @@ import type { LeaderPlace } from "./leader-view.ts";
 const BATCH = 200;
 /** How often the leader is asked whether it is there, ms. */
 const ASK_MS = 1000;
-/** How long a leader may say nothing before requests to it fail, ms. */
-const SILENT_MS = 10_000;
+/** How long requests may take once the leader has said nothing for too long, ms. */
+const HOPELESS_MS = 1000;
+/** How often a connection on which nothing is heard is made anew, ms. */
+const RENEW_MS = 5000;
 /** The pause before a connection that broke is made again, ms. */
 const AGAIN_MS = 50;
 const ASKS = "is-there";
@@ -37,6 +39,8 @@ export interface ForwardLinkOptions {
   readonly leader: LeaderPlace;
   /** Absent without keys. */
   readonly keys: CurveClientKeys | undefined;
+  /** How long the leader may say nothing before requests to it fail, ms. */
+  readonly silentMs: number;
   readonly log: ConsolaInstance;
 }
 
@@ -51,6 +55,7 @@ export class ForwardLink extends BackgroundService {
   #receiving: Promise<void> = Promise.resolve();
   #heardAtMs = 0;
   #lookedAtMs = 0;
+  #connectedAtMs = 0;
   #refusal: string | undefined;
   readonly #again = this.timer(() => this.#connect());
   readonly #ask = this.timer(() => this.#look());
@@ -73,6 +78,11 @@ export class ForwardLink extends BackgroundService {
     this.#socket = undefined;
     this.handBack();
     await this.#receiving;
+  }
+
+  /** Whether nothing was heard of the leader for so long that requests to it fail. */
+  get isSilent(): boolean {
+    return this.clock.monotonic() - this.#heardAtMs >= this.#o.silentMs;
   }
 
   /** What is in flight has to be asked of another leader. */
@@ -126,6 +136,7 @@ export class ForwardLink extends BackgroundService {
 
   #connect(): void {
     const { keys, log } = this.#o;
+    this.#connectedAtMs = this.clock.monotonic();
     const socket = new Dealer({
       ...CLIENT_SOCKET,
       // Of what waits for a connection, nothing is in two places.
@@ -178,17 +189,15 @@ export class ForwardLink extends BackgroundService {
   #look(): void {
     const now = this.clock.monotonic();
     // This process did not run itself.
-    if (now - this.#lookedAtMs > SILENT_MS / 2) this.#heardAtMs = now;
+    if (now - this.#lookedAtMs > RENEW_MS) this.#heardAtMs = now;
     this.#lookedAtMs = now;
-    const silentMs = now - this.#heardAtMs;
-    if (silentMs >= SILENT_MS) {
+    if (this.isSilent) {
       this.#fail(
-        () => this.#unreachable(silentMs),
-        ({ sinceMs }) => now - sinceMs >= SILENT_MS,
+        () => this.#unreachable(now - this.#heardAtMs),
+        ({ sinceMs }) => now - sinceMs >= Math.min(HOPELESS_MS, this.#o.silentMs),
       );
       // The connection may be gone without a word.
-      this.#heardAtMs = now - SILENT_MS / 2;
-      this.#drop();
+      if (now - this.#connectedAtMs >= RENEW_MS) this.#drop();
     }
     if (this.#pending.has(ASKS)) return;
     void this.#request(ASKS, [encodeForwarded({}), "PING"]).catch(() => {});

@@ -5,6 +5,7 @@ import type { PrincipalClient } from "../../../src/protocol/client.ts";
 import { KeyStore } from "../../../src/protocol/doors/key-store.ts";
 import { curveKeysOf, readKeyFile } from "../../../src/protocol/key-file.ts";
 import { Dealer, Request } from "../../../src/zmq/index.ts";
+import { until } from "../../support/until.ts";
 import { refusal } from "../secured.ts";
 import { required, TestPrincipal } from "../support.ts";
 import { HandMade, leads, TestMember } from "./members.ts";
@@ -217,10 +218,30 @@ describe("requests while the leader changes", () => {
   test("without a leader for so long, a request is refused and says why", async () => {
     await using alone = await new TestMember("alone", { waitMs: 50 }).start();
     const client = alone.client();
-    await client.ping();
     expect(await refusal(client.pools())).toMatch(
       /^No principal leads(?: for \d+ s)?: this one, alone, waits until one does\. \(One takes over as soon as it reaches the database \(CDKTR_STORE_URL\)/,
     );
+  });
+
+  test("a member that is of no use for long does not say that it is there", async () => {
+    await using alone = await new TestMember("alone", { waitMs: 50 }).start();
+    const client = alone.client();
+    await until("it is of no use", async () => (await refusal(client.ping())).includes("No principal leads"));
+    // Somebody that never answers.
+    using silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+    await using mute = await new TestMember("mute", { waitMs: 50 }).start();
+    mute.view.port = silent.port;
+    leads(mute, alone);
+    await until("it has waited", async () =>
+      /cannot reach the leader, mute at/.test(await refusal(client.ping())),
+    );
+    expect(await refusal(client.pools())).toContain("CDKTR_PRINCIPALS lists them");
+    await using first = await new TestMember("first").start();
+    const target = new HandMade(async () => encodeReply("SUCCESS", "[]"));
+    await first.door.serving(target).start();
+    leads(first, first, alone);
+    expect(await client.pools()).toEqual([]);
+    await client.ping();
   });
 
   test("a member that stops leaves requests to the others", async () => {
