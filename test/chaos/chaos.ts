@@ -2,16 +2,18 @@
  * The chaos test: a principal with its history and three agents under a steady load of triggers, while they are killed, stopped and
  * disconnected and the history database is locked. Afterwards the results are verified.
  */
-import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { Database } from "bun:sqlite";
+import { appendFileSync, existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
 import { Attackers, ROUND } from "../hostile/attackers.ts";
 import { type CdktrProcess, Cluster, freePorts } from "../support/cdktr.ts";
 import { historyOf } from "../support/history-process.ts";
+import { bootSeconds, filled, leftovers, readOr, settled } from "./endings.ts";
 import { Meddler } from "./limits.ts";
 import { TcpProxy } from "./proxy.ts";
 import { Random } from "./random.ts";
-import { type Account, account, type Outage } from "./verify.ts";
+import { type Account, account, type Outage, withHistoryFile } from "./verify.ts";
 import { Load, prepareWorkflows } from "./workload.ts";
 
 /** How long, how hard, and from which seed. */
@@ -51,8 +53,6 @@ const AGENTS = 3;
 /** How long the backfill is. */
 const FIRINGS_A_MINUTE = 60;
 const MOST_FIRINGS = 300;
-/** No run reached its end for so long, with everything in order: something is stuck. */
-const STUCK_MS = 90_000;
 /** TERM, the grace period and KILL, and a heartbeat or two. */
 const FENCING_SECONDS = 12;
 
@@ -118,13 +118,13 @@ class Storm {
     this.#say(
       `seed ${seed}: principal and ${AGENTS} agents for ${minutes} minutes at ${runsPerSecond} runs/s`,
     );
-    const load = new Load(this.#client, workflowIds, new Random(seed + 1), runsPerSecond);
+    const load = new Load([this.#client], workflowIds, new Random(seed + 1), runsPerSecond);
     load.start();
     const firings = Math.min(MOST_FIRINGS, Math.ceil(minutes * FIRINGS_A_MINUTE));
     const acknowledged = () => load.acknowledged.map((run) => run.runId);
     const meddler =
       this.options.limits === true
-        ? new Meddler(this.cluster, new Random(seed + 2), firings, acknowledged)
+        ? new Meddler(this.#client, new Random(seed + 2), firings, acknowledged)
         : undefined;
     await meddler?.start();
     const answers = workflows.language.length > 0 ? load.answer() : Promise.resolve();
@@ -142,24 +142,28 @@ class Storm {
     this.#say("the storm is over");
     await load.stop();
     await meddler?.stop();
-    const violations = await this.#settle(acknowledged());
-    if (meddler !== undefined) violations.push(...(await this.#filled(meddler)));
+    const violations = await settled(acknowledged(), this.#client);
+    this.#say(`all ${acknowledged().length} runs are over`);
+    if (meddler !== undefined) violations.push(...(await filled(meddler)));
     load.leave();
     await answers;
     const memoryAfter = residentMb(this.cluster.principal?.pid);
     await this.#shutDown();
-    violations.push(...(await this.#leftovers()));
+    violations.push(...leftovers(this.#witness));
     violations.push(...load.doubled.map((run) => `a repeated trigger of run ${run} made another run`));
-    const result = await account({
-      database: join(this.cluster.dataDirectory, "app.db"),
-      witness: this.#witness,
-      acknowledged: load.acknowledged,
-      split: workflows.split,
-      answered: load.answered,
-      outages: this.#outages,
-      limits: meddler?.evidence(this.cluster.dataDirectory),
-      fencingSeconds: FENCING_SECONDS,
-    });
+    const { dataDirectory } = this.cluster;
+    const result = await withHistoryFile(join(dataDirectory, "app.db"), (history) =>
+      account({
+        history,
+        witness: this.#witness,
+        acknowledged: load.acknowledged,
+        split: workflows.split,
+        answered: load.answered,
+        outages: this.#outages,
+        limits: meddler?.evidence((rows) => countIn(join(dataDirectory, "state.db"), rows)),
+        fencingSeconds: FENCING_SECONDS,
+      }),
+    );
     violations.push(...result.violations);
     // What came from outside may have filled it up to what the principal's guard allows.
     if (memoryAfter > memoryBefore * 3 + (attacked > 0 ? 1000 : 100)) {
@@ -396,47 +400,6 @@ class Storm {
     this.#lock = undefined;
   }
 
-  /** Waits until every run is over; a violation when nothing moves any more. */
-  async #settle(runIds: readonly string[]): Promise<string[]> {
-    const open = new Set(runIds);
-    let progress = performance.now();
-    while (open.size > 0) {
-      for (const runId of [...open]) {
-        const run = await this.#client.waitRun(runId, 2000, { attempts: 5, timeoutMs: 5000 });
-        if (!["COMPLETED", "FAILED", "CRASHED", "CANCELLED", "SKIPPED"].includes(run.status)) {
-          // A run that makes no progress has no event.
-          if (performance.now() - progress > STUCK_MS) {
-            return [
-              `${open.size} runs are stuck, among them ${runId} (${run.status}, attempt ${run.attempt} on ${run.agent_id})`,
-            ];
-          }
-          continue;
-        }
-        open.delete(runId);
-        progress = performance.now();
-      }
-    }
-    this.#say(`all ${runIds.length} runs are over`);
-    return [];
-  }
-
-  /** Waits until the backfill is over; a violation when nothing moves any more. */
-  async #filled(meddler: Meddler): Promise<string[]> {
-    let [progress, done] = [performance.now(), -1];
-    for (;;) {
-      const present = await meddler.filled();
-      if (present?.state === "DONE") break;
-      if (present !== undefined && present.done !== done)
-        [progress, done] = [performance.now(), present.done];
-      // A backfill that makes no progress has no event.
-      if (performance.now() - progress > STUCK_MS)
-        return [`the backfill is stuck at ${done} firings: ${present?.state}`];
-      await this.#quiet(200);
-    }
-    this.#say("the backfill is over");
-    return [];
-  }
-
   /** Everything ends as an operator ends it: agents first, so that what they hold is delivered. */
   async #shutDown(): Promise<void> {
     for (const agent of this.#agents) agent.process.kill("SIGTERM");
@@ -445,15 +408,6 @@ class Storm {
     this.cluster.principal?.kill("SIGTERM");
     const principal = await this.cluster.principal?.finished;
     this.#say(`principal ended with status ${principal?.code}`);
-  }
-
-  /** Processes of tasks that are still there, known by the witness variable in their environment. */
-  async #leftovers(): Promise<string[]> {
-    const mark = `CHAOS_WITNESS=${this.#witness}`;
-    return readdirSync("/proc")
-      .filter((entry) => /^\d+$/.test(entry))
-      .filter((pid) => readOr(`/proc/${pid}/environ`).split("\0").includes(mark))
-      .map((pid) => `process ${pid} is left over: ${readOr(`/proc/${pid}/cmdline`).replaceAll("\0", " ")}`);
   }
 }
 
@@ -472,19 +426,13 @@ function labelsOf(name: string): string[] {
   return sides.flatMap((side) => ["--label", `${side}=yes`]);
 }
 
-function bootSeconds(): number {
-  return Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
-}
-
 function residentMb(pid: number | undefined): number {
   const match = /VmRSS:\s+(\d+) kB/.exec(readOr(`/proc/${pid}/status`));
   return match === null ? 0 : Math.round(Number(match[1]) / 1024);
 }
 
-function readOr(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
+/** The rows of a table of the state, with a condition. */
+function countIn(state: string, rows: string): number {
+  using database = new Database(state, { readonly: true });
+  return database.query<{ n: number }, []>(`SELECT count(*) AS n FROM ${rows}`).get()?.n ?? 0;
 }

@@ -1,10 +1,8 @@
 /** The part of the chaos about limits: pools whose sizes change, concurrency groups, a backfill, and a workflow that is paused and resumed. */
-import { Database } from "bun:sqlite";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
-import type { Cluster } from "../support/cdktr.ts";
+import { bootSeconds } from "./endings.ts";
 import type { Random } from "./random.ts";
+import type { Place } from "./workload.ts";
 
 /** Workflows with a concurrency group: its name, and how many runs it may have. */
 const GROUPS: Readonly<
@@ -55,10 +53,10 @@ export interface LimitWorkflows {
 }
 
 /** Writes the workflows. @param script the task */
-export function prepareLimits(cluster: Cluster, script: string): LimitWorkflows {
+export function prepareLimits(place: Place, script: string): LimitWorkflows {
   const task = (id: string, pause: string, more = "") =>
     `  ${id}: {${more}config: !Subprocess {cmd: sh, args: ${JSON.stringify([script, "8", pause, "0"])}}}\n`;
-  const write = (id: string, text: string) => cluster.writeWorkflow(`${id.replace(".", "/")}.yml`, text);
+  const write = (id: string, text: string) => place.writeWorkflow(`${id.replace(".", "/")}.yml`, text);
   for (const [id, { head }] of Object.entries(GROUPS)) {
     const pause = id === FILLED ? "0.05" : id.startsWith("line") ? "0.8" : "1.5";
     write(id, `${head}\ntasks:\n${task("only", pause)}`);
@@ -87,8 +85,8 @@ export interface LimitEvidence {
   readonly resized: readonly Resized[];
   readonly backfill: string;
   readonly firings: number;
-  /** `state.db` of the principal, which has ended. */
-  readonly state: string;
+  /** How many rows there are: of a table of the state, with a condition. The principal has ended. */
+  readonly count: (rows: string) => number | Promise<number>;
 }
 
 /** Changes sizes and priorities, pauses and resumes, while the storm goes on. */
@@ -100,15 +98,11 @@ export class Meddler {
   readonly #counts: Record<string, number> = {};
 
   constructor(
-    private readonly cluster: Cluster,
+    private readonly client: PrincipalClient,
     private readonly random: Random,
     private readonly firings: number,
     private readonly runs: () => readonly string[],
   ) {}
-
-  get #client(): PrincipalClient {
-    return this.cluster.client;
-  }
 
   /** Makes the pools, and the backfill; then goes on by itself. */
   async start(): Promise<void> {
@@ -116,7 +110,7 @@ export class Meddler {
     const to = new Date(FIRST_FIRING + (this.firings - 1) * HOUR).toISOString().replace(".000", "");
     const from = new Date(FIRST_FIRING).toISOString().replace(".000", "");
     const request = { workflow_id: FILLED, from, to, max_active: 4, dedupe_key: "chaos" };
-    const { backfill } = await insist(() => this.#client.call("CREATEBACKFILL", request, SOON));
+    const { backfill } = await insist(() => this.client.call("CREATEBACKFILL", request, SOON));
     this.#backfill = backfill.backfill_id;
     this.#work = this.#meddle();
   }
@@ -125,13 +119,13 @@ export class Meddler {
   async stop(): Promise<void> {
     this.#ended = true;
     await this.#work;
-    await insist(() => this.#client.resumeWorkflow({ workflow_id: RESTING }, SOON));
+    await insist(() => this.client.resumeWorkflow({ workflow_id: RESTING }, SOON));
     for (const [pool, [size = 1]] of Object.entries(SIZES)) await insist(() => this.#resize(pool, size));
   }
 
   /** How far the backfill has got; undefined while the principal does not answer. */
   async filled(): Promise<{ state: string; done: number } | undefined> {
-    const found = await this.#client
+    const found = await this.client
       .call("GETBACKFILL", { backfill_id: this.#backfill, limit: 0 }, SOON)
       .catch(() => undefined);
     if (found === undefined) return undefined;
@@ -143,10 +137,10 @@ export class Meddler {
     return this.#counts;
   }
 
-  /** @param data the data directory of the principal */
-  evidence(data: string): LimitEvidence {
+  /** @param count how many rows of a table of the state there are, with a condition, once the principal has ended */
+  evidence(count: LimitEvidence["count"]): LimitEvidence {
     const { firings } = this;
-    return { resized: this.#resized, backfill: this.#backfill, firings, state: join(data, "state.db") };
+    return { resized: this.#resized, backfill: this.#backfill, firings, count };
   }
 
   async #meddle(): Promise<void> {
@@ -155,13 +149,12 @@ export class Meddler {
       const run = this.runs().at(-1 - Math.floor(this.random.between(0, 20)));
       const acts: readonly [string, () => Promise<unknown>][] = [
         ["pools resized", () => this.#resize(pool, this.random.pick(SIZES[pool] ?? [1]))],
-        ["workflows paused", () => this.#client.pauseWorkflow({ workflow_id: RESTING }, SOON)],
-        ["workflows resumed", () => this.#client.resumeWorkflow({ workflow_id: RESTING }, SOON)],
+        ["workflows paused", () => this.client.pauseWorkflow({ workflow_id: RESTING }, SOON)],
+        ["workflows resumed", () => this.client.resumeWorkflow({ workflow_id: RESTING }, SOON)],
         [
           "priorities changed",
           async () =>
-            run !== undefined &&
-            this.#client.setPriority(run, Math.floor(this.random.between(0, 9.99)), SOON),
+            run !== undefined && this.client.setPriority(run, Math.floor(this.random.between(0, 9.99)), SOON),
         ],
       ];
       const [what, act] = this.random.pick(acts);
@@ -178,7 +171,7 @@ export class Meddler {
   async #resize(pool: string, size: number): Promise<void> {
     // It may count although the reply never comes.
     this.#resized.push({ pool, size, at: bootSeconds() });
-    await this.#client.setPool(pool, size, SOON);
+    await this.client.setPool(pool, size, SOON);
     this.#resized.push({ pool, size, at: bootSeconds() });
   }
 }
@@ -217,13 +210,13 @@ interface Span {
 }
 
 /** No group and no pool had more than it may have, every firing of the backfill has one run, and whatever was dropped says why. */
-export function checkLimits(
+export async function checkLimits(
   evidence: LimitEvidence,
   witnessed: readonly Record_[],
   runs: readonly LimitedRun[],
   tasks: readonly TaskEnd[],
   violations: string[],
-): Record<string, number | string> {
+): Promise<Record<string, number | string>> {
   const offset = Date.now() / 1000 - bootSeconds();
   const bootOf = (ms: number) => ms / 1000 - offset - BLUR_SECONDS;
   const starts = witnessed.filter(({ what }) => what === "start");
@@ -233,7 +226,7 @@ export function checkLimits(
     ...checkPools(evidence, starts, byRun, tasks, bootOf, violations),
     ...checkBackfill(evidence, runs, violations),
     ...checkReasons(runs, violations),
-    ...checkState(evidence, violations),
+    ...(await checkState(evidence, violations)),
   };
 }
 
@@ -356,12 +349,9 @@ function checkReasons(runs: readonly LimitedRun[], violations: string[]): Record
 }
 
 /** Nothing is held, and nothing has a slot. */
-function checkState({ state }: LimitEvidence, violations: string[]): Record<string, number> {
-  using database = new Database(state, { readonly: true });
-  const count = (sql: string) =>
-    database.query<{ n: number }, []>(`SELECT count(*) AS n FROM ${sql}`).get()?.n ?? 0;
-  const held = count("runs WHERE hold IS NOT NULL");
-  const slots = count("slice_attempts WHERE lease IN ('OFFERED', 'HELD')");
+async function checkState({ count }: LimitEvidence, violations: string[]): Promise<Record<string, number>> {
+  const held = await count("runs WHERE hold IS NOT NULL");
+  const slots = await count("slice_attempts WHERE lease IN ('OFFERED', 'HELD')");
   if (held > 0) violations.push(`${held} runs are held and were never admitted`);
   if (slots > 0) violations.push(`${slots} leases are still open`);
   return { "held and never admitted": held, "slots that nobody gave back": slots };
@@ -379,8 +369,4 @@ async function insist<T>(ask: () => Promise<T>): Promise<T> {
       await Bun.sleep(100);
     }
   }
-}
-
-function bootSeconds(): number {
-  return Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
 }

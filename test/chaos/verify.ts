@@ -27,9 +27,12 @@ export interface Outage {
   readonly until: number;
 }
 
+/** Asks the history, which nobody writes any more. */
+export type HistoryRows = <T>(sql: string) => Promise<T[]>;
+
 /** Everything that the account is made from. */
 export interface Evidence {
-  readonly database: string;
+  readonly history: HistoryRows;
   readonly witness: string;
   readonly acknowledged: readonly Acknowledged[];
   /** Workflows whose runs agents share. */
@@ -49,50 +52,57 @@ export interface Account {
   readonly violations: readonly string[];
 }
 
-/** Compares the evidence with the guarantees. */
-export async function account(evidence: Evidence): Promise<Account> {
-  const violations: string[] = [];
-  const instance = await DuckDBInstance.create(evidence.database, { access_mode: "READ_ONLY" });
+/** Does something with the history in a file. */
+export async function withHistoryFile<T>(path: string, work: (rows: HistoryRows) => Promise<T>): Promise<T> {
+  const instance = await DuckDBInstance.create(path, { access_mode: "READ_ONLY" });
   const connection = await instance.connect();
-  const rows = async <T>(sql: string) => (await connection.runAndReadAll(sql)).getRowObjectsJson() as T[];
   try {
-    // In the order in which the principal wrote them: the time of a reason why a run waits is the principal's, that of an end the agent's.
-    const runs = await rows<RunRow>(
-      `SELECT workflow_instance_id AS run, attempt, any_value(workflow_id) AS workflow, any_value(parent_run) AS parent, any_value(backfill_id) AS backfill, list(status::VARCHAR ORDER BY rowid) AS statuses
-       FROM workflow_run_status GROUP BY ALL ORDER BY run, attempt`,
+    return await work(
+      async <Row>(sql: string) => (await connection.runAndReadAll(sql)).getRowObjectsJson() as Row[],
     );
-    const tasks = await rows<TaskRow>(
-      `SELECT workflow_instance_id AS run, coalesce(slice, 0) AS slice, attempt, agent_id AS agent, task_id || coalesce('[' || item_key || ']', '') AS task, task_instance_id AS instance, status::VARCHAR AS status, timestamp_ms::DOUBLE AS timestamp
-       FROM task_run_status ORDER BY timestamp_ms, rowid`,
-    );
-    const lines = await rows<{ instance: string; payload: string }>(
-      `SELECT task_instance_id AS instance, payload FROM logstore WHERE payload LIKE 'try % line %'
-       ORDER BY task_instance_id, timestamp_ms, rowid`,
-    );
-    const witnessed = readWitness(evidence.witness);
-    const limited = async (limits: LimitEvidence) => {
-      const ended = await rows<LimitedRun>(
-        `SELECT workflow_instance_id AS run, workflow_id AS workflow, backfill_id AS backfill, scheduled_time_ms::DOUBLE AS scheduled, status::VARCHAR AS status, error,
-           finished_at_ms::DOUBLE AS ended FROM workflow_runs ORDER BY created_at_ms`,
-      );
-      return checkLimits(limits, witnessed, ended, tasks, violations);
-    };
-    const counts = {
-      "acknowledged triggers": evidence.acknowledged.length,
-      ...checkRuns(evidence, runs, violations),
-      ...checkTasks(witnessed, tasks, violations),
-      ...checkAnswers(evidence.answered ?? new Set(), tasks, violations),
-      ...checkInputs(witnessed, tasks, violations),
-      ...checkSharing(tasks),
-      ...checkFencing(witnessed, tasks, evidence, violations),
-      ...checkLines(witnessed, tasks, lines, violations),
-      ...(evidence.limits === undefined ? {} : await limited(evidence.limits)),
-    };
-    return { counts, violations };
   } finally {
     connection.closeSync();
     instance.closeSync();
   }
+}
+
+/** Compares the evidence with the guarantees. */
+export async function account(evidence: Evidence): Promise<Account> {
+  const violations: string[] = [];
+  const rows = evidence.history;
+  // In the order in which the principal wrote them: the time of a reason why a run waits is the principal's, that of an end the agent's.
+  const runs = await rows<RunRow>(
+    `SELECT workflow_instance_id AS run, attempt, any_value(workflow_id) AS workflow, any_value(parent_run) AS parent, any_value(backfill_id) AS backfill, list(status::VARCHAR ORDER BY rowid) AS statuses
+     FROM workflow_run_status GROUP BY ALL ORDER BY run, attempt`,
+  );
+  const tasks = await rows<TaskRow>(
+    `SELECT workflow_instance_id AS run, coalesce(slice, 0) AS slice, attempt, agent_id AS agent, task_id || coalesce('[' || item_key || ']', '') AS task, task_instance_id AS instance, status::VARCHAR AS status, timestamp_ms::DOUBLE AS timestamp
+     FROM task_run_status ORDER BY timestamp_ms, rowid`,
+  );
+  const lines = await rows<{ instance: string; payload: string }>(
+    `SELECT task_instance_id AS instance, payload FROM logstore WHERE payload LIKE 'try % line %'
+     ORDER BY task_instance_id, timestamp_ms, rowid`,
+  );
+  const witnessed = readWitness(evidence.witness);
+  const limited = async (limits: LimitEvidence) => {
+    const ended = await rows<LimitedRun>(
+      `SELECT workflow_instance_id AS run, workflow_id AS workflow, backfill_id AS backfill, scheduled_time_ms::DOUBLE AS scheduled, status::VARCHAR AS status, error,
+         finished_at_ms::DOUBLE AS ended FROM workflow_runs ORDER BY created_at_ms`,
+    );
+    return checkLimits(limits, witnessed, ended, tasks, violations);
+  };
+  const counts = {
+    "acknowledged triggers": evidence.acknowledged.length,
+    ...checkRuns(evidence, runs, violations),
+    ...checkTasks(witnessed, tasks, violations),
+    ...checkAnswers(evidence.answered ?? new Set(), tasks, violations),
+    ...checkInputs(witnessed, tasks, violations),
+    ...checkSharing(tasks),
+    ...checkFencing(witnessed, tasks, evidence, violations),
+    ...checkLines(witnessed, tasks, lines, violations),
+    ...(evidence.limits === undefined ? {} : await limited(evidence.limits)),
+  };
+  return { counts, violations };
 }
 
 /** The statuses of an attempt at a run in the history. */

@@ -1,7 +1,6 @@
 /** The workload of the chaos test: workflows whose tasks print numbered lines and keep their own record. */
 import { join } from "node:path";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
-import type { Cluster } from "../support/cdktr.ts";
 import { prepareLimits } from "./limits.ts";
 import type { Random } from "./random.ts";
 
@@ -39,6 +38,12 @@ witness end
 [ "$CDKTR_ATTEMPT" = 1 ] && [ -n "$4" ] && exit "$4"
 exit "$3"
 `;
+
+/** Where workflows are written. */
+export interface Place {
+  readonly directory: string;
+  writeWorkflow(path: string, text: string): void;
+}
 
 type Task = readonly [depends: readonly string[], args: readonly string[], runsOn?: string];
 
@@ -133,10 +138,10 @@ function languageWorkflows(script: string): Record<string, string> {
 
 /** Writes the task script and the workflows; also those that use the whole language, or have limits, if they are to be there. */
 export async function prepareWorkflows(
-  cluster: Cluster,
+  place: Place,
   { language: hasLanguage = false, limits: hasLimits = false } = {},
 ): Promise<Workflows> {
-  const script = join(cluster.directory, "task.sh");
+  const script = join(place.directory, "task.sh");
   await Bun.write(script, TASK);
   const whole = {
     diamond: workflow("Diamond", script, {
@@ -198,9 +203,9 @@ export async function prepareWorkflows(
   };
   const language = hasLanguage ? languageWorkflows(script) : {};
   for (const [id, text] of Object.entries({ ...whole, ...split, ...language }))
-    cluster.writeWorkflow(`${id.replace(".", "/")}.yml`, text);
+    place.writeWorkflow(`${id.replace(".", "/")}.yml`, text);
   const { triggered, split: pooled } = hasLimits
-    ? prepareLimits(cluster, script)
+    ? prepareLimits(place, script)
     : { triggered: [], split: [] };
   return {
     whole: [...Object.keys(whole), ...triggered.filter((id) => !pooled.includes(id))],
@@ -232,7 +237,8 @@ export class Load {
   #loop: Promise<void> = Promise.resolve();
 
   constructor(
-    private readonly client: PrincipalClient,
+    /** Those that it triggers with, each time another one. */
+    private readonly clients: readonly PrincipalClient[],
     private readonly workflowIds: readonly string[],
     private readonly random: Random,
     private readonly runsPerSecond: number,
@@ -253,10 +259,11 @@ export class Load {
   /** Whatever waits for a person is approved, until {@link leave}. */
   async answer(): Promise<void> {
     while (!this.#left) {
-      const waiting = await this.client.listApprovals({ limit: 100 }, SOON).catch(() => []);
+      const client = this.random.pick(this.clients);
+      const waiting = await client.listApprovals({ limit: 100 }, SOON).catch(() => []);
       for (const { workflow_instance_id, task_id, task_instance_id } of waiting) {
         const answer = { workflow_instance_id, task_id, answer: "approve", params: {}, note: "" } as const;
-        const done = await this.client.answerApproval({ ...answer, dedupe_key: task_instance_id }, SOON).then(
+        const done = await client.answerApproval({ ...answer, dedupe_key: task_instance_id }, SOON).then(
           () => true,
           () => false,
         );
@@ -286,10 +293,13 @@ export class Load {
     this.acknowledged.push({ workflowId, runId });
     if (twice && (await this.#untilAcknowledged(workflowId, n)) !== runId) this.doubled.push(runId);
     if (cancel) {
-      const done = await this.client.cancelRun(runId, SOON).then(
-        () => true,
-        () => false,
-      );
+      const done = await this.random
+        .pick(this.clients)
+        .cancelRun(runId, SOON)
+        .then(
+          () => true,
+          () => false,
+        );
       if (done) this.cancelled.add(runId);
     }
   }
@@ -297,11 +307,9 @@ export class Load {
   async #untilAcknowledged(workflowId: string, n: number): Promise<string> {
     for (;;) {
       try {
-        const { workflow_instance_id } = await this.client.runTask(
-          workflowId,
-          { dedupe_key: `chaos-${n}` },
-          SOON,
-        );
+        const { workflow_instance_id } = await this.random
+          .pick(this.clients)
+          .runTask(workflowId, { dedupe_key: `chaos-${n}` }, SOON);
         return workflow_instance_id;
       } catch {
         // Not acknowledged: the principal is away or ill. What counts is that the repetition makes no second run.

@@ -15,7 +15,7 @@ import {
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { Random } from "../chaos/random.ts";
-import { account, type Outage } from "../chaos/verify.ts";
+import { account, type Outage, withHistoryFile } from "../chaos/verify.ts";
 import { type Acknowledged, Load, prepareWorkflows } from "../chaos/workload.ts";
 import { type CdktrProcess, Cluster, freePorts } from "../support/cdktr.ts";
 import { build } from "../upgrade/builds.ts";
@@ -101,7 +101,7 @@ test("under load, there and back, with TERM and with KILL: nothing is lost, and 
 
   await cluster.startPrincipal([], { program });
   await Promise.all([startAgent("one"), startAgent("two")]);
-  const load = new Load(cluster.client, whole, new Random(11), 5);
+  const load = new Load([cluster.client], whole, new Random(11), 5);
   load.start();
   const more = async (runs: number) => {
     const wanted = load.acknowledged.length + runs;
@@ -156,14 +156,16 @@ test("under load, there and back, with TERM and with KILL: nothing is lost, and 
   cluster.principal?.kill("SIGTERM");
   expect((await cluster.principal?.finished)?.code).toBe(0);
 
-  const { counts, violations } = await account({
-    database: join(cluster.dataDirectory, "app.db"),
-    witness,
-    acknowledged: [...load.acknowledged, ...shared],
-    split,
-    outages,
-    fencingSeconds: 12,
-  });
+  const { counts, violations } = await withHistoryFile(join(cluster.dataDirectory, "app.db"), (history) =>
+    account({
+      history,
+      witness,
+      acknowledged: [...load.acknowledged, ...shared],
+      split,
+      outages,
+      fencingSeconds: 12,
+    }),
+  );
   expect(violations).toEqual([]);
   expect(load.doubled).toEqual([]);
   expect(counts["acknowledged triggers"]).toBeGreaterThanOrEqual(40);

@@ -209,6 +209,11 @@ export class PostgresServer implements AsyncDisposable {
     return this.#process.pid;
   }
 
+  /** Whether it has ended by itself. */
+  get hasEnded(): boolean {
+    return this.#process !== undefined && (this.#process.exitCode ?? this.#process.signalCode) !== null;
+  }
+
   /** Starts it after {@link stop} or {@link kill}. Resolves when it takes connections. */
   async startAgain(): Promise<void> {
     if (this.#process !== undefined) throw new Error("the server runs already");
