@@ -77,6 +77,9 @@ export class RequestUnprocessableError extends UnprocessableError {}
 /** `SERVERERROR`, or a reply that this client does not understand. */
 export class PrincipalFailedError extends CdktrError {}
 
+/** Members are there, but none leads: as long as that is so, the installation answers no more than one principal that is away. */
+export class NoLeaderError extends PrincipalUnreachableError {}
+
 /** The verbs of the original implementation. Before any other, a connection carries a `PING`: whoever answers may not know it. */
 const ORIGINAL_VERBS: ReadonlySet<Verb> = new Set([
   "PING",
@@ -93,6 +96,8 @@ const ORIGINAL_VERBS: ReadonlySet<Verb> = new Set([
 
 /** How principals of all versions begin the reply to an unknown verb. */
 const UNKNOWN_VERB = /^There is no verb "/;
+/** How a member begins its reply when it has waited for a leader in vain. */
+const NO_LEADER = /^No principal leads\b/;
 /** How one of the original implementation replies to it. */
 const ORIGINAL_UNKNOWN_VERB = /Unrecognised message type/;
 
@@ -183,6 +188,7 @@ export class PrincipalClient {
         if (ORIGINAL_UNKNOWN_VERB.test(reply.payload)) throw this.#leaveOriginal();
         throw new RequestRefusedError(reply.payload);
       case "UNPROC":
+        if (NO_LEADER.test(reply.payload)) throw new NoLeaderError(reply.payload);
         throw new RequestUnprocessableError(reply.payload);
       case "SERVERERROR":
         throw new PrincipalFailedError(`The principal at ${this.address} failed: ${reply.payload}`);

@@ -183,6 +183,17 @@ describe("a client of several members", () => {
     expect(client.address).toBe(members[1]?.address ?? "");
   });
 
+  test("as long as no member leads, it is as if none answered", async () => {
+    const members = await installation(1, (verb) =>
+      verb === "LSWORKFLOWS" ? ["UNPROC", "No principal leads for 10 s: this one, a, waits."] : null,
+    );
+    const failure = await connect(members)
+      .listWorkflows()
+      .catch((error) => error);
+    expect(failure).toBeInstanceOf(PrincipalUnreachableError);
+    expect(failure.message).toBe("No principal leads for 10 s: this one, a, waits.");
+  });
+
   test("the client of an agent goes back to its first choice, once that has answered twice in a row", async () => {
     const members = await installation(3, () => null);
     const client = connect(members, { preferredBy: "agent-1", returns: true, lookMs: 20 });

@@ -4,7 +4,12 @@ import type { PrincipalInfo } from "../../contract/messages.ts";
 import { PrincipalUnreachableError, UnprocessableError, UsageError } from "../../errors.ts";
 import { parseAddresses, parseAddress as readAddress } from "../../host/addresses.ts";
 import { withPriority } from "../../host/journal.ts";
-import { AccessRefusedError, type PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
+import {
+  AccessRefusedError,
+  NoLeaderError,
+  type PrincipalClient,
+  type RequestOptions,
+} from "../../protocol/client.ts";
 import { clockAhead } from "../../protocol/clock-ahead.ts";
 import { connect } from "../../protocol/connect.ts";
 import type { Place } from "../../protocol/members.ts";
@@ -137,7 +142,8 @@ async function reach(client: PrincipalClient, config: Config): Promise<Principal
   try {
     return await client.info();
   } catch (error) {
-    if (!(error instanceof PrincipalUnreachableError) || error instanceof AccessRefusedError) throw error;
+    const saysWhy = error instanceof AccessRefusedError || error instanceof NoLeaderError;
+    if (!(error instanceof PrincipalUnreachableError) || saysWhy) throw error;
     throw await whyUnreachable(client, config, error);
   }
 }
