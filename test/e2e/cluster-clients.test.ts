@@ -1,0 +1,64 @@
+/** Agents and commands of an installation with several principals, when the one that they use is killed. */
+import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { CdktrProcess } from "../support/cdktr.ts";
+import { Installation } from "../support/installation.ts";
+import { until } from "../support/until.ts";
+import { runOver, shellWorkflow } from "./support/fixtures.ts";
+
+const LINES = 400;
+
+test("the leader is killed: its agent keeps its task, a tail goes on, and each line is there once, in order", async () => {
+  await using installation = await Installation.start(3, {
+    workflows: {
+      "count.yml": shellWorkflow({
+        count: {
+          sh: `for i in $(seq 1 ${LINES}); do echo $i; if [ $i = 100 ]; then until [ -e "$GATE" ]; do sleep 0.05; done; fi; done`,
+        },
+      }).replace("tasks:", `env: {GATE: "\${{ params.gate }}"}\nparams: {gate: ""}\ntasks:`),
+    },
+  });
+  const leader = await installation.leader();
+  const [witness] = await installation.followers();
+  if (witness === undefined) throw new Error("there are no followers");
+  // The agent and the tail know one address, the leader's, and learn the others.
+  await installation.startAgent([leader]);
+  const gate = join(installation.directory, "gate");
+  const tail = new CdktrProcess(["logs", "tail", "--workflow", "count", "--last", "1h", "--json"], {
+    cwd: witness.directory,
+    env: {
+      ...witness.env,
+      CDKTR_STORE_URL: undefined,
+      CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "3000",
+      CDKTR_PRINCIPALS: `127.0.0.1:${leader.port}`,
+    },
+  });
+  const run = await witness.client.runTask("count", { dedupe_key: "count", params: { gate } });
+  const seen = () =>
+    tail.stdout
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => (JSON.parse(line) as { payload: string }).payload);
+  await until("the tail has the lines before the gate", () => seen().length >= 100);
+
+  leader.process.kill("SIGKILL");
+  writeFileSync(gate, "");
+  const { status, attempt } = await runOver(witness.client, run.workflow_instance_id);
+  expect([status, attempt]).toEqual(["COMPLETED", 1]);
+  await until("the tail has the others", () => seen().length >= LINES);
+  const all = Array.from({ length: LINES }, (_, i) => String(i + 1));
+  expect(seen()).toEqual(all);
+  const { rows } = await witness.client.searchLogs({ workflow_instance_id: run.workflow_instance_id });
+  expect(rows.map((row) => row[7])).toEqual(all);
+  tail.kill("SIGINT");
+  await tail.finished;
+  expect(seen()).toEqual(all);
+
+  // A command passes by the one that is gone.
+  const listed = await installation.cdktr(witness, ["runs", "list", "--json"], {
+    env: { CDKTR_PRINCIPALS: `127.0.0.1:${leader.port},127.0.0.1:${witness.port}` },
+  });
+  expect(listed.code).toBe(0);
+  expect(JSON.parse(listed.stdout)).toHaveLength(1);
+});
