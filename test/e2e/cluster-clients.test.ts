@@ -61,4 +61,4 @@ test("the leader is killed: its agent keeps its task, a tail goes on, and each l
   });
   expect(listed.code).toBe(0);
   expect(JSON.parse(listed.stdout)).toHaveLength(1);
-});
+}, 240_000);
