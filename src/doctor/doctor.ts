@@ -13,6 +13,7 @@ import {
 } from "./host-checks.ts";
 import { checkKeyFiles } from "./key-check.ts";
 import { checkLibraries } from "./library-check.ts";
+import { checkStore } from "./member-checks.ts";
 import { visitPrincipal } from "./principal-checks.ts";
 
 /**
@@ -30,6 +31,7 @@ export async function examine(
     ...checkPermissions(config),
     ...checkKeyFiles(config),
     await checkUv(),
+    ...(await checkStore(config)),
   ];
   // Nowhere to unpack the libraries.
   if (knownSetting(config, "CDKTR_CACHE_DIRECTORY") === undefined) return host;

@@ -24,6 +24,7 @@ import { checkChannels } from "./alert-checks.ts";
 import { checkArchive } from "./archive-checks.ts";
 import { checkBackfills } from "./backfill-checks.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
+import { checkMembers } from "./member-checks.ts";
 import { checkPauses } from "./pause-checks.ts";
 import { checkPools } from "./pool-checks.ts";
 import { checkFreePorts, checkLogPorts, checkMetrics, openPort } from "./port-checks.ts";
@@ -141,6 +142,7 @@ async function visitOne(config: Config, options: VisitOptions): Promise<Principa
       ...(await workflows(client, info)),
       ...(await checkBackfills(client)),
       ...(await checkPools(client)),
+      ...(await checkMembers(client)),
       ...(info.history.available ? await checkArchive(client, info.now_ms ?? Date.now()) : []),
       ...(await checkChannels(client)),
       ...info.invalid_workflow_files.map((file) =>
@@ -158,7 +160,9 @@ async function visitOne(config: Config, options: VisitOptions): Promise<Principa
     ];
     return { findings, info, isHere: here };
   } catch (error) {
-    return without([silent(config, host, here, error)]);
+    // Without a leader it still says who is there.
+    const members = await checkMembers(client).catch(() => []);
+    return without(members.length > 0 ? members : [silent(config, host, here, error)]);
   } finally {
     await client.close();
   }

@@ -100,11 +100,18 @@ export class MembersView implements ClusterView {
     return all.map((row) => this.#summary(row, own, digest)).sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /** What it says may be a second old, and PostgreSQL knows who has the term. */
+  #roleOf(memberId: string, state: MemberState): MemberRole {
+    const hasTerm = memberId === this.#leader?.member_id;
+    if (hasTerm) return state === "LEADING" ? "leader" : "changing";
+    return state === "LEADING" ? "changing" : ROLES[state];
+  }
+
   #summary(row: MemberRow, own: MemberRow, digest: string): PrincipalSummary {
     const { name, host, api_port, logs_listening_port, logs_publishing_port, version } = row;
     const { started_at_ms, silent_ms, workflows_digest } = row;
     const news = row.data as unknown as MemberNews;
-    const role = silent_ms >= SILENT_MS ? "silent" : ROLES[news.state];
+    const role = silent_ms >= SILENT_MS ? "silent" : this.#roleOf(row.member_id, news.state);
     return {
       name,
       is_self: row === own,

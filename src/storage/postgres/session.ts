@@ -150,7 +150,7 @@ export class PostgresSession implements AsyncDisposable {
       throw this.#failure(error);
     }
     answer.catch(() => {});
-    const late = `PostgreSQL at ${shownHost(this.host)} has not answered within ${timeoutMs / 1000} s.`;
+    const late = `PostgreSQL at ${shownHost(this.host)} has not answered within ${Math.round(timeoutMs / 100) / 10} s.`;
     this.#close(late);
     throw new OutcomeUnknownError(late);
   }

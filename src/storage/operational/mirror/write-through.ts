@@ -71,8 +71,8 @@ export class WriteThrough {
   /** Ends the term: nothing is committed any more, nor read. */
   end(reason: string): void {
     if (this.#over !== undefined) return;
-    this.#over = reason;
-    this.#options.over(reason);
+    this.#over = reason.replace(/\.$/, "");
+    this.#options.over(this.#over);
   }
 
   /** Why nothing may be read or changed; null while the term lasts. */
