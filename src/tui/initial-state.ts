@@ -10,6 +10,7 @@ export function noData(): Data {
     workflows: null,
     runs: null,
     agents: null,
+    principals: null,
     events: [],
     eventsMissing: null,
     approvals: null,

@@ -16,6 +16,7 @@ import type {
   ItemSummary,
   PoolSummary,
   PrincipalInfo,
+  PrincipalSummary,
   Queue,
   RunDetails,
   RunSummary,
@@ -169,6 +170,8 @@ export interface Data {
   /** Newest first. */
   runs: readonly RunSummary[] | null;
   agents: readonly AgentSummary[] | null;
+  /** The principals of the installation; null while that is not known, and for one that is the only one. */
+  principals: readonly PrincipalSummary[] | null;
   /** Oldest first. */
   events: readonly ActivityEvent[];
   /** Why events are not available, on a principal that does not record them. */

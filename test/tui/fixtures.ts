@@ -407,6 +407,7 @@ export function state(width: number, height: number, page?: Page): State {
   result.data = {
     info: INFO,
     aheadMs: 0,
+    principals: null,
     workflows: [
       summary,
       workflow("etl.weekly", {

@@ -337,3 +337,46 @@ test("why tasks were skipped, failures that are allowed, and outputs are shown w
   expect(details).toContain("rows = 17");
   expect(details).toContain('note = "a b"');
 });
+
+test("the agents' page shows the principals of an installation with several", () => {
+  const s = state(100, 40, { kind: "agents" });
+  const base = {
+    is_self: false,
+    api_port: 5561,
+    logs_listening_port: 5562,
+    logs_publishing_port: 5563,
+    version: "1.0.0",
+    protocol: { version: 6, oldest: 1 },
+    started_at_ms: NOW,
+    since_ms: NOW,
+    silent_ms: 0,
+    epoch: null,
+    lag: null,
+    same_workflows: true,
+    store: null,
+    problem: null,
+  };
+  const leader = {
+    ...base,
+    name: "db1",
+    role: "leader" as const,
+    host: "10.0.0.1",
+    epoch: 4,
+    store: { p50_ms: 1.2, p99_ms: 8 },
+  };
+  expect(drawScreen(s).toString()).not.toContain("principals");
+  s.data.principals = [leader];
+  expect(drawScreen(s).toString()).not.toContain("principals");
+  s.data.principals = [
+    leader,
+    { ...base, name: "db2", role: "follower", host: "10.0.0.2", lag: { commits: 3, ms: 20 } },
+    { ...base, name: "db3", role: "silent", host: "10.0.0.3", silent_ms: 12_000, same_workflows: false },
+  ];
+  const drawn = drawScreen(s).toString();
+  for (const text of [
+    "★ db1  leader    10.0.0.1:5561  epoch 4  commits 1.2 ms, slowest 8.0 ms",
+    "✓ db2  follower  10.0.0.2:5561  3 commits behind",
+    "✗ db3  silent    10.0.0.3:5561  not heard of for 12s  other workflow files",
+  ])
+    expect(drawn).toContain(text);
+});

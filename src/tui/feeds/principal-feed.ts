@@ -123,8 +123,9 @@ export class PrincipalFeed extends BackgroundService {
         if (restarted) state.data.events = [];
       });
     }
-    const [agents] = await Promise.all([
+    const [agents, principals] = await Promise.all([
       client.registeredAgents(request),
+      info.members === undefined ? null : client.call("LSPRINCIPALS", {}, request),
       this.#readRuns(),
       this.#readOpenPage(),
       this.#readEvents(),
@@ -135,6 +136,7 @@ export class PrincipalFeed extends BackgroundService {
     store.update((state) => {
       answered(state);
       state.data.agents = agents;
+      state.data.principals = principals;
     });
     if (regained) this.#options.regained();
   }

@@ -11,6 +11,7 @@ import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, GREEN, PLAIN, RED, type Style, YELLOW } from "../screen/style.ts";
 import type { State } from "../state.ts";
 import { drawFilterLine } from "./filter-line.ts";
+import { drawPrincipals, principalsHeight } from "./principals.ts";
 import { progressBar } from "./spark.ts";
 import { drawTable } from "./table.ts";
 
@@ -26,8 +27,11 @@ const RUNS = 5;
 
 export function drawAgents(region: Region, state: State): void {
   const list = state.lists.agents;
+  const members = principalsHeight(state);
+  const rows = region.height > 16 + members ? members : 0;
   const lower = region.height > 16 ? 1 + LABEL_ROWS + RUNS : 0;
-  const body = drawFilterLine(region.sub(0, 0, region.width, region.height - lower), state, "agents", ["id"]);
+  const bodyRows = region.height - lower - rows;
+  const body = drawFilterLine(region.sub(0, 0, region.width, bodyRows), state, "agents", ["id"]);
   drawTable<AgentSummary>(body, {
     name: "agents",
     rows: agentRows(state, list),
@@ -74,7 +78,8 @@ export function drawAgents(region: Region, state: State): void {
       },
     ],
   });
-  if (lower > 0) drawSelected(region.sub(0, region.height - lower, region.width, lower), state);
+  if (lower > 0) drawSelected(region.sub(0, bodyRows, region.width, lower), state);
+  if (rows > 0) drawPrincipals(region.sub(0, region.height - rows, region.width, rows), state);
 }
 
 /** How long nothing was heard of an agent, ms, by the principal's clock: that of this host may differ. */
