@@ -19,6 +19,8 @@ export const Forwarded = z.object({
   is_nameless: z.boolean().optional(),
   /** The idempotency key of the request, should it have none of its own. */
   key: z.string().optional(),
+  /** How long ago the request had arrived when it was passed on, ms; absent for a moment. */
+  held_ms: z.number().optional(),
 });
 export type Forwarded = z.infer<typeof Forwarded>;
 

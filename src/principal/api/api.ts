@@ -254,7 +254,7 @@ export class Api extends BackgroundService {
     if (from === null) return null;
     const { public_key, user, address, is_plain: isPlain = false, is_nameless: isNameless = false } = from;
     const sender = this.#access === undefined ? undefined : public_key;
-    const traits = { isPlain, isNameless, user, address };
+    const traits = { isPlain, isNameless, user, address, heldMs: from.held_ms };
     return { userId: sender, traits, key: from.key, isForwarded: true };
   }
 

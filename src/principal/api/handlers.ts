@@ -280,7 +280,10 @@ export function handlersOf(s: HandlerServices): Handlers {
     FETCHBLOB: (request) => s.blobs.fetch(request),
     WRITEBLOB: (request) => s.blobs.write(request),
     FETCHWORKFLOW: (request, sender) => fetchWorkflow(s, request, sender),
-    AGENTHEARTBEAT: (request) => s.agents.heartbeat(request),
+    AGENTHEARTBEAT: (request, _, { heldMs = 0 }) => {
+      const { now_ms } = request;
+      return s.agents.heartbeat(now_ms === undefined ? request : { ...request, now_ms: now_ms + heldMs });
+    },
     AGENTREPORT: (request) => s.agents.report(request, (runId) => s.runs.isAwaited(runId)),
     AGENTWORKFLOWSTATUS: async ({ agent_id, workflow_instance_id, status }) => {
       s.agents.plain.seen(agent_id);

@@ -51,6 +51,7 @@ export class LocalTarget implements ApiTarget {
     const entry: VerbEntry = VERBS[verb];
     const parsed = parseRequest(request);
     if (key !== undefined) addKey(entry, parsed, key);
+    if (traits.heldMs !== undefined) shortenWait(entry, parsed, traits.heldMs);
     if (sender !== undefined) keys?.agentKeys?.checkSpeaker(sender, entry, parsed);
     const audit = auditLog?.of(verb, parsed, { sender, ...traits }) ?? unaudited;
     const reply = await handlers[verb](parsed, sender, traits, audit);
@@ -71,9 +72,21 @@ function readable(request: Request): object | null {
 
 /** Gives a request an idempotency key if it has none. */
 function addKey({ changes }: VerbEntry, request: object, key: string): void {
-  if (typeof changes !== "object") return;
-  const path = changes.key.split(".");
+  if (typeof changes === "object") change(request, changes.key, (known) => known ?? key);
+}
+
+/** Its sender waits no longer for a long poll because it was held. */
+function shortenWait({ waits }: VerbEntry, request: object, heldMs: number): void {
+  if (waits === undefined) return;
+  change(request, waits, (ms) => (typeof ms === "number" ? Math.max(0, Math.floor(ms - heldMs)) : ms));
+}
+
+/** Changes a field of a request; a dot leads into an object. */
+function change(request: object, field: string, to: (value: unknown) => unknown): void {
+  const path = field.split(".");
   const last = path.pop() ?? "";
   const holder = path.reduce<unknown>((at, name) => Object(at)[name], request);
-  if (typeof holder === "object" && holder !== null) (holder as Record<string, unknown>)[last] ??= key;
+  if (typeof holder !== "object" || holder === null) return;
+  const values = holder as Record<string, unknown>;
+  values[last] = to(values[last]);
 }

@@ -16,6 +16,8 @@ export interface PeerTraits {
   readonly user?: string | undefined;
   /** The address of its connection. */
   readonly address?: string | undefined;
+  /** How long ago its request arrived, ms, where nobody could answer it at once; absent for a moment. */
+  readonly heldMs?: number | undefined;
 }
 
 /**

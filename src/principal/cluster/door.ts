@@ -23,6 +23,8 @@ const WAITS_MS = 10_000;
 const HOPELESS_MS = 1000;
 /** How long a member that says that it does not lead, although it seems to, is left alone, ms. */
 const ASK_AGAIN_MS = 100;
+/** A request that was held for less was not held, ms. */
+const MOMENT_MS = 50;
 /** How long a member that stops still waits for replies of the leader, ms. */
 const STOP_MS = 1000;
 
@@ -139,6 +141,7 @@ export class Door extends BackgroundService implements ApiTarget {
   async #answer(call: ApiCall): Promise<Uint8Array | null> {
     const { verb } = call.request;
     const keyed = call.isForwarded || !isKeyed(verb) ? call : { ...call, key: crypto.randomUUID() };
+    const arrivedMs = this.clock.monotonic();
     let leftMs = Math.max(Math.min(HOPELESS_MS, this.#waitMs), this.#waitMs - this.#awayMs);
     for (let isAgain = false; ; isAgain = true) {
       const began = this.clock.monotonic();
@@ -146,9 +149,10 @@ export class Door extends BackgroundService implements ApiTarget {
       leftMs -= this.clock.monotonic() - began;
       if (way === "elsewhere") return NOT_LEADER;
       if (way === "nowhere") return null;
+      const asked = heldFor(keyed, this.clock.monotonic() - arrivedMs);
       try {
-        if (!(way instanceof ForwardLink)) return await this.#ask(way, keyed);
-        const reply = await way.answer(keyed);
+        if (!(way instanceof ForwardLink)) return await this.#ask(way, asked);
+        const reply = await way.answer(asked);
         return SAY_WHERE.has(verb) ? this.#located(reply) : reply;
       } catch (error) {
         if (!(error instanceof LeaderLostError)) throw error;
@@ -271,6 +275,13 @@ export class Door extends BackgroundService implements ApiTarget {
       "api_port" in said ? { ...said, member: name, host, api_port, ...ports } : { ...said, ...ports };
     return encodeReply(kind, JSON.stringify(here));
   }
+}
+
+/** A request that was held: what it says of the time is as old. */
+function heldFor(call: ApiCall, ms: number): ApiCall {
+  if (ms < MOMENT_MS) return call;
+  const { traits } = call;
+  return { ...call, traits: { ...traits, heldMs: (traits.heldMs ?? 0) + Math.round(ms) } };
 }
 
 /** Whether the principal recognizes the second of two requests by a key. Programs' own requests always have theirs. */

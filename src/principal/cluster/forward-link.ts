@@ -105,6 +105,7 @@ export class ForwardLink extends BackgroundService {
       ...(traits.isPlain ? { is_plain: true } : {}),
       ...(traits.isNameless ? { is_nameless: true } : {}),
       key,
+      held_ms: traits.heldMs,
     });
     const reply = await this.#request(String(++this.#last), [from, frame]);
     if (!isNotLeader(reply)) return reply;

@@ -1,13 +1,16 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { encodeReply } from "../../../src/contract/wire.ts";
 import type { ApiCall } from "../../../src/principal/api/api-target.ts";
+import type { Handlers } from "../../../src/principal/api/handlers.ts";
+import { LocalTarget } from "../../../src/principal/api/local-target.ts";
 import type { PrincipalClient } from "../../../src/protocol/client.ts";
 import { KeyStore } from "../../../src/protocol/doors/key-store.ts";
 import { curveKeysOf, readKeyFile } from "../../../src/protocol/key-file.ts";
+import { pause } from "../../../src/timer.ts";
 import { Dealer, Request } from "../../../src/zmq/index.ts";
 import { until } from "../../support/until.ts";
 import { refusal } from "../secured.ts";
-import { required, TestPrincipal } from "../support.ts";
+import { FakeAgent, LogBook, required, TestPrincipal } from "../support.ts";
 import { HandMade, leads, TestMember } from "./members.ts";
 
 function trigger(client: PrincipalClient, workflowId: string) {
@@ -279,6 +282,66 @@ test("a member may have more requests in flight for its peers than a peer may", 
   await asked(target, 6000);
   target.release();
   for (const pools of await Promise.all(requests)) expect(pools).toEqual([]);
+});
+
+describe("a request that was held", () => {
+  test("is as old as it is: an agent's clock is not behind because of it", async () => {
+    await using first = await new TestMember("first").start();
+    await using principal = new TestPrincipal({ member: (config) => first.parts(config) });
+    await principal.start();
+    leads(first, first);
+    using socket = new Dealer({ linger: 0, receiveTimeout: 60_000 });
+    socket.connect(`tcp://127.0.0.1:${first.port}`);
+    const agent = new FakeAgent(first.client(), "agent-1");
+    await agent.register();
+    const beat = async (heldMs: number) => {
+      const { id: agent_id, sessionId: session_id } = agent;
+      // Sent a minute ago.
+      const now_ms = Date.now() - 60_000;
+      const of = { agent_id, session_id, now_ms, wait_ms: 0, running: [], running_tasks: 0 };
+      const from = JSON.stringify({ held_ms: heldMs });
+      await socket.send(["1", "", `FORWARD\x01${from}`, `AGENTHEARTBEAT\x01${JSON.stringify(of)}`]);
+      expect(String((await socket.receive())[2])).toStartWith("OK");
+      const [known] = await first.client().registeredAgents();
+      return known?.clock_ahead_ms;
+    };
+    for (let n = 0; n < 4; n++) expect(await beat(60_000)).toBeUndefined();
+    for (let n = 0; n < 3; n++) await beat(0);
+    expect(await beat(0)).toBeLessThan(-50_000);
+  });
+
+  test("is answered as soon as its sender expects it", async () => {
+    const waits: unknown[] = [];
+    const WAITRUN = (request: object) => {
+      waits.push(request);
+      return null;
+    };
+    const handlers = { WAITRUN } as unknown as Handlers;
+    const target = new LocalTarget({ handlers, log: new LogBook().log });
+    const fields = ['{"workflow_instance_id":"run-1","wait_ms":5000}'];
+    for (const heldMs of [undefined, 2000, 9000]) {
+      const traits = { isPlain: false, isNameless: false, heldMs };
+      const request = { verb: "WAITRUN", fields } as const;
+      await target.answer({ request, frame: new Uint8Array(), userId: undefined, traits });
+    }
+    expect(waits).toMatchObject([{ wait_ms: 5000 }, { wait_ms: 3000 }, { wait_ms: 0 }]);
+  });
+
+  test("says how long it was held", async () => {
+    await using first = await new TestMember("first").start();
+    await using second = await new TestMember("second").start();
+    const held = [first, second].map((member) => member.client().pools());
+    await Promise.all([first, second].map((member) => member.client().ping()));
+    // Time passes.
+    await pause(100);
+    const target = new HandMade(async () => encodeReply("SUCCESS", "[]"));
+    await first.door.serving(target).start();
+    leads(first, first, second);
+    await Promise.all(held);
+    expect(target.calls.every(({ traits }) => (traits.heldMs ?? 0) > 0)).toBe(true);
+    await first.client().pools();
+    expect(target.calls.at(-1)?.traits.heldMs).toBeUndefined();
+  });
 });
 
 describe("with keys", () => {
