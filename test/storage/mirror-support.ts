@@ -137,7 +137,6 @@ export class TestMember implements AsyncDisposable {
     await this.#store?.stop();
     const term = await takeOver(this.#connection);
     this.#term = term;
-    await this.replica.load(this.#connection);
     await this.replica.lead(this.#connection, term);
     const query: Query = async <Row>(...args: Parameters<Query>) => {
       if (this.#isNextToFail())
@@ -166,13 +165,8 @@ export class TestMember implements AsyncDisposable {
   }
 
   /** Its replica gets what others have committed since. @returns whether it can */
-  async follow(): Promise<boolean> {
-    return this.replica.apply(
-      await this.#connection.query(
-        "SELECT seq, changes FROM cluster_commits WHERE seq > $1::bigint ORDER BY seq",
-        [this.replica.seq],
-      ),
-    );
+  follow(): Promise<boolean> {
+    return this.replica.follow(this.#connection);
   }
 
   loseLease(): void {

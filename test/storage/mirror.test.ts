@@ -374,6 +374,32 @@ describe("a follower", () => {
       expect(await follower.follow()).toBe(true);
     }));
 
+  test("whose last commits PostgreSQL has lost notices that their numbers are used again", () =>
+    withLeader(async (_, store, { connection }) => {
+      await run(store, "kept");
+      await using follower = new TestMember({ connection });
+      await using successor = new TestMember({ connection });
+      for (const member of [follower, successor]) await member.replica.load(connection);
+      await run(store, "lost");
+      for (const member of [follower, successor]) expect(await member.follow()).toBe(true);
+      // A standby that lacked the last commit was promoted.
+      await connection.query(`
+        DELETE FROM cluster_commits WHERE seq = (SELECT commit_seq FROM cluster_leadership);
+        UPDATE cluster_leadership SET commit_seq = commit_seq - 1;
+        DELETE FROM runs WHERE workflow_instance_id = 'lost'`);
+      await expect(run(store, "late")).rejects.toThrow(/another member leads/);
+      await using leader = new TestMember({ connection });
+      const next = await leader.lead();
+      for (const id of ["a", "b"]) {
+        expect(await follower.follow()).toBe(false);
+        await run(next, id);
+      }
+      await follower.replica.load(connection);
+      await run(next, "c");
+      expect(await follower.follow()).toBe(true);
+      expect(await runsOf(await successor.lead())).toEqual(["a", "b", "c", "kept"]);
+    }));
+
   test("has its data directory for itself", () =>
     withLeader(async (leader) => {
       expect(() => new DirectoryLock(leader.directory)).toThrow(DataDirectoryInUseError);

@@ -25,7 +25,7 @@ import { ClusterFiles } from "../../storage/postgres/cluster-files.ts";
 import { prepareClusterTables } from "../../storage/postgres/cluster-schema.ts";
 import { PostgresConnection } from "../../storage/postgres/connection.ts";
 import { PostgresUnavailableError } from "../../storage/postgres/errors.ts";
-import { COMMITS_CHANNEL, commitsAfter, FeedTrimmer } from "../../storage/postgres/feed.ts";
+import { COMMITS_CHANNEL, FeedTrimmer } from "../../storage/postgres/feed.ts";
 import {
   Cluster,
   LEADER_CHANNEL,
@@ -61,8 +61,6 @@ const SOON_MS = 250;
 const RENEW_MS = 1000;
 /** The time between two looks for commits to follow, at least, ms. */
 const FOLLOW_MS = 50;
-/** Commits that are read at once. */
-const COMMITS_AT_ONCE = 500;
 /** How often the leader removes old commits from the feed, ms. */
 const TRIM_MS = 30_000;
 /** How long a leader that stops waits until another one leads, ms. */
@@ -459,16 +457,13 @@ export class Member extends BackgroundService<MemberSignals> {
 
   async #catchUpOnce(): Promise<void> {
     try {
-      while (this.state === "FOLLOWING") {
-        const commits = await commitsAfter(this.#postgres, this.#replica.seq, COMMITS_AT_ONCE);
-        if (this.state !== "FOLLOWING") return;
-        if (commits.length === 0 ? this.#replica.seq < this.#view.commitSeq : !this.#replica.apply(commits)) {
-          // It was away for too long, or everything was replaced.
-          this.#enter("JOINING");
-          this.#load();
-          return;
-        }
-        if (commits.length < COMMITS_AT_ONCE) break;
+      const isCurrent = await this.#replica.follow(this.#postgres);
+      if (this.state !== "FOLLOWING") return;
+      if (!isCurrent) {
+        // It was away for too long, or everything was replaced.
+        this.#enter("JOINING");
+        this.#load();
+        return;
       }
       this.#currentAtMs = this.clock.monotonic();
     } catch (error) {
@@ -536,7 +531,7 @@ export class Member extends BackgroundService<MemberSignals> {
     if (outside === undefined) throw new Error("it serves nobody yet");
     const { entrance, door, front, relays } = outside;
     // Their ports become those of the services.
-    await Promise.all([this.#prepare(term), stopServices(relays)]);
+    await Promise.all([this.#replica.lead(this.#postgres, term), stopServices(relays)]);
     const writeThrough = new WriteThrough({
       query: (sql, values, options) => this.#latencies.of(this.#writer.query(sql, values, options)),
       term,
@@ -576,20 +571,6 @@ export class Member extends BackgroundService<MemberSignals> {
     this.#trimmer = new FeedTrimmer(this.#postgres, this.clock);
     this.#trim.every(TRIM_MS);
     this.#log.success(`This principal leads (epoch ${term.epoch}).`);
-  }
-
-  /** Makes the copy of the state that of the leader. */
-  async #prepare(term: Term): Promise<void> {
-    await this.#reach(term.firstSeq);
-    await this.#replica.lead(this.#postgres, term);
-  }
-
-  /** Brings the copy to the last commit of the previous leader. */
-  async #reach(seq: number): Promise<void> {
-    while (this.#replica.seq !== seq) {
-      const commits = await commitsAfter(this.#postgres, this.#replica.seq, COMMITS_AT_ONCE);
-      if (commits.length === 0 || !this.#replica.apply(commits)) await this.#replica.load(this.#postgres);
-    }
   }
 
   async #stepDown(own: OwnTerm): Promise<void> {

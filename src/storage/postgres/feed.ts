@@ -19,7 +19,8 @@ export interface FeedCommit {
 const AFTER = `
 SELECT seq, epoch, changes FROM cluster_commits WHERE seq > $1::bigint ORDER BY seq LIMIT $2::int`;
 
-const TRIM = `DELETE FROM cluster_commits WHERE seq <= $1::bigint`;
+/** The last of them stays: it tells in which term it was committed. */
+const TRIM = `DELETE FROM cluster_commits WHERE seq < $1::bigint`;
 
 /**
  * The commits after `seq`, in order, at most `limit`. They follow each other without a gap; if the first does not follow `seq`, those

@@ -294,7 +294,7 @@ test("the feed has the commits in order, and forgets those that nobody can be be
   expect(await commitsAfter(pg, 0)).toHaveLength(6);
   clock.advance(1);
   await trimmer.trim(6);
-  expect((await commitsAfter(pg, 0)).map(({ seq }) => seq)).toEqual([6]);
+  expect((await commitsAfter(pg, 0)).map(({ seq }) => seq)).toEqual([5, 6]);
 });
 
 test("each statement that is executed often finds its rows by an index", async () => {

@@ -14,7 +14,7 @@ import {
 } from "../../../migrations/newer-schema.ts";
 import { migrateSqlite, type SqliteMigrations } from "../../../migrations/sqlite-migrations.ts";
 import type { PostgresConnection } from "../../postgres/connection.ts";
-import type { FeedCommit } from "../../postgres/feed.ts";
+import { commitsAfter, type FeedCommit } from "../../postgres/feed.ts";
 import type { Term } from "../../postgres/leadership.ts";
 import { StoreUnavailableError } from "../store.ts";
 import { CommitStatements } from "./commit-statement.ts";
@@ -23,6 +23,9 @@ import { DirectoryLock, REPLICA_FILE } from "./directory-lock.ts";
 import type { Query } from "./query.ts";
 import { RowWriter } from "./rows.ts";
 import { AS_OF_ONE_MOMENT, download, type Head, readHead, upload } from "./snapshot.ts";
+
+/** Commits that are read at once. */
+const COMMITS_AT_ONCE = 500;
 
 /** How long a statement over a whole table may take, ms. */
 const LONG_MS = 60_000;
@@ -48,6 +51,8 @@ export class Replica {
   /** The triggers of the state, which the file lacks while it follows. */
   #triggers: readonly string[] = [];
   #seq = 0;
+  /** The term in which that commit was made; null when nobody knows. */
+  #epoch: number | null = null;
   /** The version of the schema in PostgreSQL; 0 when it has no state. */
   #version = 0;
 
@@ -91,26 +96,49 @@ export class Replica {
       const head = await readHead(query);
       const database = this.#create(await this.#usableVersion(query, head));
       if (head.schema_version > 0) await download(query, database);
+      const [last] = await query<Pick<FeedCommit, "epoch">>(
+        "SELECT epoch FROM cluster_commits WHERE seq = $1::bigint",
+        [head.commit_seq],
+      );
       this.#seq = head.commit_seq;
+      this.#epoch = last?.epoch ?? null;
       this.#version = head.schema_version;
       this.#writer = new RowWriter(database);
     });
   }
 
   /**
-   * Applies commits, in order; those that it contains are left out.
+   * Applies what others have committed since.
    * @returns false when that is not possible: it must be loaded again
    */
-  apply(commits: readonly Pick<FeedCommit, "seq" | "changes">[]): boolean {
+  async follow(postgres: PostgresConnection): Promise<boolean> {
+    for (;;) {
+      // With the last one that it has.
+      const commits = await commitsAfter(postgres, this.#seq - 1, COMMITS_AT_ONCE);
+      // It was given to a leader meanwhile, or is loaded again.
+      if (this.#writer === undefined) return true;
+      if (!this.#apply(commits)) return false;
+      if (commits.length < COMMITS_AT_ONCE) return true;
+    }
+  }
+
+  /**
+   * Applies commits that it does not have, if what it has is what they follow. It is not when a database was replaced by an older one: by a
+   * standby that lacked the last commits, or by a backup. Their numbers are then used a second time, in another term.
+   */
+  #apply(commits: readonly FeedCommit[]): boolean {
     const [database, writer] = [this.#database, this.#writer];
     if (database === undefined || writer === undefined) return false;
     const news = commits.filter(({ seq }) => seq > this.#seq);
+    const last = commits.find(({ seq }) => seq === this.#seq) ?? (this.#seq === 0 ? undefined : news[0]);
+    const isKnown = this.#epoch === null || last?.epoch === this.#epoch;
     const isWhole = news.every(({ seq, changes }, i) => seq === this.#seq + 1 + i && changes !== null);
-    if (!isWhole) return false;
+    if (!isKnown || !isWhole) return false;
     database.transaction(() => {
       for (const { changes } of news) if (changes !== null) writer.apply(changes);
     })();
     this.#seq += news.length;
+    this.#epoch = news.at(-1)?.epoch ?? this.#epoch;
     return true;
   }
 
@@ -121,14 +149,15 @@ export class Replica {
   }
 
   /**
-   * Makes the file ready for the store of a leader, which must contain the last commit, and gives it free. The state in PostgreSQL is
-   * brought to the schema of this cdktr, or begun, which is one more commit.
+   * Brings it to the last commit, makes the file ready for the store of a leader, and gives it free. The state in PostgreSQL is brought to
+   * the schema of this cdktr, or begun, which is one more commit.
    * @throws StoreUnavailableError when the term is over
    */
-  async lead(postgres: Sessions, term: Term): Promise<void> {
+  async lead(postgres: PostgresConnection, term: Term): Promise<void> {
+    const isCurrent = this.#writer !== undefined && (await this.follow(postgres));
+    if (!isCurrent || this.#seq !== term.firstSeq) await this.load(postgres);
     const database = this.#database;
-    if (database === undefined || this.#seq !== term.firstSeq)
-      throw new Error("the replica is not up to date");
+    if (database === undefined || this.#seq !== term.firstSeq) throw notLeading();
     this.#writer?.release();
     this.#writer = undefined;
     for (const sql of this.#triggers) database.run(sql);
@@ -150,7 +179,7 @@ export class Replica {
   async #fence(query: Query, { epoch, memberId }: Term, version: number): Promise<void> {
     const statement = new CommitStatements([]).for([]);
     const rows = await query(statement, [this.#seq + 1, epoch, memberId, null]);
-    if (rows.length === 0) throw new StoreUnavailableError("This member is not the leader any more.");
+    if (rows.length === 0) throw notLeading();
     await query("UPDATE cluster_leadership SET schema_version = $1::int WHERE one = 1", [version]);
   }
 
@@ -191,6 +220,10 @@ export class Replica {
     this.#triggers = triggers.map(({ sql }) => sql);
     return database;
   }
+}
+
+function notLeading(): StoreUnavailableError {
+  return new StoreUnavailableError("This member is not the leader any more.");
 }
 
 async function inTransaction(
