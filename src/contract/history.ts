@@ -351,6 +351,10 @@ export interface LakeSettings {
    * alone, and this history takes over from whoever wrote last.
    */
   readonly epoch: number | null;
+  /** How often small files become larger ones, ms. */
+  readonly compact_every_ms: number;
+  /** How long former states are kept; null for ever. */
+  readonly keep_snapshots_days: number | null;
 }
 
 /** What a history is started with. */

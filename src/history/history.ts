@@ -25,6 +25,7 @@ import { dropOldest } from "../recent.ts";
 import { BackgroundService, type Service, startServices, stopServices } from "../service.ts";
 import { ArchiveKeeper } from "./archive-keeper.ts";
 import { Historian } from "./historian.ts";
+import { LakeKeeper } from "./lake/lake-keeper.ts";
 import { LogHub } from "./logs/log-hub.ts";
 import { RemoteStatuses } from "./remote-statuses.ts";
 import { EXPORT_WITHIN_MS, Exporter } from "./telemetry/exporter.ts";
@@ -52,6 +53,8 @@ export class History extends BackgroundService {
   readonly #statuses: RemoteStatuses;
   readonly #historian: Historian;
   readonly #keeper: ArchiveKeeper;
+  /** Absent where the history is in a file. */
+  readonly #lakeKeeper: LakeKeeper | undefined;
   readonly #hub: LogHub;
   /** What guards the ports, and the ports. */
   readonly #doors: readonly Service[];
@@ -115,13 +118,22 @@ export class History extends BackgroundService {
     }
     this.#keeper = new ArchiveKeeper({
       withArchive: (work) => this.#historian.withArchive(work),
-      historyKeepDays: settings.history_keep_days,
+      // The days of a lake are in files from the beginning.
+      historyKeepDays: settings.lake === undefined ? settings.history_keep_days : null,
       archiveKeepDays: settings.archive_keep_days,
       retentions: () => this.#link.ask("retentions", null),
       forget: async (runs) => void (await this.#link.ask("forgetRuns", runs)),
       log: log.withTag("history"),
       clock: this.clock,
     });
+    if (settings.lake !== undefined) {
+      this.#lakeKeeper = new LakeKeeper({
+        keepUp: (...pass) => this.#historian.withArchive((archive) => archive.upkeep(...pass)),
+        everyMs: settings.lake.compact_every_ms,
+        log: log.withTag("history"),
+        clock: this.clock,
+      });
+    }
     this.#hub = new LogHub({
       host: settings.host,
       listeningPort: settings.listening_port,
@@ -180,6 +192,7 @@ export class History extends BackgroundService {
     await this.#exporter?.start();
     await this.#historian.start();
     await this.#keeper.start();
+    await this.#lakeKeeper?.start();
     this.#tellAvailability();
     this.#ready.resolve();
   }
@@ -202,7 +215,7 @@ export class History extends BackgroundService {
   protected override async onStop(): Promise<void> {
     this.#ready.resolve();
     // A step of the archive ends when the database is closed.
-    const kept = this.#keeper.stop();
+    const kept = Promise.all([this.#keeper.stop(), this.#lakeKeeper?.stop()]);
     await stopServices(
       [this.#exporter, this.#historian, this.#guard, ...this.#doors].filter(
         (service) => service !== undefined,

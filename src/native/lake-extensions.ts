@@ -11,14 +11,17 @@ export const LAKE_EXTENSIONS = ["httpfs", "postgres_scanner", "ducklake"] as con
 /**
  * The files of the extensions, for `LOAD`: in a source checkout those that the build fetched; in the executable files in the
  * private cache (`CDKTR_CACHE_DIRECTORY`), unpacked and verified. Only who has a lake pays for that: 100 MB.
+ * @param withS3 whether the one for S3 is among them
  * @throws NativeCacheError when the cache cannot be written, or there are no extensions
  */
-export function lakeExtensionPaths(): string[] {
+export function lakeExtensionPaths(withS3: boolean): string[] {
   const directory =
     EMBEDDED === null
       ? builtDirectory()
       : unpack(embedded(), "lake", loadConfig().values.CDKTR_CACHE_DIRECTORY);
-  return LAKE_EXTENSIONS.map((name) => join(directory, `${name}.duckdb_extension`));
+  return LAKE_EXTENSIONS.filter((name) => withS3 || name !== "httpfs").map((name) =>
+    join(directory, `${name}.duckdb_extension`),
+  );
 }
 
 /**

@@ -27,7 +27,8 @@ import {
   readState,
 } from "./archive-manifest.ts";
 import { dropPlans, hasPlan, type MovedDay, type Moving, moveDay, planMove } from "./move-day.ts";
-import { type Outcome, type Removed, removeDays, removeRuns, type Trial } from "./remove-history.ts";
+import type { LakeCare, Upkeep } from "./place.ts";
+import { inTrial, type Outcome, type Removed, removeDays, removeRuns, type Trial } from "./remove-history.ts";
 import {
   type AnySources,
   type ColumnsOf,
@@ -36,6 +37,7 @@ import {
   Sources,
   TABLES_ALONE,
 } from "./sources.ts";
+import type { Writing } from "./write.ts";
 import type { Steps } from "./write-part.ts";
 
 /** What an archive needs of its database. */
@@ -57,6 +59,10 @@ export interface ArchiveOptions {
   /** Called with messages for the operator. */
   readonly say: (what: string) => void;
   readonly at?: Steps | undefined;
+  /** How the database is written. */
+  readonly transact: Writing["transact"];
+  /** Of a lake, which has no archive: its old days are deleted where they are. */
+  readonly care: LakeCare | undefined;
 }
 
 /** Number of missing files that are named. */
@@ -153,10 +159,30 @@ export class Archive {
    * @throws errors of DuckDB; nothing has changed then
    */
   async removeDays(firstKept: number, nowMs: number, isTrial: boolean): Promise<Removed[]> {
+    const { care } = this.#o;
+    if (care !== undefined) return this.#removeDaysOfLake(care, firstKept, nowMs, isTrial);
     if (!this.#isUsed) return [];
     const work = (connection: DuckDBConnection, moving: Moving) =>
       removeDays(connection, firstKept, moving, isTrial);
     return (await this.#remove(work, nowMs)).removed;
+  }
+
+  #removeDaysOfLake(care: LakeCare, firstKept: number, nowMs: number, isTrial: boolean): Promise<Removed[]> {
+    return this.#o.lend(async (connection) => {
+      let removed: Removed[] = [];
+      const work = async () => {
+        removed = await care.removeDays(connection, firstKept, nowMs, isTrial);
+      };
+      await (isTrial ? inTrial(connection, work) : this.#o.transact(connection, work));
+      return removed;
+    });
+  }
+
+  /** One pass of the upkeep of a lake; null where there is none. @throws errors of DuckDB */
+  async upkeep(isLong: boolean, isStopping: () => boolean): Promise<Upkeep | null> {
+    const { care, lend } = this.#o;
+    if (care === undefined) return null;
+    return lend((connection) => care.keepUp(connection, isLong, isStopping));
   }
 
   /**
@@ -207,8 +233,8 @@ export class Archive {
   }
 
   #moving(directory: string, nowMs: number): Moving {
-    const at = this.#o.at ?? (() => {});
-    return { directory, columns: this.#columns, disordered: this.#o.disordered(), nowMs, at };
+    const { at = () => {}, transact } = this.#o;
+    return { directory, columns: this.#columns, disordered: this.#o.disordered(), nowMs, at, transact };
   }
 
   /** What there is. */

@@ -110,6 +110,8 @@ export class HistoryDatabase {
       disordered: () => this.#disordered,
       say: options.say ?? (() => {}),
       at: options.at,
+      transact: database.writing.transact,
+      care: database.care,
     });
     this.#marks = new LineMarks(() => this.archive.moves);
     this.#inodeNow = options.inode ?? (async () => undefined);

@@ -23,6 +23,7 @@ import {
 import { logOrder } from "./logs.ts";
 import { NEWEST, TABLES, TERMINAL } from "./schema.ts";
 import { ARCHIVED, type Column, type ColumnsOf, defineViews, isTable, readFiles, stored } from "./sources.ts";
+import type { Writing } from "./write.ts";
 import { differing, publishPart, type Steps, writeRows } from "./write-part.ts";
 
 /** What moving needs. */
@@ -33,6 +34,8 @@ export interface Moving {
   readonly disordered: boolean;
   readonly nowMs: number;
   readonly at: Steps;
+  /** How the database is written. */
+  readonly transact: Writing["transact"];
 }
 
 /** A file that was written, or would be. */

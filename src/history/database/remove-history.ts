@@ -61,8 +61,8 @@ export async function removeDays(
   moving: Moving,
   isTrial: boolean,
 ): Promise<Outcome> {
-  const { directory, columns, nowMs, at } = moving;
-  return inTransaction(connection, isTrial, at, async () => {
+  const { directory, columns, nowMs } = moving;
+  return inTransaction(connection, isTrial, moving, async () => {
     const old = (await readParts(connection, null)).filter(({ day }) => day < dayName(firstKept));
     const files = old.map(({ file }) => file);
     const removed = [...Map.groupBy(old, ({ day }) => day)]
@@ -90,9 +90,9 @@ export async function removeRuns(
   trial: Trial | null,
   forget: (runs: readonly string[]) => Promise<void>,
 ): Promise<Outcome> {
-  const { directory, columns, nowMs, at } = moving;
+  const { directory, columns, nowMs } = moving;
   const isTrial = trial !== null;
-  return inTransaction(connection, isTrial, at, async () => {
+  return inTransaction(connection, isTrial, moving, async () => {
     const before = days === null ? null : BigInt(Math.trunc(nowMs - days * DAY_MS));
     const reader = await connection.runAndReadAll(
       `SELECT workflow_instance_id FROM (
@@ -118,7 +118,8 @@ export async function removeRuns(
       if (hasRuns !== true) continue;
       let rows = 0;
       let bytes = 0;
-      if (isTable(archived)) rows += await removeLive(connection, archived, isTrial);
+      if (isTable(archived))
+        rows += await deleteRows(connection, archived, `workflow_instance_id IN ${RUNS}`, isTrial);
       for (const part of await affected(connection, archived, ids, sources, directory)) {
         files.push(part.file);
         if (!changed.includes(archived)) changed.push(archived);
@@ -149,30 +150,39 @@ export async function removeRuns(
 async function inTransaction(
   connection: DuckDBConnection,
   isTrial: boolean,
-  at: Moving["at"],
+  { at, transact }: Moving,
   work: () => Promise<Outcome>,
 ): Promise<Outcome> {
+  if (isTrial) return { ...(await inTrial(connection, work)), files: [] };
+  let outcome: Outcome = { removed: [], files: [], more: false };
+  await transact(connection, async () => {
+    outcome = await work();
+    await at("commit removal");
+  });
+  await at("committed removal");
+  return outcome;
+}
+
+/** Does the work in a transaction that is undone. */
+export async function inTrial<T>(connection: DuckDBConnection, work: () => Promise<T>): Promise<T> {
   await connection.run("BEGIN TRANSACTION");
   try {
-    const outcome = await work();
-    if (isTrial) {
-      await connection.run("ROLLBACK");
-      return { ...outcome, files: [] };
-    }
-    await at("commit removal");
-    await connection.run("COMMIT");
-    await at("committed removal");
-    return outcome;
-  } catch (error) {
+    return await work();
+  } finally {
     await connection.run("ROLLBACK").catch(() => {});
-    throw error;
   }
 }
 
 const RUNS = "(SELECT run FROM archive_removed)";
 
-async function removeLive(connection: DuckDBConnection, table: Table, isTrial: boolean): Promise<number> {
-  const which = `FROM main.${table} WHERE workflow_instance_id IN ${RUNS}`;
+/** Deletes rows of a table of the database, or counts those that would be. @returns their number */
+export async function deleteRows(
+  connection: DuckDBConnection,
+  table: Table,
+  where: string,
+  isTrial: boolean,
+): Promise<number> {
+  const which = `FROM main.${table} WHERE ${where}`;
   if (!isTrial) return (await connection.run(`DELETE ${which}`)).rowsChanged;
   return Number((await connection.runAndReadAll(`SELECT count(*)::DOUBLE ${which}`)).value(0, 0));
 }
@@ -238,13 +248,15 @@ function totals(parts: readonly Part[]): Removed["parts"] {
   }));
 }
 
-function rowsOf(parts: Removed["parts"]): Record<string, number> {
+/** How many rows of which table, for the audit log. */
+export function rowsOf(parts: Removed["parts"]): Record<string, number> {
   return Object.fromEntries(
     parts.filter(({ table }) => isTable(table)).map(({ table, rows }) => [table, rows]),
   );
 }
 
-async function audit(
+/** Writes a deletion into the audit log. */
+export async function audit(
   connection: DuckDBConnection,
   nowMs: number,
   subject: string,

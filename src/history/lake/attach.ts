@@ -6,7 +6,7 @@ import { quoteName, quoteText } from "../database/duckdb.ts";
 import { loadLakeExtensions } from "./extensions.ts";
 
 /** The name of the lake in the instance. */
-const LAKE = "lake";
+export const LAKE = "lake";
 
 /** Up to so many rows of a statement go into the catalog: a file of their own takes longer only from there on. Upkeep moves them into files. */
 const INLINED_ROWS = 300;
@@ -34,7 +34,7 @@ function isInBucket(data: string): boolean {
  */
 export async function attachLake(connection: DuckDBConnection, settings: LakeSettings): Promise<void> {
   const { catalog, data, bucket } = settings;
-  await loadLakeExtensions(connection);
+  await loadLakeExtensions(connection, bucket !== undefined);
   await connection.run(catalogSecret(catalog));
   if (bucket !== undefined) await connection.run(bucketSecret(bucket));
   if (!isInBucket(data)) await mkdir(data, { recursive: true, mode: 0o700 });

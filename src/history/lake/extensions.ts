@@ -7,10 +7,11 @@ import { quoteText } from "../database/duckdb.ts";
 /**
  * Loads them into the database of a connection, for all of its connections. They are signed by DuckDB's makers, and nothing is
  * fetched. Do it before the configuration is locked: later, no statement can load anything.
+ * @param hasBucket whether files are in a bucket: what speaks S3 wants a newer host than the rest, and memory
  * @throws NativeCacheError when they cannot be unpacked or loaded
  */
-export async function loadLakeExtensions(connection: DuckDBConnection): Promise<void> {
-  for (const path of lakeExtensionPaths()) {
+export async function loadLakeExtensions(connection: DuckDBConnection, hasBucket: boolean): Promise<void> {
+  for (const path of lakeExtensionPaths(hasBucket)) {
     try {
       await connection.run(`LOAD ${quoteText(path)}`);
     } catch (error) {

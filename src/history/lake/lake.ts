@@ -11,7 +11,6 @@
  */
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { HistoryUnavailableError, IN_MEMORY, type LakeSettings, nameOfLake } from "../../contract/history.ts";
-import { errorMessage } from "../../errors.ts";
 import { type OpenDatabase, openDatabase } from "../database/duckdb.ts";
 import { isFatal } from "../database/error.ts";
 import {
@@ -23,10 +22,11 @@ import {
 import type { OpenHistory, Place } from "../database/place.ts";
 import { VIEWS } from "../database/schema.ts";
 import { inTransaction, type Writing } from "../database/write.ts";
-import { attachLake, useLake } from "./attach.ts";
+import { attachLake, LAKE, useLake } from "./attach.ts";
+import { type InTurn, repeated, turns } from "./conflict.ts";
+import { removeDaysOfLake } from "./remove-days.ts";
+import { keepUp, setLakeOptions } from "./upkeep.ts";
 
-/** How often a transaction is tried again that was in conflict with another one, such as that of the maintenance. */
-const TRIES = 10;
 /** Lines from this time before now on tell the latest times of tasks, ms. */
 const NEWEST_MS = 6 * 3_600_000;
 /** Statuses are text: a lake has no types of its own. */
@@ -72,6 +72,7 @@ async function open(options: LakeOptions, name: string): Promise<OpenHistory> {
   });
   try {
     const epoch = await takeOver(database.connection, options, name);
+    await setLakeOptions(database.connection, LAKE, settings.keep_snapshots_days);
     return opened(database, epoch);
   } catch (error) {
     shut(database);
@@ -81,6 +82,7 @@ async function open(options: LakeOptions, name: string): Promise<OpenHistory> {
 
 function opened(database: OpenDatabase, epoch: number): OpenHistory {
   const { duckdb, connection, instance } = database;
+  const inTurn = turns();
   return {
     duckdb,
     connection,
@@ -89,12 +91,16 @@ function opened(database: OpenDatabase, epoch: number): OpenHistory {
       await useLake(another);
       return another;
     },
-    writing: writingWith(epoch),
+    writing: writingWith(epoch, inTurn),
     get newestLines() {
       return `timestamp_ms > ${Date.now() - NEWEST_MS}`;
     },
     copySchema: createFileSchema,
     sizeBytes: () => 0,
+    care: {
+      keepUp: (another, isLong, isStopping) => keepUp(another, LAKE, { isLong, isStopping, inTurn }),
+      removeDays: removeDaysOfLake,
+    },
     // Whether a transaction that failed was committed is certain once the lake has been opened again.
     isLost: (error, doing) => doing === "write" || isFatal(error),
     close: async () => shut(database),
@@ -176,21 +182,21 @@ async function writerOf(connection: DuckDBConnection): Promise<number | null> {
 }
 
 /** How a lake is written by the history with this epoch. */
-function writingWith(epoch: number): Writing {
+function writingWith(epoch: number, inTurn: InTurn): Writing {
   return {
     lines: COLLECTED,
     statusType: STATUS_TYPE,
-    transact: (connection, work) =>
-      repeated(() =>
-        inTransaction(connection, async () => {
-          const { rowsChanged } = await connection.run(
-            "UPDATE ingest_cursor SET updated_ms = $1 WHERE kind = 'writer' AND position = $2",
-            [BigInt(Date.now()), BigInt(epoch)],
-          );
-          if (rowsChanged === 0) throw fenced(epoch, await writerOf(connection));
-          await work();
-        }),
-      ),
+    transact: (connection, work) => {
+      const fencedWork = async () => {
+        const { rowsChanged } = await connection.run(
+          "UPDATE ingest_cursor SET updated_ms = $1 WHERE kind = 'writer' AND position = $2",
+          [BigInt(Date.now()), BigInt(epoch)],
+        );
+        if (rowsChanged === 0) throw fenced(epoch, await writerOf(connection));
+        await work();
+      };
+      return inTurn(() => repeated(() => inTransaction(connection, fencedWork)));
+    },
     insertLines: async (connection, insert) => {
       await connection.run(`CREATE TEMP TABLE lines_collected AS FROM logstore LIMIT 0`);
       await insert();
@@ -198,23 +204,6 @@ function writingWith(epoch: number): Writing {
       await connection.run(`DROP TABLE ${COLLECTED}`);
     },
   };
-}
-
-/** Does it again after a conflict: nothing has changed then. */
-async function repeated(work: () => Promise<void>): Promise<void> {
-  for (let tries = TRIES; ; tries--) {
-    try {
-      await work();
-      return;
-    } catch (error) {
-      if (tries === 0 || !isConflict(error)) throw error;
-    }
-  }
-}
-
-/** Whether another transaction was faster, so that nothing of this one was committed. */
-function isConflict(error: unknown): boolean {
-  return /Transaction conflict|could not serialize access|maximum retry count/i.test(errorMessage(error));
 }
 
 function fenced(epoch: number, found: number | null): HistoryUnavailableError {

@@ -15,13 +15,17 @@ test("the extensions of a lake come with cdktr: nothing is fetched, and later no
   });
   try {
     const connection = await instance.connect();
-    await loadLakeExtensions(connection);
+    const loaded = async () => {
+      const reader = await connection.runAndReadAll(
+        "SELECT extension_name FROM duckdb_extensions() WHERE loaded AND extension_name IN ('ducklake', 'httpfs', 'postgres_scanner') ORDER BY ALL",
+      );
+      return reader.getRows().flat();
+    };
+    await loadLakeExtensions(connection, false);
+    expect(await loaded()).toEqual(["ducklake", "postgres_scanner"]);
     // Twice is no mistake.
-    await loadLakeExtensions(connection);
-    const loaded = await connection.runAndReadAll(
-      "SELECT extension_name FROM duckdb_extensions() WHERE loaded AND extension_name IN ('ducklake', 'httpfs', 'postgres_scanner') ORDER BY ALL",
-    );
-    expect(loaded.getRows().flat()).toEqual(["ducklake", "httpfs", "postgres_scanner"]);
+    await loadLakeExtensions(connection, true);
+    expect(await loaded()).toEqual(["ducklake", "httpfs", "postgres_scanner"]);
 
     const [catalog, files] = ["catalog.ducklake", "files"].map((name) => directory.path(name));
     await connection.run(

@@ -24,6 +24,8 @@ export function lakeAt(
     },
     data: directory.at(`${schema}-data`),
     epoch,
+    compact_every_ms: 600_000,
+    keep_snapshots_days: 1,
   };
 }
 
