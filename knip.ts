@@ -5,8 +5,6 @@ export const WAITING = [
   // Until a command moves the state.
   "src/storage/operational/mirror/digest.ts",
   "src/storage/operational/mirror/move.ts",
-  // Until the history attaches a lake.
-  "src/history/lake/extensions.ts",
 ];
 
 /**

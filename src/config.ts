@@ -174,6 +174,36 @@ export const SETTINGS = {
     "a path, or :memory:",
     (values) => join(String(values.CDKTR_APP_DATA_DIRECTORY), "app.db"),
   ),
+  CDKTR_HISTORY_URL: setting(
+    "The database that lists what is in the lake of several principals' history: ducklake:postgres://…; by default the history is in the file of CDKTR_DB_PATH",
+    z.string(),
+    "a URL",
+    () => "",
+  ),
+  CDKTR_HISTORY_PASSWORD_FILE: setting(
+    "File with the password of that database",
+    z.string(),
+    "a path",
+    () => "",
+  ),
+  CDKTR_HISTORY_DATA: setting(
+    "Where the files of the lake are: s3://BUCKET/PREFIX, or a directory that all members share",
+    z.string().regex(/^$|^(?!s3:)(?!https?:).|^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/.*)?$/),
+    "a path, or s3://BUCKET/PREFIX",
+    () => "",
+  ),
+  CDKTR_HISTORY_COMPACT_S: setting(
+    "How often the leader makes larger files of the lake's small ones",
+    z.coerce.number().int().min(10).max(86_400),
+    "a whole number of seconds, 10 to 86400 (a day)",
+    600,
+  ),
+  CDKTR_HISTORY_SNAPSHOTS_KEEP: setting(
+    "How long the lake keeps its former states, and with them what was deleted since",
+    kept,
+    KEPT,
+    "1d",
+  ),
   CDKTR_HISTORY_KEEP: setting(
     "How long the history stays in the DuckDB file; days that are older move into Parquet files beside it",
     kept,
@@ -217,7 +247,7 @@ export const SETTINGS = {
     2048,
   ),
   CDKTR_S3_ENDPOINT: setting(
-    "URL of the S3 server of CDKTR_BLOB_URL; by default that of AWS",
+    "URL of the S3 server of CDKTR_BLOB_URL and CDKTR_HISTORY_DATA; by default that of AWS",
     z.string().regex(/^$|^https?:\/\//),
     "a URL",
     () => "",
@@ -315,6 +345,7 @@ const PATH_SETTINGS: readonly SettingName[] = [
   "CDKTR_APP_DATA_DIRECTORY",
   "CDKTR_DB_PATH",
   "CDKTR_KEY_FILE",
+  "CDKTR_HISTORY_PASSWORD_FILE",
   "CDKTR_S3_SECRET_ACCESS_KEY_FILE",
   "CDKTR_STORE_PASSWORD_FILE",
   "CDKTR_CACHE_DIRECTORY",

@@ -19,7 +19,8 @@ export const TASK_MARKER = "CDKTR_TASK_INSTANCE_ID";
 export const AGENT_MARKER = "CDKTR_AGENT_STREAM_ID";
 
 /** Settings of cdktr that hold secrets, and the credentials with which the principal exports traces and logs: no task sees them. */
-const SECRET = /^(CDKTR_.*(KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL)|OTEL_EXPORTER_OTLP_([A-Z]+_)?HEADERS$)/;
+const SECRET =
+  /^(CDKTR_.*(KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL)|CDKTR_(STORE|HISTORY)_URL$|OTEL_EXPORTER_OTLP_([A-Z]+_)?HEADERS$)/;
 
 /** Variables that a service manager sets for this process alone: its credentials, sockets and journal. */
 const SERVICE =

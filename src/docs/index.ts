@@ -25,6 +25,7 @@ import gettingStarted from "./getting-started.md" with { type: "text" };
 import hooks from "./hooks.md" with { type: "text" };
 import http from "./http.md" with { type: "text" };
 import type { editorPage as EditorPage, keysPage as KeysPage } from "./keys.ts";
+import lake from "./lake.md" with { type: "text" };
 import listeners from "./listeners.md" with { type: "text" };
 import logsAndHistory from "./logs-and-history.md" with { type: "text" };
 import migration from "./migration.md" with { type: "text" };
@@ -141,6 +142,7 @@ export const PAGES: readonly Page[] = [
   page("operations", "Doctor, services, metrics, completion", operations),
   page("telemetry", "Metrics, traces and logs for Prometheus and OpenTelemetry", telemetry),
   page("logs-and-history", "Searching logs, SQL, tables and views, backup", logsAndHistory),
+  page("lake", "The history of several principals: Parquet in a bucket, listed in PostgreSQL", lake),
   page("retention", "How long the history is kept, and the archive of old days", retention),
   page("architecture", "The components and the life of a run", architecture),
   page("reliability", "Guarantees, their limits, and failure modes", reliability),

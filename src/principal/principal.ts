@@ -50,6 +50,7 @@ import type { MemberParts } from "./cluster/member-parts.ts";
 import { ownSummary } from "./cluster/own-summary.ts";
 import { Forecasts } from "./forecast/forecasts.ts";
 import { HistoryLink } from "./history/history-link.ts";
+import { lakeSettings } from "./history/lake-settings.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { Installation } from "./installation.ts";
 import { AdmissionWatch } from "./limits/admission-watch.ts";
@@ -191,10 +192,12 @@ export class Principal extends BackgroundService {
       clock,
       log: log("secrets"),
     });
+    const lake = lakeSettings(config);
     const history = new HistoryLink({
       host: options.history,
       settings: {
         db_path: config.CDKTR_DB_PATH,
+        ...(lake && { lake: { ...lake, epoch: member?.epoch ?? null } }),
         data_directory: dataDirectory,
         flush_interval_ms: config.CDKTR_LOG_FLUSH_INTERVAL_MS,
         history_keep_days: daysOf(config.CDKTR_HISTORY_KEEP),
@@ -207,7 +210,8 @@ export class Principal extends BackgroundService {
         ...(telemetry === null ? {} : { telemetry }),
       },
       mayAdopt: () => !installation.isKnown,
-      isAwaited: async () => (await store.identity()).is_new && (await isThere(config.CDKTR_DB_PATH)),
+      isAwaited: async () =>
+        (await store.identity()).is_new && (lake !== undefined || (await isThere(config.CDKTR_DB_PATH))),
       state: {
         statuses: store,
         installation,

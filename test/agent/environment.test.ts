@@ -40,6 +40,17 @@ test("tasks do not inherit the headers of OpenTelemetry, which hold credentials,
   ]);
 });
 
+test("tasks do not inherit the addresses of databases, which may hold passwords, nor where those are", () => {
+  const own = {
+    CDKTR_STORE_URL: "postgres://cdktr:s3cret@db/ops",
+    CDKTR_HISTORY_URL: "ducklake:postgres://cdktr:s3cret@db/ops",
+    CDKTR_HISTORY_PASSWORD_FILE: "/etc/cdktr/password",
+    CDKTR_HISTORY_DATA: "/srv/cdktr",
+    CDKTR_BLOB_URL: "s3://blobs",
+  };
+  expect(Object.keys(inheritedEnvironment(own))).toEqual(["CDKTR_HISTORY_DATA", "CDKTR_BLOB_URL"]);
+});
+
 test.each([
   ["AWS_*,VAULT_TOKEN", ["PATH", "VAULT_TOKENS", "CDKTR_PRINCIPAL_HOST"]],
   [" AWS_* , VAULT_TOKEN? ,", ["PATH", "VAULT_TOKEN", "CDKTR_PRINCIPAL_HOST"]],

@@ -82,8 +82,7 @@ export default command({
 function shownValue(values: Config, name: SettingName): string | number {
   try {
     const value = values[name];
-    if (name === "CDKTR_STORE_URL") return withoutPassword(values[name]);
-    return typeof value === "string" ? withoutJoinTokens(value) : value;
+    return typeof value === "string" ? withoutPassword(withoutJoinTokens(value)) : value;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return `(none: ${error.hint ?? error.message})`;

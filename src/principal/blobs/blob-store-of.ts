@@ -22,12 +22,16 @@ export function blobStoreOf(config: Config): BlobStore {
     endpoint: set(config.CDKTR_S3_ENDPOINT),
     region: set(config.CDKTR_S3_REGION),
     accessKeyId: set(config.CDKTR_S3_ACCESS_KEY_ID),
-    secretAccessKey: secretOf(config.CDKTR_S3_SECRET_ACCESS_KEY_FILE),
+    secretAccessKey: bucketSecret(config),
   });
   return new BlobStore(place, parts);
 }
 
-function secretOf(file: string): string | undefined {
+/**
+ * The secret of the access key for buckets; undefined when no file has it.
+ * @throws ConfigError when the file cannot be read
+ */
+export function bucketSecret({ CDKTR_S3_SECRET_ACCESS_KEY_FILE: file }: Config): string | undefined {
   if (file === "") return undefined;
   try {
     return readFileSync(file, "utf8").trim();

@@ -10,6 +10,8 @@ import type { Front } from "../api/front.ts";
 export interface MemberParts {
   /** The state, for this term: the principal starts and stops it. */
   readonly store: OperationalStore;
+  /** The epoch of the term: the history of an earlier one cannot write into a lake any more. */
+  readonly epoch: number;
   /** Open while the member runs. */
   readonly entrance: Entrance;
   /** What is there already: its service lets the target answer requests. */

@@ -554,6 +554,7 @@ export class Member extends BackgroundService<MemberSignals> {
           clock: this.#clock,
           replica: { isNew: this.#replica.isNew, writeThrough },
         }),
+        epoch: term.epoch,
         entrance,
         front: (target, pages) => {
           this.#pages = pages;

@@ -97,6 +97,7 @@ export class TestMember implements AsyncDisposable {
     const { access, locals, door, port, book } = this;
     return {
       store: new SqliteOperationalStore({ directory, clock: systemClock, log: book.log }),
+      epoch: 1,
       entrance: { access, locals, isOpen: false },
       front: (target) => ({ services: [door.serving(target)], port }),
       principals: () => [],
