@@ -21,7 +21,7 @@ import { type ReplyOf, type RequestFor, VERBS, type Verb } from "../contract/ver
 import { encodeFields, type Reply } from "../contract/wire.ts";
 import { CdktrError, InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
 import { EventHub } from "../event-hub.ts";
-import { PrincipalConnection } from "./connection.ts";
+import { isWithoutLeader, PrincipalConnection } from "./connection.ts";
 import type { CurveClientKeys } from "./handshake.ts";
 import { type Address, Members, type Place } from "./members.ts";
 
@@ -94,10 +94,11 @@ const ORIGINAL_VERBS: ReadonlySet<Verb> = new Set([
   "GETREGISTEREDAGENTS",
 ]);
 
+/** The reply to a greeting that is not needed. */
+const PRESUMED: Reply = { kind: "PONG", payload: "" };
+
 /** How principals of all versions begin the reply to an unknown verb. */
 const UNKNOWN_VERB = /^There is no verb "/;
-/** How a member begins its reply when it has waited for a leader in vain. */
-const NO_LEADER = /^No principal leads\b/;
 /** How one of the original implementation replies to it. */
 const ORIGINAL_UNKNOWN_VERB = /Unrecognised message type/;
 
@@ -178,9 +179,10 @@ export class PrincipalClient {
     const exchange = (request: readonly string[]) =>
       this.#connection.exchange(encodeFields(request), { attempts, timeoutMs, signal: options.signal });
     const begun = performance.now();
-    const isGreeted =
-      this.#connection.hasMet || ORIGINAL_VERBS.has(verb) || (await exchange(["PING"])) !== undefined;
-    const reply = isGreeted ? await exchange([verb, ...fields]) : undefined;
+    const greeting =
+      this.#connection.hasMet || ORIGINAL_VERBS.has(verb) ? PRESUMED : await exchange(["PING"]);
+    const reply =
+      greeting === undefined || isWithoutLeader(greeting) ? greeting : await exchange([verb, ...fields]);
     if (reply === undefined) throw this.#unreachable(verb, attempts * timeoutMs, performance.now() - begun);
     switch (reply.kind) {
       case "CLIENTERROR":
@@ -188,7 +190,7 @@ export class PrincipalClient {
         if (ORIGINAL_UNKNOWN_VERB.test(reply.payload)) throw this.#leaveOriginal();
         throw new RequestRefusedError(reply.payload);
       case "UNPROC":
-        if (NO_LEADER.test(reply.payload)) throw new NoLeaderError(reply.payload);
+        if (isWithoutLeader(reply)) throw new NoLeaderError(reply.payload);
         throw new RequestUnprocessableError(reply.payload);
       case "SERVERERROR":
         throw new PrincipalFailedError(`The principal at ${this.address} failed: ${reply.payload}`);

@@ -18,6 +18,12 @@ const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2000;
 /** Agents of a member that is gone come to the others within this time, ms: not all at once. */
 const SPREAD_MS = 500;
+/** How much longer than a principal a member may take, ms: it keeps requests while there is no leader. */
+const KEPT_MS = 10_000;
+/** How long a member that has been silent may take to answer a PING, ms. */
+const PRESENCE_MS = 1000;
+/** How a member begins its reply that has no leader to ask, or cannot reach it. */
+const WITHOUT_LEADER = /^(No principal leads\b|This member of the installation cannot reach the leader\b)/;
 /** How often the first choice is looked at that is not the present one, ms: the second time that it answers in a row, it is used. */
 const LOOK_MS = 30_000;
 /** By how much of that time looks differ. */
@@ -54,6 +60,12 @@ interface Pending {
   readonly timeoutMs: number;
   /** How often its time may begin anew with another member. */
   moves: number;
+  /** How often it may be asked again because a member has no leader to ask. */
+  passes: number;
+  /** How much longer than its time it may take while its member is there, ms. */
+  keptMs: number;
+  /** Whether its member is asked whether it is there. */
+  isProbing: boolean;
   /** The link with which its time has begun, and what that had heard by then. */
   since: { readonly link: MemberLink; readonly heard: number } | undefined;
   settle(reply: Reply | Error): void;
@@ -65,6 +77,8 @@ export class PrincipalConnection {
   readonly #clock: Clock;
   readonly #pending = new Map<string, Pending>();
   readonly #prefix = crypto.randomUUID().slice(0, 8);
+  /** The id of requests that only find out whether the member is there. */
+  readonly #presence = `${this.#prefix}-presence`;
   readonly #receiving = new Set<Promise<void>>();
   readonly #pauses = new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
   readonly #looking: Timer;
@@ -95,7 +109,7 @@ export class PrincipalConnection {
       broken: (link, error) => {
         if (link === this.#link) this.#failAll(error);
       },
-      isWanted: (id) => this.#pending.has(id) || this.#candidate?.id === id,
+      isWanted: (id) => this.#pending.has(id) || this.#candidate?.id === id || id === this.#presence,
     };
   }
 
@@ -116,9 +130,12 @@ export class PrincipalConnection {
       frame,
       timeoutMs,
       timer: new Timer(() => {
-        if (!this.#moveFor(pending)) attempt();
+        if (!this.#goesOn(pending)) attempt();
       }, this.#clock),
       moves: this.#o.members.all.length - 1,
+      passes: this.#o.members.all.length - 1,
+      keptMs: KEPT_MS,
+      isProbing: false,
       since: undefined,
       settle: resolve,
     };
@@ -174,9 +191,10 @@ export class PrincipalConnection {
   }
 
   /** The time of a request begins. */
-  #begin(pending: Pending, link: MemberLink): void {
+  #begin(pending: Pending, link: MemberLink, ms = pending.timeoutMs): void {
     pending.since = { link, heard: link.heard };
-    pending.timer.in(pending.timeoutMs);
+    pending.isProbing = false;
+    pending.timer.in(ms);
   }
 
   #connect(place: Place, delayMs: number): MemberLink {
@@ -222,18 +240,24 @@ export class PrincipalConnection {
   }
 
   #reply(link: MemberLink, id: string, frame: Uint8Array): void {
-    if (link === this.#candidate?.link) this.#isWell(link);
+    const reply = decoded(frame);
+    if (link === this.#candidate?.link) {
+      if (!(reply instanceof Error) && reply.kind === "PONG") this.#isWell(link);
+      else this.#endLook();
+    }
     if (link !== this.#link) return;
+    const pending = this.#pending.get(id);
+    if (isWithoutLeader(reply) && this.#o.members.hasOthers && (pending?.passes ?? 1) > 0) {
+      if (pending !== undefined) pending.passes--;
+      this.#moveFrom(link);
+      return;
+    }
     this.#misses = 0;
     this.#refusal = undefined;
     this.#pauses.reset();
-    const pending = this.#pending.get(id);
-    if (pending === undefined) return;
-    try {
-      pending.settle(decodeReply(frame));
-    } catch (error) {
-      pending.settle(error as Error);
-    }
+    pending?.settle(reply);
+    if (id === this.#presence)
+      for (const waiting of new Set(this.#pending.values())) if (waiting.isProbing) waiting.timer.in(1);
   }
 
   #failAll(error: Error): void {
@@ -242,12 +266,27 @@ export class PrincipalConnection {
 
   // ---------------------------------------------------------------- another member
 
-  /** A request has waited in vain. Returns whether its time has begun anew with another member. */
-  #moveFor(pending: Pending): boolean {
+  /** A request has waited in vain. Returns whether it has more time, with this member or another. */
+  #goesOn(pending: Pending): boolean {
     const link = this.#link;
     const { since } = pending;
-    // A member that answers others is only slow with this one.
-    if (link === undefined || since?.link !== link || since.heard !== link.heard) return false;
+    const { members } = this.#o;
+    const isInstallation = members.hasOthers || members.current.member !== undefined;
+    if (link === undefined || since?.link !== link || !isInstallation) return false;
+    if (since.heard !== link.heard) {
+      // It is there, and may wait for a leader.
+      const ms = Math.min(pending.keptMs, pending.timeoutMs);
+      if (ms <= 0) return false;
+      pending.keptMs -= ms;
+      this.#begin(pending, link, ms);
+      return true;
+    }
+    if (link.hasMet && !pending.isProbing) {
+      link.send(this.#presence, encodeFields(["PING"]));
+      pending.isProbing = true;
+      pending.timer.in(Math.min(PRESENCE_MS, pending.timeoutMs));
+      return true;
+    }
     this.#moveFrom(link);
     return pending.timer.isSet;
   }
@@ -330,6 +369,19 @@ export class PrincipalConnection {
     this.#turnTo(link);
     this.#resend(() => true);
     this.#tellMoved(link);
+  }
+}
+
+/** Whether a member says that it has no leader to ask, or cannot reach it: another may. */
+export function isWithoutLeader(reply: Reply | Error): boolean {
+  return !(reply instanceof Error) && reply.kind === "UNPROC" && WITHOUT_LEADER.test(reply.payload);
+}
+
+function decoded(frame: Uint8Array): Reply | Error {
+  try {
+    return decodeReply(frame);
+  } catch (error) {
+    return error as Error;
   }
 }
 

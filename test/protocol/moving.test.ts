@@ -4,7 +4,7 @@ import { freePorts } from "../../scripts/support/ports.ts";
 import { encodeReply, type ReplyKind } from "../../src/contract/wire.ts";
 import { PrincipalUnreachableError } from "../../src/errors.ts";
 import { type ClientOptions, PrincipalClient } from "../../src/protocol/client.ts";
-import { Router } from "../../src/zmq/index.ts";
+import { type Message, Router } from "../../src/zmq/index.ts";
 
 const closers: (() => unknown)[] = [];
 afterEach(async () => {
@@ -16,7 +16,10 @@ type Answer = readonly [ReplyKind, string?] | null;
 /** A member; `asked` are the verbs that have reached it. */
 class Member {
   readonly asked: string[] = [];
+  /** Like a process that is stopped. */
+  isSilent = false;
   #router: Router | undefined;
+  readonly #held: Message[] = [];
   #heard = Promise.withResolvers<void>();
 
   constructor(
@@ -43,6 +46,12 @@ class Member {
     this.#router?.close();
   }
 
+  /** Answers the requests that it has not answered. */
+  release(answer: readonly [ReplyKind, string?]): void {
+    for (const envelope of this.#held.splice(0))
+      this.#router?.trySend([...envelope, encodeReply(answer[0], answer[1])]);
+  }
+
   /** Resolves when a request with this verb has reached it. */
   async heard(verb: string): Promise<void> {
     while (!this.asked.includes(verb)) await this.#heard.promise;
@@ -56,8 +65,10 @@ class Member {
       this.asked.push(verb);
       this.#heard.resolve();
       this.#heard = Promise.withResolvers();
+      if (this.isSilent) continue;
       const answer = this.answer(verb, fields, this) ?? this.#ownAnswer(verb);
-      if (answer !== null) router.trySend([...parts.slice(0, -1), encodeReply(answer[0], answer[1])]);
+      if (answer === null) this.#held.push(parts.slice(0, -1) as unknown as Message);
+      else router.trySend([...parts.slice(0, -1), encodeReply(answer[0], answer[1])]);
     }
   }
 
@@ -147,24 +158,43 @@ describe("a client of several members", () => {
   });
 
   test("a member that is silent is left after the timeout of a request", async () => {
-    const members = await installation(2, (verb, _fields, { name }) =>
-      verb === "LSWORKFLOWS" && name === "member-1" ? ["SUCCESS", "{}"] : null,
-    );
+    const members = await installation(2, (verb) => (verb === "LSWORKFLOWS" ? ["SUCCESS", "{}"] : null));
     const client = connect(members, { timeoutMs: 1000 });
     await client.ping();
+    if (members[0] !== undefined) members[0].isSilent = true;
     expect(await client.listWorkflows()).toEqual({});
     expect(client.address).toBe(members[1]?.address ?? "");
   });
 
-  test("a member that answers other requests is only slow with this one: nobody leaves it", async () => {
+  test("a member that is there may take longer: it waits for a leader, and nobody leaves it", async () => {
     const members = await installation(2, () => null);
-    const client = connect(members, { timeoutMs: 20_000 });
+    const [first] = members;
+    const client = connect(members, { timeoutMs: 1000 });
     await client.ping();
-    const slow = client.listWorkflows({ timeoutMs: 1000 });
-    await members[0]?.heard("LSWORKFLOWS");
-    await client.ping();
-    await expect(slow).rejects.toThrow(PrincipalUnreachableError);
-    expect(client.address).toBe(members[0]?.address ?? "");
+    const slow = client.listWorkflows();
+    await first?.heard("LSWORKFLOWS");
+    first?.asked.splice(0);
+    // It has been silent for the time of the request, and is asked whether it is there.
+    await first?.heard("PING");
+    first?.release(["SUCCESS", "{}"]);
+    expect(await slow).toEqual({});
+    expect(client.address).toBe(first?.address ?? "");
+  });
+
+  test("a member that has no leader to ask is left for one that has; when none has, it says so", async () => {
+    const said = "No principal leads for 12 s: this one waits.";
+    const members = await installation(3, (_verb, _fields, { name }) =>
+      name === "member-2" ? null : ["UNPROC", said],
+    );
+    const client = connect(members);
+    await client.info();
+    expect(client.address).toBe(members[2]?.address ?? "");
+    const without = connect(members.slice(0, 2));
+    for (const asked of [without.ping(), without.listWorkflows(), without.info()]) {
+      const failure = await asked.catch((error) => error);
+      expect(failure).toBeInstanceOf(PrincipalUnreachableError);
+      expect(failure.message).toBe(said);
+    }
   });
 
   test("nobody is there: the message names all addresses, and a member that comes later is found", async () => {

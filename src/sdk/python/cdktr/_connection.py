@@ -18,6 +18,8 @@ from ._members import Address, Members, Place
 SEPARATOR = "\x01"
 _ERRORS = ("CLIENTERROR", "UNPROC", "SERVERERROR")
 _KINDS = ("PONG", "OK", "SUCCESS", *_ERRORS)
+#: How a member begins its reply that has no leader to ask, or cannot reach it.
+_WITHOUT_LEADER = ("No principal leads", "This member of the installation cannot reach the leader")
 #: Delay before a request that cannot be processed now is repeated, seconds.
 _PAUSE = 0.25
 #: How long the first connection to a member may take while there are others, seconds; doubled each time all have failed.
@@ -186,6 +188,10 @@ class Connection:
                     begun = time.monotonic()
                     reply = self._ask(socket, ids, fields[0], frame, timeout, timeout + wait, gone)
                     healthy = not (several and reply is None)
+                    if several and reply is not None and _is_without_leader(reply):
+                        # Another member may have one.
+                        last, reply = reply, None
+                        socket.lost_at = begun
                     if reply is not None:
                         if not (repeat_unprocessable and reply.kind == "UNPROC"):
                             return reply
@@ -229,8 +235,9 @@ class Connection:
         several = self.members.several
         connect = _CONNECT * 2 ** min(10, gone // len(self.members.all)) if several else timeout
         if self._met != place.address and (several or verb not in _ORIGINAL_VERBS):
-            if self._attempt(socket, [], b"PING", timeout, connect) is None:
-                return None
+            greeting = self._attempt(socket, [], b"PING", timeout, connect)
+            if greeting is None or _is_without_leader(greeting):
+                return greeting
             self._met = place.address
             if several:
                 self._learn(socket, timeout)
@@ -295,6 +302,7 @@ class Connection:
             while self._free:
                 socket = self._free.pop()
                 if socket.place.address == place.address and not socket.lost:
+                    socket.lost_at = None
                     return socket
                 # Another thread has found that this member does not answer.
                 socket.close()
@@ -306,6 +314,11 @@ class Connection:
                 self._free.append(socket)
                 return
         socket.close()
+
+
+def _is_without_leader(reply: Reply) -> bool:
+    """Whether a member says that it has no leader to ask, or cannot reach it."""
+    return reply.kind == "UNPROC" and reply.payload.startswith(_WITHOUT_LEADER)
 
 
 def _decode(frame: bytes) -> Reply:
