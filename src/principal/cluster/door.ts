@@ -8,14 +8,14 @@ import { isNotLeader, NOT_LEADER } from "../../contract/forward.ts";
 import type { VerbEntry } from "../../contract/verb-entry.ts";
 import { VERBS, type Verb } from "../../contract/verbs.ts";
 import { decodeReply, encodeReply } from "../../contract/wire.ts";
-import { UnprocessableError } from "../../errors.ts";
+import { type CdktrError, NotYetError, UnprocessableError } from "../../errors.ts";
 import type { Access } from "../../protocol/doors/access.ts";
 import { BackgroundService, type Service } from "../../service.ts";
 import { isDoneWithin, Timer } from "../../timer.ts";
 import type { ApiCall, ApiTarget } from "../api/api-target.ts";
 import type { Handlers } from "../api/handlers.ts";
 import { LocalTarget } from "../api/local-target.ts";
-import { ForwardLink, LeaderLostError } from "./forward-link.ts";
+import { ForwardLink, LeaderLostError, LeaderSilentError } from "./forward-link.ts";
 import { type ClusterView, isSameTerm, type LeaderPlace } from "./leader-view.ts";
 
 /** How long a request waits for a leader, in all, ms, and how long once there has been none for that time. */
@@ -127,8 +127,7 @@ export class Door extends BackgroundService implements ApiTarget {
 
   async answer(call: ApiCall): Promise<Uint8Array | null> {
     const { verb } = call.request;
-    // Whether it is of use is what a PING asks.
-    if (verb in this.#o.own || (verb === "PING" && this.#isOfUse)) return this.#own.answer(call);
+    if (verb === "PING" || verb in this.#o.own) return this.#own.answer(call);
     const answered = this.#answer(call);
     this.#inFlight.add(answered);
     try {
@@ -155,10 +154,12 @@ export class Door extends BackgroundService implements ApiTarget {
         const reply = await way.answer(asked);
         return SAY_WHERE.has(verb) ? this.#located(reply) : reply;
       } catch (error) {
+        // An agent that gets no reply turns to another member.
+        if (error instanceof LeaderSilentError && VERBS[verb].budget === "agents") return null;
         if (!(error instanceof LeaderLostError)) throw error;
         // It said so itself, and the view does not know it yet.
         if (this.#link?.link !== way) continue;
-        if (leftMs <= 0) throw this.#nobodyLeads();
+        if (leftMs <= 0) throw this.#nobodyLeads(call);
         await this.#change(ASK_AGAIN_MS);
         leftMs -= ASK_AGAIN_MS;
       }
@@ -200,7 +201,7 @@ export class Door extends BackgroundService implements ApiTarget {
       if (this.#link !== undefined) return this.#link.link;
       if (this.isStopping) return "nowhere";
       const leftMs = until - this.clock.monotonic();
-      if (leftMs <= 0) throw this.#nobodyLeads();
+      if (leftMs <= 0) throw this.#nobodyLeads(call);
       await this.#change(leftMs);
     }
   }
@@ -246,16 +247,12 @@ export class Door extends BackgroundService implements ApiTarget {
     return Math.max(0, this.clock.monotonic() - this.#awaySinceMs);
   }
 
-  /** Whether somebody can be asked, or probably can before long. */
-  get #isOfUse(): boolean {
-    if (this.#term !== undefined) return true;
-    return this.#link === undefined ? this.#awayMs < this.#waitMs : !this.#link.link.isSilent;
-  }
-
-  #nobodyLeads(): UnprocessableError {
+  #nobodyLeads({ request: { verb } }: ApiCall): CdktrError {
     const seconds = Math.round(this.#awayMs / 1000);
     const since = seconds > 0 ? ` for ${seconds} s` : "";
-    return new UnprocessableError(
+    // For an agent, UNPROC means that it is not known or not wanted.
+    const { budget }: VerbEntry = VERBS[verb];
+    return new (budget === "agents" ? NotYetError : UnprocessableError)(
       `No principal leads${since}: this one, ${this.#o.view.self.name}, waits until one does.`,
       {
         hint: "One takes over as soon as it reaches the database (CDKTR_STORE_URL). 'cdktr principals list' shows them, 'cdktr doctor' what is wrong; try again later.",

@@ -26,6 +26,8 @@ const ASKS = "is-there";
 
 /** The request was not answered by a leader: another one has to be asked. */
 export class LeaderLostError extends UnprocessableError {}
+/** The leader has not said anything for a while. */
+export class LeaderSilentError extends UnprocessableError {}
 
 interface Pending {
   readonly parts: readonly (string | Uint8Array)[];
@@ -94,7 +96,7 @@ export class ForwardLink extends BackgroundService {
   /**
    * The leader's reply to a request.
    * @throws LeaderLostError when there was none, and none will come
-   * @throws UnprocessableError when the leader has not answered anything for a while
+   * @throws LeaderSilentError when the leader has not said anything for a while
    */
   async answer(call: ApiCall): Promise<Uint8Array> {
     const { userId, traits, key, frame } = call;
@@ -204,10 +206,10 @@ export class ForwardLink extends BackgroundService {
     void this.#request(ASKS, [encodeForwarded({}), "PING"]).catch(() => {});
   }
 
-  #unreachable(silentMs: number): UnprocessableError {
+  #unreachable(silentMs: number): LeaderSilentError {
     const { name } = this.#o.leader;
     const why = this.#refusal === undefined ? "" : ` ${this.#refusal}`;
-    return new UnprocessableError(
+    return new LeaderSilentError(
       `This member of the installation cannot reach the leader, ${name} at ${this.#address}, for ${Math.round(silentMs / 1000)} s.${why}`,
       {
         hint: "Ask another member (CDKTR_PRINCIPALS lists them), and look at the network between the two: 'cdktr principals list'.",

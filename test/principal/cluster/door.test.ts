@@ -3,12 +3,11 @@ import { encodeReply } from "../../../src/contract/wire.ts";
 import type { ApiCall } from "../../../src/principal/api/api-target.ts";
 import type { Handlers } from "../../../src/principal/api/handlers.ts";
 import { LocalTarget } from "../../../src/principal/api/local-target.ts";
-import type { PrincipalClient } from "../../../src/protocol/client.ts";
+import { type PrincipalClient, PrincipalFailedError } from "../../../src/protocol/client.ts";
 import { KeyStore } from "../../../src/protocol/doors/key-store.ts";
 import { curveKeysOf, readKeyFile } from "../../../src/protocol/key-file.ts";
 import { pause } from "../../../src/timer.ts";
 import { Dealer, Request } from "../../../src/zmq/index.ts";
-import { until } from "../../support/until.ts";
 import { refusal } from "../secured.ts";
 import { FakeAgent, LogBook, required, TestPrincipal } from "../support.ts";
 import { HandMade, leads, TestMember } from "./members.ts";
@@ -226,25 +225,50 @@ describe("requests while the leader changes", () => {
     );
   });
 
-  test("a member that is of no use for long does not say that it is there", async () => {
-    await using alone = await new TestMember("alone", { waitMs: 50 }).start();
-    const client = alone.client();
-    await until("it is of no use", async () => (await refusal(client.ping())).includes("No principal leads"));
+  test("a member that hears nothing of the leader says so; agents get no reply, so that they turn to another member", async () => {
     // Somebody that never answers.
     using silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-    await using mute = await new TestMember("mute", { waitMs: 50 }).start();
+    await using mute = await new TestMember("mute").start();
+    await using second = await new TestMember("second", { waitMs: 50 }).start();
     mute.view.port = silent.port;
-    leads(mute, alone);
-    await until("it has waited", async () =>
-      /cannot reach the leader, mute at/.test(await refusal(client.ping())),
+    leads(mute, second);
+    const client = second.client();
+    const agent = client.call("AGENTHEARTBEAT", {
+      agent_id: "a",
+      session_id: "s",
+      wait_ms: 0,
+      running: [],
+      running_tasks: 0,
+    });
+    let isAnswered = false;
+    agent.then(
+      () => {
+        isAnswered = true;
+      },
+      () => {},
     );
-    expect(await refusal(client.pools())).toContain("CDKTR_PRINCIPALS lists them");
+    expect(await refusal(client.pools())).toMatch(
+      /^This member of the installation cannot reach the leader, mute at .*CDKTR_PRINCIPALS lists them/,
+    );
+    await client.ping();
+    expect(isAnswered).toBe(false);
     await using first = await new TestMember("first").start();
     const target = new HandMade(async () => encodeReply("SUCCESS", "[]"));
     await first.door.serving(target).start();
-    leads(first, first, alone);
+    leads(first, first, second);
     expect(await client.pools()).toEqual([]);
-    await client.ping();
+  });
+
+  test("while nobody leads for long, an agent is not told that it is unknown", async () => {
+    await using alone = await new TestMember("alone", { waitMs: 50 }).start();
+    const request = { agent_id: "a", session_id: "s", wait_ms: 0, running: [], running_tasks: 0 };
+    const error = await alone
+      .client()
+      .call("AGENTHEARTBEAT", request)
+      .catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(PrincipalFailedError);
+    expect(error.message).toContain("No principal leads");
+    expect(alone.book.count(/^error/)).toBe(0);
   });
 
   test("a member that stops leaves requests to the others", async () => {
