@@ -33,7 +33,7 @@ import { Cgroups } from "./cgroups.ts";
 import { deliverAll, unreceivedLines } from "./deliver.ts";
 import { AGENT_MARKER, inheritedEnvironment, runVariables, without } from "./environment.ts";
 import { ForeignMounts } from "./foreign-mounts.ts";
-import { connectAgent } from "./known-members.ts";
+import { connectAgent, intakeOf } from "./known-members.ts";
 import { automaticLabels } from "./labels.ts";
 import { LeftBehind } from "./left-behind.ts";
 import { LogSender } from "./log-sender.ts";
@@ -244,14 +244,11 @@ export class Agent extends BackgroundService<AgentSignals> {
     const link = this.#makeLink(client, agentId);
     const lines = new LogSender({
       outbox,
-      host: client.host,
-      port: config.CDKTR_LOGS_LISTENING_PORT,
+      ...intakeOf(client, config),
       curve: client.curve,
       ask: () => link.ask(),
     });
-    client.signals.on("moved", ({ host, logPorts }) =>
-      lines.turnTo(host, logPorts?.logsListening ?? config.CDKTR_LOGS_LISTENING_PORT),
-    );
+    client.signals.on("moved", () => lines.turnTo(intakeOf(client, config)));
     const reports = new ReportSender({ outbox, link, client, lines, agentId, sessionId: this.#sessionId });
     outbox.attach({ lines: (frame) => lines.push(frame), reports: (isUrgent) => reports.hear(isUrgent) });
     const liveTasks = new Set<string>();

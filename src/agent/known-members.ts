@@ -46,6 +46,12 @@ export function connectAgent(
   return client;
 }
 
+/** Where the member receives log lines that a client uses: at the port in the settings, unless the member has said at which. */
+export function intakeOf({ place, places }: PrincipalClient, config: Config): { host: string; port: number } {
+  const own = places.length > 1 ? place.logPorts?.logsListening : undefined;
+  return { host: place.host, port: own ?? config.CDKTR_LOGS_LISTENING_PORT };
+}
+
 /** None when the settings name other principals than they did then. */
 function read(path: string, given: string): MemberAddress[] {
   try {

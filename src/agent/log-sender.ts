@@ -82,7 +82,7 @@ export class LogSender extends BackgroundService {
   }
 
   /** Delivers to another member from now on, beginning with what that member does not have. */
-  turnTo(host: string, port: number): void {
+  turnTo({ host, port }: { readonly host: string; readonly port: number }): void {
     if (this.#socket.closed || (host === this.#place.host && port === this.#place.port)) return;
     this.#place = { host, port };
     const former = this.#socket;

@@ -9,7 +9,7 @@ import { BackOff, pause, Timer } from "../timer.ts";
 import { hostAndPort, type Message, Subscriber, tcpEndpoint } from "../zmq/index.ts";
 import { type PrincipalClient, RequestRefusedError } from "./client.ts";
 import { CLIENT_SOCKET } from "./client-socket.ts";
-import { type AccessRefusedError, curveOptions, watchHandshakes } from "./handshake.ts";
+import { AccessRefusedError, curveOptions, watchHandshakes } from "./handshake.ts";
 
 /** Maximum number of messages received at once. */
 const BATCH = 1000;
@@ -52,6 +52,8 @@ export class LogSubscription {
   /** Of the publishing socket. */
   #place: { readonly host: string; readonly port: number };
   #isClosed = false;
+  /** How often in a row a member has refused the key here that others still took. */
+  #refusals = 0;
   #stopFollowing = () => {};
   readonly #presence = new Timer(() => void this.#checkPresence());
   readonly #complete = Promise.withResolvers<boolean>();
@@ -174,15 +176,27 @@ export class LogSubscription {
     const { client, persistent } = this.#options;
     const { host, port } = this.#place;
     const socket = this.#socket;
-    socket.events.on("handshake", () => void this.#probeConnection(socket));
+    socket.events.on("handshake", () => {
+      this.#refusals = 0;
+      void this.#probeConnection(socket);
+    });
     watchHandshakes(socket, this.endpoint, hostAndPort(host, port), client.curve, (error) => {
-      // The client says when all members refuse the key.
-      if (client.places.length > 1) return;
       if (persistent) this.#complete.resolve(false);
+      else if (client.places.length > 1) void this.#refusedByOne(error);
       else this.#fail(error);
     });
     socket.connect(this.endpoint);
     void this.#receive(socket);
+  }
+
+  /** Other members may take the key: one that was made or revoked a moment ago is not known to all of them. */
+  async #refusedByOne(error: AccessRefusedError): Promise<void> {
+    const { client } = this.#options;
+    const isRefused = await client.ping().then(
+      () => ++this.#refusals > client.places.length,
+      (failure: unknown) => failure instanceof AccessRefusedError,
+    );
+    if (isRefused && !this.closed) this.#fail(error);
   }
 
   /** Lines that are published meanwhile are only in the history. */

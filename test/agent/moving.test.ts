@@ -91,7 +91,7 @@ test("a run goes on when the agent's door is gone: the agent moves, also with it
   await agent.registered;
   const id = await trigger(client, "flow");
   const agentDirectory = join(config.CDKTR_APP_DATA_DIRECTORY, "agents", agent.id);
-  const lines = () => linesOf(client, id);
+  const lines = (run = id) => linesOf(client, run);
   await until("its first line is there", async () => (await lines()).length > 0);
 
   const [first, second] = doors;
@@ -119,5 +119,10 @@ test("a run goes on when the agent's door is gone: the agent moves, also with it
   const again = await fleet.agent(config);
   await again.registered;
   expect(again.principal).toBe(`127.0.0.1:${second.address.api_port}`);
+  // Its lines go to the port of that door at once, not to the one in its settings.
+  const before = second.lines;
+  const next = await ended(client, await trigger(client, "flow"));
+  expect((await lines(next.workflow_instance_id)).at(-1)).toBe("INFO last");
+  expect(second.lines).toBeGreaterThan(before);
   await again.stop();
 });
