@@ -5,7 +5,6 @@
  * Either is one transaction of PostgreSQL, which holds the row of the leader from its beginning: no member leads or commits meanwhile.
  */
 import { Database, SQLiteError } from "bun:sqlite";
-import { createHash } from "node:crypto";
 import { existsSync, renameSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
@@ -19,12 +18,10 @@ import type { PostgresConnection } from "../../postgres/connection.ts";
 import { MOVED_FILE, STATE_FILE } from "../moved.ts";
 import { STATE_MIGRATIONS } from "../sqlite/schema.ts";
 import { SqliteOperationalStore } from "../sqlite/store.ts";
-import { members } from "./capture.ts";
-import { storable } from "./change-set.ts";
+import { digestsIn, digestsOf } from "./digest.ts";
 import type { Query } from "./query.ts";
-import type { MirrorRow } from "./rows.ts";
-import { download, rowsOf, upload } from "./snapshot.ts";
-import { type MirrorTable, quoted, SEQUENCES, tablesOf } from "./tables.ts";
+import { download, upload } from "./snapshot.ts";
+import { quoted, tablesOf } from "./tables.ts";
 
 /** A table that was moved. */
 export interface MovedTable {
@@ -276,58 +273,19 @@ function isNote(memberId: string | null): boolean {
 class DifferentError extends CdktrError {}
 
 /**
- * Compares what PostgreSQL has with a database, row by row.
+ * Compares what PostgreSQL has with a database.
  * @throws DifferentError that names the first table in which they differ
  */
 async function compared(query: Query, database: Database): Promise<MovedTable[]> {
-  const found: MovedTable[] = [];
-  // That of a comparison which ended early.
-  await query("CLOSE ALL");
-  for (const table of [...tablesOf(database), SEQUENCES]) {
-    const [there] = await query<{ is: boolean }>("SELECT to_regclass($1::text) IS NOT NULL AS is", [
-      quoted(table.name),
-    ]);
-    if (there?.is !== true) throw new DifferentError(`PostgreSQL has no table ${table.name}.`);
-    const hash = createHash("sha256");
-    const here = rowsHere(database, table);
-    let rows = 0;
-    try {
-      for await (const chunk of rowsOf(query, table)) {
-        for (const row of chunk) {
-          const text = canonical(table, row);
-          rows++;
-          if (here.next().value !== text)
-            throw new DifferentError(`Row ${rows} of ${table.name} is not the same on both sides.`);
-          hash.update(text);
-        }
-      }
-      if (here.next().done !== true)
-        throw new DifferentError(`PostgreSQL lacks rows of ${table.name} after row ${rows}.`);
-    } finally {
-      // Releases the file.
-      here.return(undefined);
-    }
-    found.push({ table: table.name, rows, sha256: hash.digest("hex") });
-  }
-  return found;
-}
-
-/** The rows of a table, in the order of their keys, as {@link canonical} writes them. */
-function* rowsHere(database: Database, table: MirrorTable): Generator<string, undefined> {
-  const from = table === SEQUENCES ? "sqlite_sequence" : quoted(table.name);
-  const order = table.key.map(({ source }) => `r.${source}`).join(", ");
-  const statement = database.prepare<{ row: string }, []>(
-    `SELECT json_object(${members(table.columns, "r")}) AS row FROM main.${from} AS r ORDER BY ${order}`,
-  );
-  try {
-    for (const { row } of statement.iterate()) yield canonical(table, JSON.parse(storable(row)));
-  } finally {
-    statement.finalize();
-  }
-}
-
-function canonical({ columns }: MirrorTable, row: MirrorRow): string {
-  return JSON.stringify(columns.map(({ name }) => row[name] ?? null));
+  const here = digestsOf(database);
+  const there = await digestsIn(query, tablesOf(database));
+  return [...here].map(([table, { rows, hash }]) => {
+    const found = there.get(table);
+    if (found?.hash === hash) return { table, rows, sha256: hash };
+    throw new DifferentError(
+      `The table ${table} is not the same on both sides: ${rows} rows here, ${found?.rows} in PostgreSQL.`,
+    );
+  });
 }
 
 function countOf(database: Database, table: string): number {
