@@ -1,0 +1,85 @@
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, renameSync } from "node:fs";
+import type { HistoryDatabase } from "../../../src/history/database/history-database.ts";
+import { type HistoryMoveOptions, moveIntoDatabase, moveIntoLake } from "../../../src/history/lake/move.ts";
+import { PostgresServer } from "../../support/postgres.ts";
+import { answers, archiveAll, days } from "../archive/archive-support.ts";
+import { line, logs, openHistory, rowsOf, TestDirectory } from "../database-support.ts";
+import { lakeAt, openLake } from "./lake-support.ts";
+
+setDefaultTimeout(120_000);
+
+let server: PostgresServer;
+beforeAll(async () => {
+  server = await PostgresServer.start();
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+/** Answers that do not depend on types: statuses are text in a lake. */
+async function said(history: HistoryDatabase): Promise<Record<string, unknown>> {
+  const { all, run, task, errors, pages, text, found, runs, failed, firings, outputs } =
+    await answers(history);
+  return { all, run, task, errors, pages, text, found, runs, failed, firings, outputs };
+}
+
+const LINES = "SELECT count(*)::INTEGER FROM logstore";
+
+test("a history with an archive moves into a lake and back, is continued there, and no move is half", async () => {
+  using directory = new TestDirectory();
+  const history = await openHistory(directory);
+  await history.claim("installation");
+  await history.write(days(2));
+  await archiveAll(history, 8);
+  expect(existsSync(directory.at("app.db.archive/logstore"))).toBe(true);
+  const before = [await said(history), await history.cursors()];
+  const [[lines = 0] = []] = (await rowsOf(history, LINES)) as number[][];
+  await history.close();
+  const settings = lakeAt(server, directory, { schema: "moved" });
+  const options: HistoryMoveOptions = {
+    path: directory.at("app.db"),
+    lake: settings,
+    directory: directory.path,
+  };
+
+  // It was killed in the middle: a table is there, and another.
+  await expect(
+    moveIntoLake({
+      ...options,
+      progress: (table) => {
+        if (table === "workflow_run_status") throw new Error("killed");
+      },
+    }),
+  ).rejects.toThrow("killed");
+  expect(existsSync(options.path)).toBe(true);
+
+  const moved = await moveIntoLake(options);
+  expect(moved.find(({ table }) => table === "logstore")?.rows).toBe(lines);
+  expect([existsSync(options.path), existsSync(directory.at("app.db.moved"))]).toEqual([false, true]);
+  expect(existsSync(directory.at("moving"))).toBe(false);
+  await expect(moveIntoLake(options)).rejects.toThrow(/was moved already/);
+  // It was killed before the file had its other name.
+  renameSync(directory.at("app.db.moved"), options.path);
+  renameSync(directory.at("app.db.moved.archive"), directory.at("app.db.archive"));
+  expect(await moveIntoLake(options)).toEqual(moved);
+
+  const there = await openLake(settings, directory);
+  expect([await said(there), await there.cursors()]).toEqual(before);
+  await there.write(logs("t", 1, [line({ payload: "in the lake" })]));
+  await there.close();
+  // Another one does not get into the same lake.
+  const other = await openHistory(directory, directory.at("other.db"));
+  await other.write(logs("u", 1, [line()]));
+  await other.close();
+  await expect(moveIntoLake({ ...options, path: directory.at("other.db") })).rejects.toThrow(
+    /has a history already, and it is not the one in/,
+  );
+
+  const back = await moveIntoDatabase(options);
+  expect(back.find(({ table }) => table === "logstore")?.rows).toBe(lines + 1);
+  await expect(moveIntoDatabase(options)).rejects.toThrow(/There is a history .* already/);
+  const again = await openHistory(directory);
+  expect((await again.cursors()).streams.get("t")).toBe(1);
+  expect(await rowsOf(again, LINES)).toEqual([[lines + 1]]);
+  await again.write(logs("t", 2, [line({ payload: "in the file" })]));
+  await again.close();
+});
