@@ -10,6 +10,10 @@ export default group(
       () => import("./db/archive.ts"),
     ),
     backup: lazy("Write a consistent copy of the database", () => import("./db/backup.ts")),
+    move: lazy(
+      "Move the principal's state into PostgreSQL, or back into a file",
+      () => import("./db/move.ts"),
+    ),
   },
   { topic: "logs-and-history" },
 );

@@ -59,20 +59,17 @@ export class Installation implements AsyncDisposable {
     writeFileSync(file, text);
   }
 
-  /** Starts another principal, and waits until it says that it is ready. */
-  async startMember(): Promise<TestMember> {
-    const [api = 0, listening = 0, publishing = 0, webhooks = 0] = await freePorts(4);
-    const name = `member-${this.members.length + 1}`;
-    const directory = join(this.directory, name);
-    mkdirSync(directory);
-    const env = {
+  /** The settings of a principal with free ports, in a directory of its own. */
+  async settings(name: string): Promise<Record<string, string>> {
+    const [api, listening, publishing, webhooks] = await freePorts(4);
+    return {
       CDKTR_PRINCIPAL_HOST: "127.0.0.1",
       CDKTR_PRINCIPAL_PORT: String(api),
       CDKTR_LOGS_LISTENING_PORT: String(listening),
       CDKTR_LOGS_PUBLISHING_PORT: String(publishing),
       CDKTR_WEBHOOK_PORT: String(webhooks),
       CDKTR_PRINCIPAL_NAME: name,
-      CDKTR_APP_DATA_DIRECTORY: join(directory, "data"),
+      CDKTR_APP_DATA_DIRECTORY: join(this.directory, name, "data"),
       CDKTR_WORKFLOW_DIR: join(this.directory, "workflows"),
       CDKTR_METRICS_PORT: "0",
       CDKTR_BLOB_URL: join(this.directory, "blobs"),
@@ -82,17 +79,20 @@ export class Installation implements AsyncDisposable {
       CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "20000",
       ...this.#options.env,
     };
-    const client = new PrincipalClient({ host: "127.0.0.1", port: api, timeoutMs: 30_000 });
-    const member: TestMember = {
-      name,
-      port: api,
-      directory,
-      env,
-      client,
-      process: this.#spawn(env, directory),
-    };
+  }
+
+  /** Starts another principal, and waits until it says that it is ready. */
+  async startMember(): Promise<TestMember> {
+    const name = `member-${this.members.length + 1}`;
+    const directory = join(this.directory, name);
+    mkdirSync(directory, { recursive: true });
+    const env = await this.settings(name);
+    const port = Number(env.CDKTR_PRINCIPAL_PORT);
+    const client = new PrincipalClient({ host: "127.0.0.1", port, timeoutMs: 30_000 });
+    const process = this.#spawn(env, directory);
+    const member: TestMember = { name, port, directory, env, client, process };
     this.members.push(member);
-    await member.process.waitFor(/ready at/);
+    await process.waitFor(/ready at/);
     return member;
   }
 
