@@ -1,8 +1,7 @@
 import type { KnipConfig } from "knip";
 
 /** Files of src/ that wait for their first user, who removes them from here; test/architecture.test.ts reads it too. */
-export const WAITING = [
-];
+export const WAITING = [];
 
 /**
  * What knip looks for: `knip` finds exports that nothing imports, `knip --production` those that only tests import. A "!" marks

@@ -12,12 +12,15 @@ import channels from "./channels.md" with { type: "text" };
 import childRuns from "./child-runs.md" with { type: "text" };
 import cli from "./cli.md" with { type: "text" };
 import clients from "./clients.md" with { type: "text" };
+import cluster from "./cluster.md" with { type: "text" };
+import clusterOperations from "./cluster-operations.md" with { type: "text" };
 import concurrency from "./concurrency.md" with { type: "text" };
 import configuration from "./configuration.md" with { type: "text" };
 import { WORKFLOW_EXAMPLES, type WorkflowExample } from "./examples.ts";
 import exec from "./exec.md" with { type: "text" };
 import expectations from "./expectations.md" with { type: "text" };
 import expressions from "./expressions.md" with { type: "text" };
+import failureModes from "./failure-modes.md" with { type: "text" };
 import fanOut from "./fan-out.md" with { type: "text" };
 import files from "./files.md" with { type: "text" };
 import forecast from "./forecast.md" with { type: "text" };
@@ -140,6 +143,9 @@ export const PAGES: readonly Page[] = [
   page("security", "Keys, roles, join tokens, revocation", security),
   page("audit", "Who did what, and who may do what", audit),
   page("operations", "Doctor, services, metrics, completion", operations),
+  page("cluster", "Several principals: set up, from one to three and back", cluster),
+  page("cluster-operations", "Upgrades, PostgreSQL, backup with several principals", clusterOperations),
+  page("failure-modes", "What fails with several principals, and what to do", failureModes),
   page("telemetry", "Metrics, traces and logs for Prometheus and OpenTelemetry", telemetry),
   page("logs-and-history", "Searching logs, SQL, tables and views, backup", logsAndHistory),
   page("lake", "The history of several principals: Parquet in a bucket, listed in PostgreSQL", lake),

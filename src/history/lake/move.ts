@@ -30,7 +30,7 @@ export interface HistoryMoveOptions {
   readonly lake: LakeSettings;
   /** A directory for copies and temporary files, on the disk of the file. */
   readonly directory: string;
-  readonly progress?: (table: string, done: number, all: number) => void;
+  readonly progress?: (done: number, all: number, table: string) => void;
 }
 
 /** Rows that are sent in one transaction. */
@@ -165,7 +165,7 @@ async function send(into: OpenHistory, options: HistoryMoveOptions): Promise<Mov
           `INSERT INTO ingest_cursor VALUES ('${MOVING}', '${table}', ${to}, ${Date.now()})`,
         );
       });
-      options.progress?.(table, to, all);
+      options.progress?.(to, all, table);
     }
   }
   const tables = await compared(connection, "old", "lake");

@@ -49,7 +49,7 @@ test("a history with an archive moves into a lake and back, is continued there, 
     expect(
       moveIntoLake({
         ...options,
-        progress: (table) => {
+        progress: (_done, _all, table) => {
           if (table === "workflow_run_status") throw new Error("killed");
         },
       }),

@@ -43,6 +43,9 @@ export interface MoveOptions {
   readonly progress?: (done: number, all: number) => void;
 }
 
+/** It was done before. */
+export class MovedAlreadyError extends NotFoundError {}
+
 /** How long one statement may take, ms. */
 const LONG_MS = 600_000;
 /** How long it waits for the lease of a leader that was killed, ms. */
@@ -154,11 +157,17 @@ function locked(directory: string): (Database & Disposable) | undefined {
 export async function moveIntoFile(options: MoveOptions): Promise<readonly MovedTable[]> {
   const { directory, postgres, log, isForced } = options;
   const path = join(directory, STATE_FILE);
-  if (existsSync(path) && !isForced)
+  await prepareClusterTables(postgres);
+  if (existsSync(path) && !isForced) {
+    const { member_id } = await readLeadership((...args) => postgres.query(...args));
+    if (member_id === noteOf(options))
+      throw new MovedAlreadyError(`The state was moved into ${directory} already.`, {
+        hint: "Start the principal without CDKTR_STORE_URL.",
+      });
     throw new UnprocessableError(`There is a state in ${directory} already.`, {
       hint: `Nothing was changed. Name another directory with --data-dir, or replace ${STATE_FILE} with --replace.`,
     });
-  await prepareClusterTables(postgres);
+  }
   const coming = `${path}.moving`;
   const tables = await inTransaction(postgres, async (query) => {
     const { schema_version: version } = await lockLeadership(query, options);
@@ -199,6 +208,12 @@ export async function moveIntoFile(options: MoveOptions): Promise<readonly Moved
   rmSync(join(directory, MOVED_FILE), { force: true });
   syncToDisk(directory);
   return tables;
+}
+
+/** The number of the last term. */
+export async function epochOf(postgres: PostgresConnection): Promise<number> {
+  const [row] = await postgres.query<{ epoch: number }>("SELECT epoch FROM cluster_leadership WHERE one = 1");
+  return row?.epoch ?? 0;
 }
 
 function nothingToMove(directory: string): NotFoundError {
