@@ -179,7 +179,7 @@ export class MemberStorm implements AsyncDisposable {
     }
     for (const { server, disk } of this.#databases ?? []) {
       await server[Symbol.asyncDispose]();
-      rmSync(join(disk, "data"), { recursive: true, force: true });
+      await Bun.spawn(["umount", "--lazy", disk]).exited;
     }
     if (this.#keep) writeFileSync(join(this.#directory, "timeline"), this.#timeline.join("\n"));
     else rmSync(this.#directory, { recursive: true, force: true });
@@ -263,7 +263,6 @@ export class MemberStorm implements AsyncDisposable {
       mkdirSync(directory);
       const env = {
         ...SETTINGS,
-        HOME: directory,
         CDKTR_APP_DATA_DIRECTORY: join(directory, "data"),
         CDKTR_WORKFLOW_DIR: join(this.#directory, "workflows"),
         CDKTR_PRINCIPAL_HOST: host.address,
@@ -298,7 +297,6 @@ export class MemberStorm implements AsyncDisposable {
     mkdirSync(directory);
     const env = {
       ...SETTINGS,
-      HOME: directory,
       CDKTR_APP_DATA_DIRECTORY: join(directory, "data"),
       CDKTR_PRINCIPALS: this.#members.map((member) => `${member.host.address}:${API_PORT}`).join(","),
       CDKTR_KEY_FILE: this.#agentKey,
