@@ -384,12 +384,20 @@ export interface HistorySettings {
 }
 
 /** What messages call a history: the path of its file, or the address of its lake without secrets. */
-export function nameOfHistory({ db_path, lake }: Pick<HistorySettings, "db_path" | "lake">): string {
+export function nameOfHistory({
+  db_path,
+  lake,
+}: {
+  readonly db_path: string;
+  readonly lake?: Pick<LakeSettings, "catalog"> | undefined;
+}): string {
   return lake === undefined ? db_path : nameOfLake(lake);
 }
 
 /** What messages call a lake. */
-export function nameOfLake({ catalog: { host, port, database, schema } }: LakeSettings): string {
+export function nameOfLake({
+  catalog: { host, port, database, schema },
+}: Pick<LakeSettings, "catalog">): string {
   const ports = port.split(",");
   const hosts = host.split(",").map((name, n) => `${name}:${ports[n] ?? ports[0]}`);
   return `ducklake:postgres://${hosts.join(",")}/${database}?schema=${schema}`;

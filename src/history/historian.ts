@@ -161,7 +161,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     super();
     this.#o = options;
     this.#flushBytes = options.flushBytes ?? 8 * 1024 * 1024;
-    this.#place = nameOfHistory({ db_path: options.dbPath, ...(options.lake && { lake: options.lake }) });
+    this.#place = nameOfHistory({ db_path: options.dbPath, lake: options.lake });
     if (options.lake === undefined && options.dbPath !== IN_MEMORY)
       this.#file = new FileIdentity(options.dbPath, options.dataDirectory);
     this.#intake = new LogIntake(options.maxHeldBytes ?? 64 * 1024 * 1024, (lost) => {

@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { lakeExtensionPaths } from "../../src/native/lake-extensions.ts";
+import type { PrincipalClient } from "../../src/protocol/client.ts";
 import { startCluster } from "../support/cdktr.ts";
 import { codeBlocks } from "../support/code-blocks.ts";
+import { nextHistoryOf } from "../support/history-process.ts";
+import { Installation } from "../support/installation.ts";
 import { PostgresServer } from "../support/postgres.ts";
 import { pythonWith } from "../support/python.ts";
 import { TemporaryDirectory } from "../support/temporary-directory.ts";
@@ -127,4 +130,95 @@ test("a history in a lake: every command answers, a killed principal loses no li
   ]);
   expect(`${said}${complained}`.trim()).toBe("[('talk', 2, 0)]");
   await until("the principal is well", async () => (await cluster.cdktr(["doctor", "--json"])).code === 0);
+}, 240_000);
+
+const LINES = 2000;
+const CHATTY = shellWorkflow({
+  only: {
+    sh: `i=0; while [ $i -lt ${LINES} ]; do i=$((i+1)); echo line $i; [ $((i % 100)) = 0 ] && sleep 0.1; done; true`,
+  },
+});
+
+async function rows(client: PrincipalClient, sql: string): Promise<unknown[][]> {
+  return (await client.queryDatabase({ sql })).rows;
+}
+
+/** How many lines the history has of a run; 0 while it cannot be asked. */
+async function count(client: PrincipalClient, run: string): Promise<number> {
+  const sql = `SELECT count(*) FROM logstore WHERE workflow_instance_id = '${run}'`;
+  return Number((await rows(client, sql).catch(() => []))[0]?.[0] ?? 0);
+}
+
+/** What the history has of a run. */
+async function stored(client: PrincipalClient, run: string): Promise<unknown> {
+  const where = `WHERE workflow_instance_id = '${run}'`;
+  const [lines] = await rows(
+    client,
+    `SELECT count(*), count(DISTINCT payload), count(DISTINCT (stream_id, seq)) FROM logstore ${where}`,
+  );
+  const statuses = await rows(client, `SELECT status FROM workflow_run_status ${where} ORDER BY rowid`);
+  return { lines, statuses: statuses.flat() };
+}
+
+const WHOLE = { lines: [LINES, LINES, LINES], statuses: ["PENDING", "RUNNING", "COMPLETED"] };
+
+test("the history, its catalog and the principal are killed in turn: runs go on, and each line is there once", async () => {
+  using directory = new TemporaryDirectory();
+  await using cluster = await startCluster({
+    agents: 1,
+    env: {
+      CDKTR_LOG_FLUSH_INTERVAL_MS: "300",
+      CDKTR_HISTORY_URL: `ducklake:${server.url({ parameters: { schema: "killed" } })}`,
+      CDKTR_HISTORY_DATA: directory.path("files"),
+    },
+    workflows: { "chatty.yml": CHATTY, "hello.yml": shellWorkflow({ only: { sh: "echo hello" } }) },
+  });
+  const { client } = cluster;
+  const trigger = async (id: string) =>
+    (await client.runTask(id, { dedupe_key: crypto.randomUUID() })).workflow_instance_id;
+  const run = await trigger("chatty");
+  await until("some lines are in the lake", async () => (await count(client, run)) > 100);
+  const pid = cluster.principal?.pid ?? 0;
+  const history = await nextHistoryOf(pid);
+  process.kill(history, "SIGKILL");
+  await nextHistoryOf(pid, history);
+  await server.stop();
+  // Runs do not wait for the history.
+  const other = await trigger("hello");
+  expect((await runOver(client, other)).status).toBe("COMPLETED");
+  await until("it says what is wrong", async () => {
+    const { error } = (await client.info()).history;
+    return error?.includes("cannot be reached: PostgreSQL does not answer") ?? false;
+  });
+  await server.startAgain();
+  cluster.principal?.kill("SIGKILL");
+  await cluster.principal?.finished;
+  await cluster.startPrincipal();
+  expect((await runOver(client, run)).status).toBe("COMPLETED");
+  await until("everything is there", async () =>
+    Bun.deepEquals(await stored(client, run).catch(() => null), WHOLE),
+  );
+  expect(await stored(client, other)).toMatchObject({ lines: [1, 1, 1] });
+}, 240_000);
+
+test("the next leader's history goes on where that of a killed leader ended", async () => {
+  await using installation = await Installation.start(2, {
+    lake: true,
+    workflows: { "chatty.yml": CHATTY },
+    env: { CDKTR_LOG_FLUSH_INTERVAL_MS: "100" },
+  });
+  const leader = await installation.leader();
+  const [follower] = await installation.followers();
+  if (follower === undefined) throw new Error("there is no follower");
+  await installation.startAgent();
+  const { workflow_instance_id: run } = await leader.client.runTask("chatty", { dedupe_key: "once" });
+  await until("some lines are in the lake", async () => (await count(follower.client, run)) > 100);
+  leader.process.kill("SIGKILL");
+  expect((await runOver(follower.client, run)).status).toBe("COMPLETED");
+  await until("everything is there", async () =>
+    Bun.deepEquals(await stored(follower.client, run).catch(() => null), WHOLE),
+  );
+  // The former leader follows now, and answers with what the lake has.
+  await installation.startAgain(leader);
+  expect(await stored(leader.client, run)).toEqual(WHOLE);
 }, 240_000);

@@ -12,6 +12,8 @@ import { until } from "./until.ts";
 export interface InstallationOptions {
   /** Files of the workflow directory: relative path to text. All members have the same directory. */
   readonly workflows?: Readonly<Record<string, string>>;
+  /** Whether the history is in a lake, which all principals share. */
+  readonly lake?: boolean;
   /** Further settings of all principals, agents and commands. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -74,6 +76,10 @@ export class Installation implements AsyncDisposable {
       CDKTR_METRICS_PORT: "0",
       CDKTR_BLOB_URL: join(this.directory, "blobs"),
       CDKTR_STORE_URL: this.postgres.url(),
+      ...(this.#options.lake && {
+        CDKTR_HISTORY_URL: `ducklake:${this.postgres.url()}`,
+        CDKTR_HISTORY_DATA: join(this.directory, "history"),
+      }),
       // A busy machine does not change the leader.
       CDKTR_LEADER_LEASE_MS: "30000",
       CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "20000",

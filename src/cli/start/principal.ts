@@ -12,6 +12,7 @@ import { Principal, type PrincipalOptions } from "../../principal/principal.ts";
 import { telemetrySettings } from "../../principal/telemetry/settings.ts";
 import { connect } from "../../protocol/connect.ts";
 import { type Service, startServices, stopServices } from "../../service.ts";
+import { withoutPassword } from "../../storage/postgres/url.ts";
 import { Supervisor } from "../../systemd/notify.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
 import { command } from "../support/command.ts";
@@ -228,6 +229,7 @@ async function announce(config: Config, principal: Principal | Member): Promise<
       );
       return;
     }
+    const history = withoutPassword(config.CDKTR_HISTORY_URL) || config.CDKTR_DB_PATH;
     const files = info.invalid_workflow_files;
     const invalid = files.length;
     const waiting = files.reduce((sum, file) => sum + (file.waiting ?? 0), 0);
@@ -240,7 +242,7 @@ async function announce(config: Config, principal: Principal | Member): Promise<
             ? "  not secured: anyone who can reach these ports can run programs on the agents ('cdktr keys init')"
             : "  not secured: serves processes of this user and of root only ('cdktr keys init' to serve others)"
           : "  secured: encrypted, known keys only",
-        `  data in ${config.CDKTR_APP_DATA_DIRECTORY}, history in ${config.CDKTR_DB_PATH}`,
+        `  data in ${config.CDKTR_APP_DATA_DIRECTORY}, history in ${history}`,
       ].join("\n"),
     );
   } finally {

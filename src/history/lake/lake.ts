@@ -24,6 +24,7 @@ import { VIEWS } from "../database/schema.ts";
 import { inTransaction, type Writing } from "../database/write.ts";
 import { attachLake, LAKE, useLake } from "./attach.ts";
 import { type InTurn, repeated, turns } from "./conflict.ts";
+import { LakeSize } from "./lake-size.ts";
 import { removeDaysOfLake } from "./remove-days.ts";
 import { keepUp, setLakeOptions } from "./upkeep.ts";
 
@@ -83,27 +84,33 @@ async function open(options: LakeOptions, name: string): Promise<OpenHistory> {
 function opened(database: OpenDatabase, epoch: number): OpenHistory {
   const { duckdb, connection, instance } = database;
   const inTurn = turns();
+  const connect = async () => {
+    const another = await instance.connect();
+    await useLake(another);
+    return another;
+  };
+  const size = new LakeSize({ connect }, LAKE);
+  size.lookUp();
   return {
     duckdb,
     connection,
-    connect: async () => {
-      const another = await instance.connect();
-      await useLake(another);
-      return another;
-    },
+    connect,
     writing: writingWith(epoch, inTurn),
     get newestLines() {
       return `timestamp_ms > ${Date.now() - NEWEST_MS}`;
     },
     copySchema: createFileSchema,
-    sizeBytes: () => 0,
+    sizeBytes: () => size.bytes,
     care: {
       keepUp: (another, isLong, isStopping) => keepUp(another, LAKE, { isLong, isStopping, inTurn }),
       removeDays: removeDaysOfLake,
     },
     // Whether a transaction that failed was committed is certain once the lake has been opened again.
     isLost: (error, doing) => doing === "write" || isFatal(error),
-    close: async () => shut(database),
+    close: async () => {
+      await size.settled();
+      shut(database);
+    },
   };
 }
 

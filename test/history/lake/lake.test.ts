@@ -166,6 +166,9 @@ describe("a lake", () => {
     expect(await answersOf(lake)).toEqual(wanted);
     await maintain(settings, directory);
     expect(await answersOf(lake)).toEqual(wanted);
+    const again = await openLake({ ...settings, epoch: 1 }, directory, { name: "b" });
+    await until("its size is known", () => again.archive.sizes.database > 0);
+    await again.close();
     for (const history of [file, lake]) {
       const out = directory.at(history === file ? "files/out" : "a/files/out");
       mkdirSync(out);
