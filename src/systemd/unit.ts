@@ -73,6 +73,8 @@ ${SETTINGS_HINTS[service.role]}`;
 const PRINCIPAL_HINT = `# Where the principal is:
 #CDKTR_PRINCIPAL_HOST=10.0.0.5
 #CDKTR_PRINCIPAL_PORT=5561
+# Or where several are, of which one is used:
+#CDKTR_PRINCIPALS=10.0.0.5:5561,10.0.0.6:5561
 `;
 
 const SETTINGS_HINTS: Readonly<Record<Role, string>> = {
