@@ -84,7 +84,8 @@ export class Door extends BackgroundService implements ApiTarget {
   }
 
   protected override async onStop(): Promise<void> {
-    await isDoneWithin(STOP_MS, Promise.allSettled(this.#inFlight));
+    if (this.#term !== undefined || this.#link !== undefined)
+      await isDoneWithin(STOP_MS, Promise.allSettled(this.#inFlight));
     this.#unwatch();
     this.endTerm();
     const link = this.#link?.link;

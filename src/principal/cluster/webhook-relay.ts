@@ -14,8 +14,14 @@ const MOST_CONNECTIONS = 512;
 const DEADLINE_MS = 15_000;
 /** Interval of attempts to bind a port that is taken, ms. */
 const BIND_RETRY_MS = 5000;
+/** How often a leader is asked again that does not know its workflows yet, and for how long, ms. */
+const AGAIN_MS = 200;
+const KEEPS_ASKING_MS = 5000;
 /** How long open connections may take at shutdown, ms. */
 const STOP_MS = 1000;
+
+/** The `Retry-After` of a leader that does not know its workflows yet. */
+const NOT_SERVED_YET = "1";
 
 /** What {@link WebhookRelay} needs. */
 export interface WebhookRelayOptions {
@@ -35,6 +41,8 @@ export class WebhookRelay extends BackgroundService {
   readonly #o: WebhookRelayOptions;
   #server: HttpDoor | undefined;
   #hasTold = false;
+  /** Ends a request that waits for a leader: this member is about to lead, or to stop. */
+  readonly #waiting = new Set<(reply: null) => void>();
   readonly #again = this.timer(() => this.#bind());
 
   constructor(options: WebhookRelayOptions) {
@@ -52,6 +60,7 @@ export class WebhookRelay extends BackgroundService {
   }
 
   protected override async onStop(): Promise<void> {
+    for (const giveUp of this.#waiting) giveUp(null);
     await this.#server?.stop(STOP_MS);
     this.#server = undefined;
   }
@@ -93,24 +102,46 @@ export class WebhookRelay extends BackgroundService {
       headers: Object.fromEntries(request.headers),
       body: Buffer.from(body).toString("base64"),
       peer,
+      delivery_key: crypto.randomUUID(),
     };
-    const fields = [JSON.stringify(delivery)];
-    const verb = "DELIVERWEBHOOK";
     try {
-      const reply = await this.#o.door.answer({
-        request: { verb, fields },
-        frame: encodeFields([verb, ...fields]),
-        userId: this.#o.access?.ownKeys.publicKey,
-        traits: { isPlain: false, isNameless: false },
-      });
-      if (reply === null) return unavailable("this principal stops");
-      const { kind, payload } = decodeReply(reply);
-      if (kind !== "SUCCESS") return unavailable(payload);
-      const { status, headers, body: text } = JSON.parse(payload) as WebhookAnswer;
-      return new Response(text, { status, headers });
+      // A leader that has just begun to lead does not know its workflows yet, and many senders do not try again.
+      const until = this.clock.monotonic() + KEEPS_ASKING_MS;
+      for (;;) {
+        const answer = await this.#ask(delivery);
+        if (answer instanceof Response) return answer;
+        const { status, headers, body: text } = answer;
+        const isEarly = status === 503 && headers["retry-after"] === NOT_SERVED_YET;
+        if (!isEarly || this.isStopping || this.clock.monotonic() >= until)
+          return new Response(text, { status, headers });
+        await this.pause(AGAIN_MS);
+      }
     } catch (error) {
       if (error instanceof CdktrError) return unavailable(error.message);
       throw error;
+    }
+  }
+
+  /** The leader's answer, or why there is none. */
+  async #ask(delivery: DeliverWebhook): Promise<WebhookAnswer | Response> {
+    const verb = "DELIVERWEBHOOK";
+    const fields = [JSON.stringify(delivery)];
+    const call = {
+      request: { verb, fields },
+      frame: encodeFields([verb, ...fields]),
+      userId: this.#o.access?.ownKeys.publicKey,
+      traits: { isPlain: false, isNameless: false },
+    } as const;
+    const answered = Promise.withResolvers<Uint8Array | null>();
+    this.#waiting.add(answered.resolve);
+    try {
+      this.#o.door.answer(call).then(answered.resolve, answered.reject);
+      const reply = await answered.promise;
+      if (reply === null) return unavailable("another principal is about to lead, or this one stops");
+      const { kind, payload } = decodeReply(reply);
+      return kind === "SUCCESS" ? (JSON.parse(payload) as WebhookAnswer) : unavailable(payload);
+    } finally {
+      this.#waiting.delete(answered.resolve);
     }
   }
 }
