@@ -112,6 +112,8 @@ export interface PrincipalOptions {
 
 /** How long the announcement that it is ready waits for the history, ms. Requests are answered before. */
 const HISTORY_OPENS_MS = 10_000;
+/** How long the files of workflows are read before a new leader answers, ms: requests wait for it. */
+const FILES_OF_TERM_MS = 1000;
 /** How long to find out whether there is a history, ms: its disk may not answer. */
 const FILE_ANSWERS_MS = 1000;
 
@@ -243,6 +245,7 @@ export class Principal extends BackgroundService {
       refreshMs: config.CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S * 1000,
       zone,
       pauses: paused,
+      ...(member === undefined ? {} : { startMs: FILES_OF_TERM_MS }),
       poolsChanged: (tx) => queue.queued(tx),
     });
     alerts.follow(workflows);

@@ -16,7 +16,12 @@ test("one principal becomes three and one again: its queue goes along, and who i
   mkdirSync(directory);
   const alone = {
     cwd: directory,
-    env: { ...(await installation.settings("member-1")), CDKTR_STORE_URL: undefined },
+    env: {
+      ...(await installation.settings("member-1")),
+      CDKTR_STORE_URL: undefined,
+      CDKTR_HISTORY_URL: undefined,
+      CDKTR_HISTORY_DATA: undefined,
+    },
   };
   await cdktr(["keys", "init"], alone);
   let single = new CdktrProcess(["start", "principal"], alone);

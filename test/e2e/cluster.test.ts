@@ -72,3 +72,50 @@ test("the leader is killed: its agent keeps its task, a tail goes on, and each l
   const listed = JSON.parse(stdout) as { name: string; role: string; epoch: number | null }[];
   expect(listed.find(({ name }) => name === next.name)).toMatchObject({ role: "leader", epoch: 2 });
 }, 240_000);
+
+test("principals that are restarted one after the other, the leader last: no request fails, each run and each line is there once", async () => {
+  await using installation = await Installation.start(3, {
+    workflows: { "hello.yml": shellWorkflow({ greet: { sh: "echo hello" } }) },
+  });
+  const { members } = installation;
+  await installation.startAgent();
+  const leader = await installation.leader();
+  const runs: string[] = [];
+  let restarting = members.find((member) => member !== leader);
+  let isOver = false;
+  const triggering = (async () => {
+    for (let n = 0; !isOver; n++) {
+      const asked = members.filter((member) => member !== restarting)[n % 2];
+      const { workflow_instance_id: id } =
+        (await asked?.client.runTask("hello", { dedupe_key: `${n}` })) ?? {};
+      if (id !== undefined) runs.push(id);
+      // As often as people and programs ask.
+      await Bun.sleep(20);
+    }
+  })();
+  for (const member of [...(await installation.followers()), leader]) {
+    restarting = member;
+    const before = runs.length;
+    await until("it is asked nothing any more", () => runs.length > before + 1);
+    member.process.kill("SIGTERM");
+    expect((await member.process.finished).code).toBe(0);
+    await installation.startAgain(member);
+  }
+  isOver = true;
+  await triggering;
+  const last = await installation.leader();
+  expect(last).not.toBe(leader);
+  for (const id of runs) expect((await runOver(last.client, id)).status).toBe("COMPLETED");
+  expect(new Set(runs).size).toBe(runs.length);
+  expect(await last.client.call("LSRUNS", { limit: 1000 })).toHaveLength(runs.length);
+  // What its agent has, and the history not yet, is on the way.
+  const rows = await until("all lines have arrived", async () => {
+    const found = await last.client.call("QUERYDB", {
+      sql: "SELECT workflow_instance_id, count(*) FROM logstore GROUP BY 1",
+      max_rows: 10_000,
+    });
+    return found.rows.length >= runs.length && found.rows;
+  });
+  expect(rows.filter(([, count]) => Number(count) !== 1)).toEqual([]);
+  expect(rows).toHaveLength(runs.length);
+}, 240_000);

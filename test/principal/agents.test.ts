@@ -3,7 +3,7 @@ import type { AgentReport, RunAssignment } from "../../src/contract/messages.ts"
 import { historyHere } from "../../src/history/in-process.ts";
 import { RequestUnprocessableError } from "../../src/protocol/client.ts";
 import { until } from "../support/until.ts";
-import { FakeAgent, failure, required, TestPrincipal, workflowText } from "./support.ts";
+import { FakeAgent, failure, lastingPorts, required, TestPrincipal, workflowText } from "./support.ts";
 
 const TASKS = { "etl.yml": workflowText({ tasks: ["a", "b"] }) };
 const QUICK = { CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: 150, CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: 600 };
@@ -617,4 +617,21 @@ describe("reports", () => {
     expect(details).toMatchObject({ status: "COMPLETED", tasks_done: 1 });
     expect(details.tasks.map(({ task_id, status }) => [task_id, status])).toEqual([["a", "COMPLETED"]]);
   });
+});
+
+test("an agent that registered with an earlier principal learns by its next heartbeat that there is another one, however long that may wait", async () => {
+  await using cluster = await new TestPrincipal({ config: await lastingPorts() }).start();
+  const agent = await cluster.agent();
+  const before = await agent.heartbeat();
+  await cluster.principal?.stop();
+  await cluster.start();
+  const client = cluster.client();
+  const now = await client.call("AGENTHEARTBEAT", {
+    agent_id: agent.id,
+    session_id: agent.sessionId,
+    wait_ms: 60_000,
+    running: [],
+    running_tasks: 0,
+  });
+  expect(now.principal_id).not.toBe(before.principal_id);
 });

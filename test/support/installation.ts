@@ -12,7 +12,7 @@ import { until } from "./until.ts";
 export interface InstallationOptions {
   /** Files of the workflow directory: relative path to text. All members have the same directory. */
   readonly workflows?: Readonly<Record<string, string>>;
-  /** Whether the history is in a lake, which all principals share. */
+  /** Whether the history is in a lake, which all principals share. Default: it is; without, there can be only one principal. */
   readonly lake?: boolean;
   /** Further settings of all principals, agents and commands. */
   readonly env?: Readonly<Record<string, string>>;
@@ -76,7 +76,7 @@ export class Installation implements AsyncDisposable {
       CDKTR_METRICS_PORT: "0",
       CDKTR_BLOB_URL: join(this.directory, "blobs"),
       CDKTR_STORE_URL: this.postgres.url(),
-      ...(this.#options.lake && {
+      ...(this.#options.lake !== false && {
         CDKTR_HISTORY_URL: `ducklake:${this.postgres.url()}`,
         CDKTR_HISTORY_DATA: join(this.directory, "history"),
       }),

@@ -1,5 +1,5 @@
 import { type Config, sharedVariables } from "../../config.ts";
-import { PrincipalUnreachableError } from "../../errors.ts";
+import { PrincipalUnreachableError, UnprocessableError } from "../../errors.ts";
 import { reachableHost } from "../../host/addresses.ts";
 import { keepDataPrivate } from "../../host/private-data.ts";
 import { ownExecutable, selfCommand } from "../../host/self.ts";
@@ -221,8 +221,16 @@ async function announce(config: Config, principal: Principal | Member): Promise<
   try {
     const info = await client.info().catch((error) => {
       if (error instanceof PrincipalUnreachableError) return null;
+      // One of several answers, and none leads.
+      if (error instanceof UnprocessableError) return undefined;
       throw error;
     });
+    if (info === undefined) {
+      log.warn(
+        `${principal.title} serves ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, ports.api)} and waits for a principal that leads.`,
+      );
+      return;
+    }
     if (info === null) {
       log.warn(
         `The principal is ready at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, ports.api)}, but so busy that it has not answered its own first request within ${PING_MS / 1000} s. Is this host overloaded? 'cdktr doctor' shows more.`,

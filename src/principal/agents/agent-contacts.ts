@@ -14,6 +14,8 @@ export interface Contact {
   /** Time of its last request. */
   seenMonotonic: number;
   seenWall: number;
+  /** It has registered with this principal, not with an earlier one only. */
+  isRegistered: boolean;
   /** It registered with a principal of another version and has no protocol in common with this one. */
   isForeign: boolean;
   /** The attempts that it says it is executing. */
@@ -76,6 +78,7 @@ export class AgentContacts {
       sessionId,
       seenMonotonic: this.#clock.monotonic(),
       seenWall,
+      isRegistered: false,
       isForeign: false,
       running: [],
       survivors: [],

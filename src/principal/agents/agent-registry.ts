@@ -197,6 +197,7 @@ export class AgentRegistry extends BackgroundService {
       this.#o.events.emit("agent dismissed", agentId);
       this.#o.polls.wake(topicOf(agentId));
     }
+    contact.isRegistered = true;
     contact.chain.restart(description.last_token);
     // Before it sends lines: their times are right from the first one on.
     if (description.clock_ahead_ms !== undefined)
@@ -342,7 +343,8 @@ export class AgentRegistry extends BackgroundService {
         );
     }
     await this.#endForgotten(contact);
-    const deadline = this.#o.clock.monotonic() + beat.wait_ms;
+    // One that registered with an earlier principal learns at once that it has to again.
+    const deadline = this.#o.clock.monotonic() + (contact.isRegistered ? beat.wait_ms : 0);
     const { directories = [] } = beat;
     for (;;) {
       const ticket = this.#o.polls.ticket(topicOf(beat.agent_id));

@@ -35,6 +35,7 @@ import {
 } from "../../storage/postgres/leadership.ts";
 import type { StoreAddress } from "../../storage/postgres/url.ts";
 import { isDoneWithin, pause, Timer } from "../../timer.ts";
+import { lakeSettings } from "../history/lake-settings.ts";
 import { Principal, type PrincipalOptions, type PrincipalPorts } from "../principal.ts";
 import { DirectoryDigest } from "./directory-digest.ts";
 import { Latencies } from "./latencies.ts";
@@ -44,7 +45,7 @@ import { MemberLife, type MemberState } from "./member-state.ts";
 import { type MemberNews, MembersView } from "./members-view.ts";
 import { type Outside, outsideOf } from "./outside.ts";
 import { nameOf, reachedAt } from "./own-summary.ts";
-import { refuseOther } from "./refusals.ts";
+import { historyPlace, refuseOther } from "./refusals.ts";
 import { ServerClock } from "./server-clock.ts";
 import { SharedKeys } from "./shared-keys.ts";
 
@@ -257,6 +258,8 @@ export class Member extends BackgroundService<MemberSignals> {
    */
   protected override async onStart(): Promise<void> {
     const { config } = this.#o;
+    // What is wrong with the settings is said now, not when it leads.
+    lakeSettings(config);
     this.#replica.open();
     await startServices([this.#postgres, this.#writer]);
     await this.#firstJoin();
@@ -395,6 +398,7 @@ export class Member extends BackgroundService<MemberSignals> {
       store: this.#latencies.summary,
       problem: this.#problem,
       blobs: config.CDKTR_BLOB_URL,
+      history: historyPlace(config),
     };
     return {
       applied_seq: this.#replica.seq,

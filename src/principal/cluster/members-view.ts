@@ -20,6 +20,8 @@ export interface MemberNews {
   readonly problem: string | null;
   /** Where it keeps the files of runs. */
   readonly blobs: string;
+  /** Where it keeps the history. */
+  readonly history: string;
 }
 
 const ROLES: Readonly<Record<MemberState, MemberRole>> = {

@@ -7,7 +7,7 @@ import { DirectoryDigest } from "../../../src/principal/cluster/directory-digest
 import { Latencies } from "../../../src/principal/cluster/latencies.ts";
 import { MemberLife } from "../../../src/principal/cluster/member-state.ts";
 import { type MemberNews, MembersView } from "../../../src/principal/cluster/members-view.ts";
-import { refuseOther } from "../../../src/principal/cluster/refusals.ts";
+import { historyPlace, refuseOther } from "../../../src/principal/cluster/refusals.ts";
 import { ServerClock } from "../../../src/principal/cluster/server-clock.ts";
 import type { ClusterSight, MemberRow } from "../../../src/storage/postgres/leadership.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
@@ -22,6 +22,7 @@ function row(name: string, news: Partial<MemberNews> = {}, more: Partial<MemberR
     store: null,
     problem: null,
     blobs: "s3://bucket",
+    history: "memory",
     ...news,
   };
   return {
@@ -157,6 +158,7 @@ describe("a principal that does not fit to the others", () => {
   const of = (blobs: string, directory = config.CDKTR_APP_DATA_DIRECTORY) => ({
     ...config,
     CDKTR_BLOB_URL: blobs,
+    CDKTR_DB_PATH: ":memory:",
     CDKTR_APP_DATA_DIRECTORY: directory,
   });
 
@@ -168,6 +170,23 @@ describe("a principal that does not fit to the others", () => {
     expect(() => refuseOther(others, of("s3://bucket"), "id of b")).not.toThrow();
     const gone = sight([row("a", {}, { silent_ms: 60_000 })], null);
     expect(() => refuseOther(gone, of("/var/lib/blobs"), "id of b")).not.toThrow();
+  });
+
+  test("because it has another history", () => {
+    const lake = {
+      ...of("s3://bucket"),
+      CDKTR_HISTORY_URL: "ducklake:postgres://me:s3cret@db/cdktr",
+      CDKTR_HISTORY_DATA: "/srv/lake",
+    };
+    expect(() => refuseOther(sight([row("a")], "a"), lake, "id of b")).toThrow(
+      "The principal a keeps the history in memory, this one in the lake of ducklake:postgres://me:…@db/cdktr in /srv/lake: when another one leads, runs and logs of before would be missing.",
+    );
+    const same = sight([row("a", { history: historyPlace(lake) })], "a");
+    expect(() => refuseOther(same, lake, "id of b")).not.toThrow();
+    const file = { ...lake, CDKTR_HISTORY_URL: "", CDKTR_DB_PATH: "/var/lib/cdktr/app.db" };
+    expect(() => refuseOther(same, file, "id of b")).toThrow(
+      "this one in a file on its host, /var/lib/cdktr/app.db",
+    );
   });
 
   test("because it has a state of its own, and the store has none", () => {

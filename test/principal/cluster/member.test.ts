@@ -54,7 +54,7 @@ class TestMember implements AsyncDisposable {
       ...(await lastingPorts()),
       CDKTR_PRINCIPAL_NAME: name,
       CDKTR_APP_DATA_DIRECTORY: join(directory.path, "data"),
-      CDKTR_DB_PATH: join(directory.path, "data", "app.db"),
+      CDKTR_DB_PATH: ":memory:",
       CDKTR_BLOB_URL: join(postgres.url(), "blobs"),
       CDKTR_LEADER_LEASE_MS: 60_000,
       ...settings,
