@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { copyFileSync, existsSync, readdirSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import {
   type MoveOptions,
@@ -130,6 +130,7 @@ test("a state moves into PostgreSQL and back, and is the same", async () => {
   const back = await moveIntoFile(options);
   expect(back.find(({ table }) => table === "runs")?.rows).toBe((before.runs?.length ?? 0) + 1);
   refuseMoved(directory.root);
+  expect(statSync(directory.path("state.db")).mode & 0o777).toBe(0o600);
   expect(
     readdirSync(directory.root)
       .filter((name) => name.startsWith("state.db"))

@@ -2,7 +2,7 @@
  * Moves a history: from the file of one principal, with its archive, into a lake, and back. The original stays under another name. What
  * arrives is compared with it before it counts. Each way may end at any moment, and be taken again: what is in the lake by then stays.
  */
-import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { archiveDirectory } from "../../contract/archive-files.ts";
@@ -116,7 +116,7 @@ export async function moveIntoDatabase(options: HistoryMoveOptions): Promise<rea
     } finally {
       await from.close(false);
     }
-    // One that goes on with the file is no reader of the lake.
+    chmodSync(copy, 0o600);
     syncToDisk(copy);
     renameSync(copy, path);
     syncToDisk(join(path, ".."));

@@ -356,10 +356,9 @@ export class Member extends BackgroundService<MemberSignals> {
   async #lookOnce(): Promise<void> {
     let nextMs = AGAIN_MS;
     try {
-      if (!this.#isJoined) {
-        await this.#join();
-        await this.#shared.start();
-      }
+      if (!this.#isJoined) await this.#join();
+      // Nothing happens once that is done: one with other keys does not lead.
+      await this.#shared.start();
       const sight = await this.#cluster.look(this.#pulse());
       this.#clock.compare(sight.clockOffsetMs, sight.clockErrorMs);
       this.#view.saw(sight);
@@ -396,7 +395,7 @@ export class Member extends BackgroundService<MemberSignals> {
       protocol: PROTOCOL,
       lag: this.#lag(),
       store: this.#latencies.summary,
-      problem: this.#problem,
+      problem: this.#problem ?? this.#shared.problem,
       blobs: config.CDKTR_BLOB_URL,
       history: historyPlace(config),
     };

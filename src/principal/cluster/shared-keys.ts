@@ -111,6 +111,12 @@ export class SharedKeys extends BackgroundService<SharedKeysSignals> {
     await this.#running?.catch(() => {});
   }
 
+  /** What somebody must do on this host; null when all is well. */
+  get problem(): string | null {
+    const mismatch = this.#secretsMismatch();
+    return mismatch === undefined ? null : `${mismatch.message} ${mismatch.hint ?? ""}`.trim();
+  }
+
   /**
    * Resolves when this host and the store have the same, including what was changed on this host before the call.
    * @throws UsageError when this host has the keys of another installation
@@ -179,9 +185,10 @@ export class SharedKeys extends BackgroundService<SharedKeysSignals> {
     this.track(
       this.sync().then(
         () => {
-          this.#said.clear();
-          const mismatch = this.#secretsMismatch();
-          if (mismatch !== undefined) this.#say("secrets", `${mismatch.message} ${mismatch.hint ?? ""}`);
+          const { problem } = this;
+          for (const topic of this.#said)
+            if (problem === null || topic !== "secrets") this.#said.delete(topic);
+          if (problem !== null) this.#say("secrets", problem);
         },
         (error) => this.#failed(error),
       ),

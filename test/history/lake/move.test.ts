@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, renameSync } from "node:fs";
+import { existsSync, renameSync, statSync } from "node:fs";
 import type { HistoryDatabase } from "../../../src/history/database/history-database.ts";
 import { type HistoryMoveOptions, moveIntoDatabase, moveIntoLake } from "../../../src/history/lake/move.ts";
 import { LONG } from "../../support/long.ts";
@@ -78,6 +78,7 @@ test("a history with an archive moves into a lake and back, is continued there, 
   }
 
   const back = await moveIntoDatabase(options);
+  expect(statSync(options.path).mode & 0o777).toBe(0o600);
   expect(back.find(({ table }) => table === "logstore")?.rows).toBe(lines + 1);
   await expect(moveIntoDatabase(options)).rejects.toThrow(/There is a history .* already/);
   const again = await openHistory(directory);

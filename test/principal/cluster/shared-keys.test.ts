@@ -314,6 +314,9 @@ describe("the key of the secrets", () => {
     for (const { shared } of [a, b]) await shared.start();
     secretsKey(a, "b25l\n");
     await b.book.waitFor(/lacks their key.*Copy the file/);
+    for (let looks = 0; looks < 2; looks++) await b.shared.signals.next("agreed");
+    expect(b.book.count(/lacks their key/)).toBe(1);
+    expect([a.shared.problem, b.shared.problem]).toEqual([null, expect.stringContaining("lacks their key")]);
   });
 });
 

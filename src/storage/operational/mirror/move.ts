@@ -5,7 +5,7 @@
  * Either is one transaction of PostgreSQL, which holds the row of the leader from its beginning: no member leads or commits meanwhile.
  */
 import { Database, SQLiteError } from "bun:sqlite";
-import { existsSync, renameSync, rmSync } from "node:fs";
+import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import type { ConsolaInstance } from "consola";
@@ -178,6 +178,7 @@ export async function moveIntoFile(options: MoveOptions): Promise<readonly Moved
         hint: "Use the executable that the members use.",
       });
     for (const end of ["", "-wal", "-shm", "-journal"]) rmSync(coming + end, { force: true });
+    writeFileSync(coming, "", { mode: 0o600 });
     const database = new Database(coming, { readwrite: true, create: true, strict: true });
     let moved: readonly MovedTable[];
     try {
@@ -218,7 +219,7 @@ export async function epochOf(postgres: PostgresConnection): Promise<number> {
 
 function nothingToMove(directory: string): NotFoundError {
   if (existsSync(join(directory, MOVED_FILE)))
-    return new NotFoundError(
+    return new MovedAlreadyError(
       `The state of ${directory} was moved already: it is kept there as ${MOVED_FILE}.`,
       {
         hint: "Start a member, with CDKTR_STORE_URL.",
