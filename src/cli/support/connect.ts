@@ -212,8 +212,10 @@ async function patiently<T>(
   const watch = async () => {
     try {
       const now = await client.info({ signal: gone.signal });
-      if (now.principal_id !== known.principalId) {
-        known.principalId = now.principal_id;
+      const isOther = now.principal_id !== known.principalId;
+      known.principalId = now.principal_id;
+      // Of several principals another may lead now: what was in flight is asked there.
+      if (isOther && now.members === undefined) {
         throw new UnprocessableError("The principal was restarted while it worked on this.", {
           hint: "Try again.",
         });
