@@ -46,7 +46,7 @@ import type { BackupMoment } from "./database/export.ts";
 import { HistoryDatabase } from "./database/history-database.ts";
 import type { HistoryMigrations } from "./database/migrations.ts";
 import type { HistoryBatch } from "./database/write.ts";
-import { lake } from "./lake/lake.ts";
+import { FencedError, lake } from "./lake/lake.ts";
 import { LogIntake, type StreamPosition } from "./log-intake.ts";
 import { positionIn, StateComparison } from "./state-comparison.ts";
 import { Transfers } from "./transfers.ts";
@@ -63,6 +63,8 @@ const FIRST_RETRY_MS = 250;
 const LAST_RETRY_MS = 5_000;
 /** A persistent failure is logged again after this time, ms. */
 const REMINDER_MS = 300_000;
+/** A principal that leads no more has noticed that after this time, ms. */
+const FENCED_MS = 30_000;
 /** How long a backup waits for the write in progress, ms. */
 const HOLD_WAITS_MS = 30_000;
 
@@ -96,6 +98,8 @@ export interface HistorianOptions {
   readonly queryTimeoutMs?: number;
   /** The migrations of the database; those of this cdktr by default. */
   readonly migrations?: HistoryMigrations;
+  /** How long another history is let write, as one that has taken over from this one does, ms. Default 30 s. */
+  readonly fencedMs?: number;
   /** Whether a new state may take over the id of the installation from the history. True by default. */
   readonly mayAdopt?: boolean;
 }
@@ -150,6 +154,8 @@ export class Historian extends BackgroundService<HistorianSignals> {
   #unchecked: { readonly since: number | undefined } | undefined;
   #failure: HistoryUnavailableError | undefined;
   #reported = { message: "", at: 0 };
+  /** Since when the history of another principal has written, although this one's principal leads. */
+  #fencedAt: number | undefined;
   /** Aborts the backup before a migration. */
   #giveUp = new AbortController();
   /** A description of the progress, while the schema is migrated. */
@@ -613,8 +619,22 @@ export class Historian extends BackgroundService<HistorianSignals> {
       },
     };
     const settings = this.#o.lake;
+    const now = this.clock.monotonic();
+    const insists = this.#fencedAt !== undefined && now - this.#fencedAt >= (this.#o.fencedMs ?? FENCED_MS);
     try {
-      return await HistoryDatabase.open({ ...options, place: settings && lake({ ...options, settings }) });
+      // A principal that does not lead any more does not answer, or has ended this history.
+      if (insists) await this.#o.statuses.identity();
+      const place = settings && lake({ ...options, settings, insists });
+      const database = await HistoryDatabase.open({ ...options, place });
+      if (insists)
+        this.#o.log.warn(
+          `The history ${this.#place} had a higher epoch than the principals, as after a restore or a move of their state: it goes on with epoch ${settings?.epoch}.`,
+        );
+      this.#fencedAt = undefined;
+      return database;
+    } catch (error) {
+      if (error instanceof FencedError) this.#fencedAt ??= now;
+      throw error;
     } finally {
       this.#migrating = undefined;
     }

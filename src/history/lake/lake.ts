@@ -44,9 +44,14 @@ export interface LakeOptions {
   readonly tempDirectory: string;
   /** The migrations; those of this cdktr by default. */
   readonly migrations?: HistoryMigrations | undefined;
+  /** The principal has just said that it leads: a higher epoch is from before its state was restored or replaced. */
+  readonly insists?: boolean | undefined;
   /** Called with a message when an older schema is migrated. */
   readonly say?: ((what: string) => void) | undefined;
 }
+
+/** Another history writes. */
+export class FencedError extends HistoryUnavailableError {}
 
 /** A history in a lake. */
 export function lake(options: LakeOptions): Place {
@@ -139,13 +144,13 @@ function shut({ connection, instance }: OpenDatabase): void {
  */
 async function takeOver(
   connection: DuckDBConnection,
-  { settings, migrations = HISTORY_MIGRATIONS, say }: LakeOptions,
+  { settings, migrations = HISTORY_MIGRATIONS, insists = false, say }: LakeOptions,
   name: string,
 ): Promise<number> {
   const pending = await pendingMigration(connection, name, migrations);
   if (pending !== null) {
     // A former leader must not change the schema.
-    if (!pending.isNew) await raise(connection, settings.epoch);
+    if (!pending.isNew) await raise(connection, settings.epoch, insists);
     await applyMigration(connection, pending, VIEWS, null, STATUS_TYPE);
     if (!pending.isNew) {
       say?.(
@@ -153,22 +158,25 @@ async function takeOver(
       );
     }
   }
-  return raise(connection, settings.epoch);
+  return raise(connection, settings.epoch, insists);
 }
 
-/** Makes this history the one that writes. */
-async function raise(connection: DuckDBConnection, wanted: number | null): Promise<number> {
+/**
+ * Makes this history the one that writes. Epochs of leaders are above 0. That of a principal which is alone is below, and another one each
+ * time: it takes over from whoever wrote last, and every leader takes over from it.
+ */
+async function raise(connection: DuckDBConnection, wanted: number | null, insists: boolean): Promise<number> {
   let epoch = wanted ?? 0;
   await repeated(() =>
     inTransaction(connection, async () => {
       const found = await writerOf(connection);
-      epoch = wanted ?? (found ?? 0) + 1;
+      epoch = wanted ?? Math.min((found ?? 0) - 1, -Date.now());
       if (found === null)
         await connection.run("INSERT INTO ingest_cursor VALUES ('writer', '', $1, $2)", [
           BigInt(epoch),
           BigInt(Date.now()),
         ]);
-      else if (found > epoch) throw fenced(epoch, found);
+      else if (found > epoch && wanted !== null && !insists) throw fenced(epoch, found);
       else
         await connection.run(
           "UPDATE ingest_cursor SET position = $1, updated_ms = $2 WHERE kind = 'writer'",
@@ -213,9 +221,19 @@ function writingWith(epoch: number, inTurn: InTurn): Writing {
   };
 }
 
-function fenced(epoch: number, found: number | null): HistoryUnavailableError {
-  return new HistoryUnavailableError(
-    `Another principal writes the history now (epoch ${found ?? "unknown"}; this one has ${epoch}).`,
-    { hint: "The leader's history writes: 'cdktr principals list' names the leader." },
+function fenced(epoch: number, found: number | null): FencedError {
+  return new FencedError(
+    `Another principal writes the history now (${writer(found)}; this one ${epoch > 0 ? `has ${epoch}` : "is alone too"}).`,
+    {
+      hint:
+        epoch > 0
+          ? "The leader's history writes: 'cdktr principals list' names the leader."
+          : "Two principals that are alone cannot share a history: give one of them another CDKTR_HISTORY_DATA and schema, or both the same CDKTR_STORE_URL.",
+    },
   );
+}
+
+function writer(epoch: number | null): string {
+  if (epoch === null) return "which one is not known";
+  return epoch > 0 ? `epoch ${epoch}` : "one that is alone";
 }

@@ -9,6 +9,7 @@ import { attachLake } from "../../../src/history/lake/attach.ts";
 import { PostgresServer } from "../../support/postgres.ts";
 import { until } from "../../support/until.ts";
 import { line, logs, openHistory, rowsOf, runRow, TestDirectory, taskRow } from "../database-support.ts";
+import { recordingLog, startHistorian } from "../historian-support.ts";
 import { lakeAt, openLake } from "./lake-support.ts";
 
 let server: PostgresServer;
@@ -160,13 +161,13 @@ describe("a lake", () => {
     await fill(file);
     const wanted = await answersOf(file);
     expect(wanted.runs).toHaveLength(6);
-    const settings = lakeAt(server, directory, { schema: another() });
+    const settings = lakeAt(server, directory, { schema: another(), epoch: 1 });
     const lake = await openLake(settings, directory);
     await fill(lake);
     expect(await answersOf(lake)).toEqual(wanted);
     await maintain(settings, directory);
     expect(await answersOf(lake)).toEqual(wanted);
-    const again = await openLake({ ...settings, epoch: 1 }, directory, { name: "b" });
+    const again = await openLake(settings, directory, { name: "b" });
     await until("its size is known", () => again.archive.sizes.database > 0);
     await again.close();
     for (const history of [file, lake]) {
@@ -286,12 +287,14 @@ describe("of several histories", () => {
     const read = "SELECT payload FROM logstore ORDER BY rowid";
     expect(await rowsOf(first, read)).toEqual([["first"], ["second"]]);
     await expect(openLake(at(3), directory)).rejects.toThrow("Another principal writes the history now");
-    // One that is alone goes on from there.
+    // One that is alone takes over, and every leader takes over from it.
     const third = await openLake(at(null), directory, { name: "c" });
-    await expect(second.claim("other")).rejects.toThrow("(epoch 5; this one has 4)");
+    await expect(second.claim("other")).rejects.toThrow("(one that is alone; this one has 4)");
     await third.claim("mine");
     expect((await third.cursors()).installation).toBe("mine");
-    await Promise.all([first.close(), second.close(), third.close()]);
+    const leader = await openLake(at(1), directory, { name: "d" });
+    await expect(third.claim("other")).rejects.toThrow("(epoch 1; this one is alone too)");
+    await Promise.all([first, second, third, leader].map((history) => history.close()));
   }, 60_000);
 
   test("no line is lost or doubled while they take over from each other and write at once", async () => {
@@ -378,6 +381,26 @@ test("a history that is killed while it writes loses nothing that it has said is
   ).toEqual([[0]]);
   await lake.close();
 }, 120_000);
+
+test("a history whose principal leads is not kept out by an epoch from before its state was restored", async () => {
+  using directory = new TestDirectory();
+  const schema = another();
+  await (await openLake(lakeAt(server, directory, { schema, epoch: 9 }), directory)).close();
+  const { log, messages } = recordingLog();
+  await using historian = await startHistorian(directory, {
+    lake: lakeAt(server, directory, { schema, epoch: 2 }),
+    fencedMs: 0,
+    log,
+  });
+  expect(messages.join("\n")).toContain(
+    "Another principal writes the history now (epoch 9; this one has 2).",
+  );
+  await until("it writes", () => historian.available.ok);
+  expect(messages.join("\n")).toContain("it goes on with epoch 2.");
+  historian.offer({ agent_id: "a", stream_id: "s", first_seq: 1, lines: [line()] });
+  await historian.flush();
+  expect(historian.position("s").durable).toBe(1);
+}, 60_000);
 
 describe("what users ask", () => {
   test("shows neither credentials nor what else is in the PostgreSQL database", async () => {
