@@ -1,7 +1,8 @@
 /**
- * `npm run bench [-- archive] [-- --json] [-- --quick | --long]`: what cdktr costs, beside what the same work costs without it, measured in the
- * same run on the same machine. `--quick` takes few samples, to see that the measurement itself works. With `archive`
- * only reads of archived history are measured; with `--long` they are from 3 million runs and 100 million lines, which takes an hour.
+ * `npm run bench [-- archive | members] [-- --json] [-- --quick | --long]`: what cdktr costs, beside what the same work costs without it, measured
+ * in the same run on the same machine. `--quick` takes few samples, to see that the measurement itself works. With `archive`
+ * only reads of archived history are measured; with `--long` they are from 3 million runs and 100 million lines, which takes an hour. With
+ * `members` only several principals over PostgreSQL are, beside a single one.
  */
 import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -19,6 +20,7 @@ const json = process.argv.includes("--json");
 const quick = process.argv.includes("--quick");
 const long = process.argv.includes("--long");
 const onlyArchive = process.argv.includes("archive");
+const onlyMembers = process.argv.includes("members");
 
 const SAMPLES = quick ? 20 : 300;
 const PAUSED_SAMPLES = quick ? 4 : 60;
@@ -442,6 +444,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 }
 try {
   if (onlyArchive) await archive();
+  else if (onlyMembers) record(...(await (await import("./bench/members.ts")).members(pipe, quick, say)));
   else await everything();
 } finally {
   await cleanUp();

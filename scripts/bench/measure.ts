@@ -3,7 +3,7 @@
 /** One line of the result: what cdktr needs, beside what the same work needs without it. */
 export interface Measure {
   readonly name: string;
-  readonly unit: "ms" | "runs/s" | "lines/s" | "% of a core" | "MB";
+  readonly unit: "ms" | "runs" | "runs/s" | "lines/s" | "% of a core" | "MB";
   readonly cdktr: number;
   /** What {@link baseline} is; null when nothing compares. */
   readonly against: string | null;

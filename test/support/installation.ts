@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import type { PrincipalSummary } from "../../src/contract/messages.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
 import { CdktrProcess, type CommandOptions, cdktr, type Finished, freePorts } from "./cdktr.ts";
-import { PostgresServer } from "./postgres.ts";
+import { type PostgresOptions, PostgresServer } from "./postgres.ts";
 import { until } from "./until.ts";
 
 /** What an installation starts with. */
@@ -15,7 +15,8 @@ export interface InstallationOptions {
   /** Whether the history is in a lake, which all principals share. Default: it is; without, there can be only one principal. */
   readonly lake?: boolean;
   /** Further settings of all principals, agents and commands. */
-  readonly env?: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly postgres?: PostgresOptions;
 }
 
 /** A principal of the installation. */
@@ -23,7 +24,7 @@ export interface TestMember {
   readonly name: string;
   readonly port: number;
   readonly directory: string;
-  readonly env: Readonly<Record<string, string>>;
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly client: PrincipalClient;
   process: CdktrProcess;
 }
@@ -45,7 +46,7 @@ export class Installation implements AsyncDisposable {
 
   /** Starts PostgreSQL, and so many principals. */
   static async start(count: number, options: InstallationOptions = {}): Promise<Installation> {
-    const installation = new Installation(await PostgresServer.start(), options);
+    const installation = new Installation(await PostgresServer.start(options.postgres), options);
     try {
       for (let n = 0; n < count; n++) await installation.startMember();
       return installation;
@@ -108,7 +109,7 @@ export class Installation implements AsyncDisposable {
     await member.process.waitFor(/ready at/);
   }
 
-  #spawn(env: Readonly<Record<string, string>>, cwd: string): CdktrProcess {
+  #spawn(env: TestMember["env"], cwd: string): CdktrProcess {
     return new CdktrProcess(["start", "principal"], { env, cwd });
   }
 

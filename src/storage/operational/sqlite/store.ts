@@ -390,7 +390,8 @@ export class SqliteOperationalStore implements OperationalStore {
     this.#written.at = performance.now();
     if (this.#ailing === undefined) return;
     this.#ailing = undefined;
-    this.#options.log.success(`${this.path} can be written again.`);
+    const what = this.#options.replica === undefined ? this.path : "The state in PostgreSQL";
+    this.#options.log.success(`${what} can be written again.`);
   }
 
   /** Rows written through this connection so far. */
@@ -421,8 +422,10 @@ export class SqliteOperationalStore implements OperationalStore {
     return this.#ails(failure);
   }
 
-  /** Logs it, unless it was logged recently. */
+  /** Logs it, unless that was done recently. */
   #ails(failure: StoreUnavailableError): StoreUnavailableError {
+    // Who has ended the term says so.
+    if (this.#options.replica?.writeThrough.over != null) return failure;
     const now = performance.now();
     if (this.#ailing === undefined || now - this.#ailing.saidAt > REMINDER_MS) {
       this.#options.log.error(`${failure.message} ${failure.hint}`);
