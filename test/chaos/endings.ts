@@ -1,6 +1,7 @@
 /** How a storm ends: what was begun comes to its end, and nothing is left behind. */
 import { readdirSync, readFileSync } from "node:fs";
-import type { PrincipalClient } from "../../src/protocol/client.ts";
+import { PrincipalUnreachableError, UnprocessableError } from "../../src/errors.ts";
+import { type PrincipalClient, RequestRefusedError } from "../../src/protocol/client.ts";
 import type { Meddler } from "./limits.ts";
 
 /** No run reached its end for so long, with everything in order: something is stuck. */
@@ -9,14 +10,24 @@ const STUCK_MS = 90_000;
 /** Waits until every run is over. @returns a violation when nothing moves any more */
 export async function settled(runIds: readonly string[], client: PrincipalClient): Promise<string[]> {
   const open = new Set(runIds);
+  const unknown: string[] = [];
   let progress = performance.now();
   while (open.size > 0) {
     for (const runId of [...open]) {
-      const run = await client.waitRun(runId, 2000, { attempts: 5, timeoutMs: 5000 });
+      const run = await patiently(() => client.waitRun(runId, 2000, { timeoutMs: 5000 })).catch((error) => {
+        if (error instanceof RequestRefusedError) return undefined;
+        throw error;
+      });
+      if (run === undefined) {
+        unknown.push(`run ${runId} was acknowledged, and is not known any more`);
+        open.delete(runId);
+        continue;
+      }
       if (!["COMPLETED", "FAILED", "CRASHED", "CANCELLED", "SKIPPED"].includes(run.status)) {
         // A run that makes no progress has no event.
         if (performance.now() - progress > STUCK_MS)
           return [
+            ...unknown,
             `${open.size} runs are stuck, among them ${runId} (${run.status}, attempt ${run.attempt} on ${run.agent_id})`,
           ];
         continue;
@@ -25,7 +36,23 @@ export async function settled(runIds: readonly string[], client: PrincipalClient
       progress = performance.now();
     }
   }
-  return [];
+  return unknown;
+}
+
+/** Asks again while nobody answers, or somebody else is about to. @throws whatever it is after a minute and a half */
+export async function patiently<T>(ask: () => Promise<T>): Promise<T> {
+  const began = performance.now();
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      const isLater = error instanceof PrincipalUnreachableError || error instanceof UnprocessableError;
+      // Nobody may answer ever again.
+      if (!isLater || performance.now() - began > STUCK_MS) throw error;
+      // A pause, not a wait: whoever answers next has a moment.
+      await Bun.sleep(100);
+    }
+  }
 }
 
 /** Waits until the backfill is over. @returns a violation when nothing moves any more */

@@ -11,7 +11,7 @@ import { CdktrProcess, cdktr } from "../../support/cdktr.ts";
 import { historyOf } from "../../support/history-process.ts";
 import { PostgresServer } from "../../support/postgres.ts";
 import { until } from "../../support/until.ts";
-import { bootSeconds, filled, leftovers, readOr, settled } from "../endings.ts";
+import { bootSeconds, filled, leftovers, patiently, readOr, settled } from "../endings.ts";
 import { Meddler } from "../limits.ts";
 import { Random } from "../random.ts";
 import { type Account, account, type HistoryRows, type Outage } from "../verify.ts";
@@ -55,8 +55,9 @@ const API_PORT = 5561;
 const POSTGRES_PORT = 5432;
 /** So large is the disk of a server of PostgreSQL, MiB. */
 const DISK_MIB = 400;
-/** The backfill is this long. */
-const FIRINGS = 60;
+/** How long the backfill is. */
+const FIRINGS_A_MINUTE = 40;
+const MOST_FIRINGS = 300;
 /** TERM, the grace period and KILL, a heartbeat or two, and a change of the leader. */
 const FENCING_SECONDS = 15;
 /** How many rows of the history are asked for at once. */
@@ -115,11 +116,12 @@ export class MemberStorm implements AsyncDisposable {
     const ids = [...workflows.whole, ...workflows.split];
     const load = new Load(this.#clients, ids, new Random(seed + 1), runsPerSecond);
     load.start();
+    const firings = Math.min(MOST_FIRINGS, Math.ceil(minutes * FIRINGS_A_MINUTE));
     const acknowledged = () => load.acknowledged.map((run) => run.runId);
     const [client] = this.#clients;
     if (client === undefined) throw new Error("there are no members");
     const meddler =
-      limits === true ? new Meddler(client, new Random(seed + 2), FIRINGS, acknowledged) : undefined;
+      limits === true ? new Meddler(client, new Random(seed + 2), firings, acknowledged) : undefined;
     await meddler?.start();
     const answers = workflows.language.length > 0 ? load.answer() : Promise.resolve();
     await this.#quiet(2000);
@@ -332,9 +334,8 @@ export class MemberStorm implements AsyncDisposable {
       const all: T[] = [];
       for (;;) {
         const page = `SELECT * FROM (${sql}) LIMIT ${PAGE} OFFSET ${all.length}`;
-        const { columns, rows } = await client.queryDatabase(
-          { sql: page, max_rows: PAGE },
-          { timeoutMs: 60_000 },
+        const { columns, rows } = await patiently(() =>
+          client.queryDatabase({ sql: page, max_rows: PAGE }, { timeoutMs: 60_000 }),
         );
         for (const row of rows)
           all.push(Object.fromEntries(columns.map(({ name }, i) => [name, row[i]])) as T);
