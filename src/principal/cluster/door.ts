@@ -49,6 +49,8 @@ interface Term {
   readonly inFlight: Set<PromiseWithResolvers<Uint8Array | null>>;
   /** What comes now waits for the next leader. */
   isHeld: boolean;
+  /** Whether another one may lead by now, without this process knowing it: what it says may be outdated. */
+  readonly hasLapsed: () => boolean;
 }
 
 /** Answers the requests that arrive at a member. To be started after the API's socket, and stopped before it. */
@@ -94,9 +96,13 @@ export class Door extends BackgroundService implements ApiTarget {
     this.#wake();
   }
 
-  /** A service that answers with a target while it runs; it stops once all that the target was given is answered, or handed back. */
-  serving(target: ApiTarget): Service {
-    const term: Term = { target, inFlight: new Set(), isHeld: false };
+  /**
+   * A service that answers with a target while it runs; it stops once all that the target was given is answered, or handed back.
+   * @param hasLapsed whether another principal may lead by now: nothing is answered then. A process that was stopped for a while does not
+   *   know it by itself
+   */
+  serving(target: ApiTarget, hasLapsed: () => boolean = () => false): Service {
+    const term: Term = { target, inFlight: new Set(), isHeld: false, hasLapsed };
     return {
       name: "door of the leader",
       start: async () => {
@@ -176,7 +182,9 @@ export class Door extends BackgroundService implements ApiTarget {
     term.inFlight.add(asked);
     term.target.answer(call).then(asked.resolve, asked.reject);
     try {
-      return await asked.promise;
+      const reply = await asked.promise;
+      if (!term.hasLapsed()) return reply;
+      throw new LeaderLostError("Another principal may lead by now.");
     } finally {
       term.inFlight.delete(asked);
     }
@@ -195,7 +203,8 @@ export class Door extends BackgroundService implements ApiTarget {
     const until = this.clock.monotonic() + mostMs;
     for (;;) {
       const term = this.#term;
-      if (term !== undefined && !term.isHeld) return term;
+      const isLapsed = term?.hasLapsed() === true;
+      if (term !== undefined && !term.isHeld && !isLapsed) return term;
       const leader = this.#o.view.leader();
       const isElsewhere = leader !== null && leader.member_id !== this.#o.view.self.member_id;
       if (call.isForwarded && (isElsewhere || isAgain)) return "elsewhere";
@@ -203,7 +212,7 @@ export class Door extends BackgroundService implements ApiTarget {
       if (this.isStopping) return "nowhere";
       const leftMs = until - this.clock.monotonic();
       if (leftMs <= 0) throw this.#nobodyLeads(call);
-      await this.#change(leftMs);
+      await this.#change(isLapsed ? Math.min(ASK_AGAIN_MS, leftMs) : leftMs);
     }
   }
 

@@ -561,7 +561,8 @@ export class Member extends BackgroundService<MemberSignals> {
         entrance,
         front: (target, pages) => {
           this.#pages = pages;
-          return { services: [door.serving(target)], port: front.port };
+          const hasLapsed = () => term.leaseUntil <= this.clock.monotonic();
+          return { services: [door.serving(target, hasLapsed)], port: front.port };
         },
         principals: () => this.principals(),
         place: () => this.#place(),

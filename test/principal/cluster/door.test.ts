@@ -162,6 +162,37 @@ describe("requests while the leader changes", () => {
     expect((await waits).status).toBe("CANCELLED");
   });
 
+  test("a leader whose lease has lapsed answers nothing until it is renewed, or another one leads", async () => {
+    await using first = await new TestMember("first").start();
+    await using second = await new TestMember("second").start();
+    let hasLapsed = false;
+    const stale = new HandMade();
+    await first.door.serving(stale, () => hasLapsed).start();
+    leads(first, first, second);
+    const client = first.client();
+    const before = client.pools();
+    await asked(stale, 1);
+    // As if the process had been stopped for a while.
+    hasLapsed = true;
+    const during = client.pools();
+    stale.release();
+    await client.ping();
+    expect(stale.calls.length).toBe(1);
+    hasLapsed = false;
+    await asked(stale, 3);
+    stale.release();
+    expect(await Promise.all([before, during])).toEqual([[], []]);
+    hasLapsed = true;
+    const after = client.pools();
+    await client.ping();
+    const next = new HandMade(async () => encodeReply("SUCCESS", "[]"));
+    await second.door.serving(next).start();
+    first.door.endTerm();
+    leads(second, first, second);
+    expect(await after).toEqual([]);
+    expect([stale.calls.length, next.calls.length]).toEqual([3, 1]);
+  });
+
   test("a leader that stops answers what it took, and leaves what comes then to the next one", async () => {
     await using first = await new TestMember("first").start();
     await using second = await new TestMember("second").start();
