@@ -31,6 +31,8 @@ export interface Differences {
 export class SharedKeyFiles {
   readonly directory: string;
   readonly #agreedFile: string;
+  /** Contents that were found usable: nearly always, they are looked at again as they are. */
+  readonly #checked = new Map<string, string>();
 
   constructor(dataDirectory: string) {
     this.directory = keysDirectory(dataDirectory);
@@ -54,7 +56,7 @@ export class SharedKeyFiles {
     const agreed = own === undefined ? {} : this.#agreed();
     for (const path of new Set([...here.keys(), ...there.keys()])) {
       const [ours, stored] = [here.get(path) ?? null, there.get(path)];
-      if (!isKnown(path, stored) || (path === SERVER_KEY && ours !== null && stored != null)) continue;
+      if (!this.#isKnown(path, stored) || (path === SERVER_KEY && ours !== null && stored != null)) continue;
       const hash = damaged.has(path) ? undefined : agreed[path];
       const isAgreed = (text: Content | undefined) => text != null && hashOf(text) === hash;
       const base =
@@ -93,7 +95,7 @@ export class SharedKeyFiles {
   agree(there: ReadonlyMap<string, Content>): void {
     const files: Record<string, string> = {};
     for (const [path, content] of [...there].sort(([a], [b]) => (a < b ? -1 : 1)))
-      if (content !== null && isKnown(path, content)) files[path] = hashOf(content);
+      if (content !== null && this.#isKnown(path, content)) files[path] = hashOf(content);
     const text = `${JSON.stringify({ files } satisfies z.infer<typeof Agreed>, null, 2)}\n`;
     if (existsSync(this.directory) && this.#text(this.#agreedFile) !== text)
       writePrivate(this.#agreedFile, text);
@@ -134,7 +136,21 @@ export class SharedKeyFiles {
     const status = statSync(file, { throwIfNoEntry: false });
     if (status === undefined || (status.mode & 0o077) !== 0) return null;
     const text = this.#text(file);
-    return text !== null && isUsable(path, text) ? text : null;
+    return text !== null && this.#isUsable(path, text) ? text : null;
+  }
+
+  /** Whether the store's file is one that this cdktr knows: others are left alone. */
+  #isKnown(path: string, stored: Content | undefined): boolean {
+    return (
+      isShared(path) && (stored == null || (stored.length <= MOST_CHARACTERS && this.#isUsable(path, stored)))
+    );
+  }
+
+  #isUsable(path: string, text: string): boolean {
+    if (this.#checked.get(path) === text) return true;
+    if (!isUsable(path, text)) return false;
+    this.#checked.set(path, text);
+    return true;
   }
 
   #text(file: string): string | null {
@@ -145,11 +161,6 @@ export class SharedKeyFiles {
       throw error;
     }
   }
-}
-
-/** Whether the store's file is one that this cdktr knows: others are left alone. */
-function isKnown(path: string, stored: Content | undefined): boolean {
-  return isShared(path) && (stored == null || (stored.length <= MOST_CHARACTERS && isUsable(path, stored)));
 }
 
 function isSamePair(one: string, other: string): boolean {
