@@ -1,9 +1,7 @@
 /** The agent: takes runs from the principal when it has free capacity, executes them, and reports the results. */
 
 import { readFile } from "node:fs/promises";
-import { hostname } from "node:os";
 import { join } from "node:path";
-import { VERSION } from "../build-facts.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import type {
@@ -13,19 +11,14 @@ import type {
   RunAssignment,
   StopOrder,
 } from "../contract/messages.ts";
-import {
-  COMMANDS_SINCE,
-  PROTOCOL,
-  type ProtocolRange,
-  SLICES_SINCE,
-  VersionMismatchError,
-} from "../contract/version.ts";
+import { VersionMismatchError } from "../contract/version.ts";
 import { type CdktrError, errorMessage } from "../errors.ts";
 import { bootId } from "../host/boot.ts";
 import { log } from "../log.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
 import { BackgroundService, startServices, stopServices } from "../service.ts";
 import { variablesOf } from "../workflow/secrets.ts";
+import { describeAgent } from "./agent-description.ts";
 import { agentsDirectory, claimIdentity, identityOf, leftBehind } from "./agent-id.ts";
 import { AgentLife, type AgentPhase } from "./agent-phase.ts";
 import { BlobFetcher } from "./blob-fetcher.ts";
@@ -40,7 +33,6 @@ import { LogSender } from "./log-sender.ts";
 import { limitAtStart } from "./open-files.ts";
 import { endOrphans, StraySweep, ZombieReaper } from "./orphans.ts";
 import type { Outbox } from "./outbox.ts";
-import { followed } from "./outbox-file.ts";
 import { OtherInstallationError, PrincipalLink } from "./principal-link.ts";
 import { DEFAULT_GRACE_MS } from "./process-group.ts";
 import { ReportSender } from "./report-sender.ts";
@@ -401,36 +393,13 @@ export class Agent extends BackgroundService<AgentSignals> {
   }
 
   #describe(): AgentDescription {
-    const outbox = this.#parts?.outbox;
-    return {
-      session_id: this.#sessionId,
-      stream_id: outbox?.streamId ?? "",
-      host: hostname(),
-      pid: process.pid,
-      version: VERSION,
-      protocol: this.#protocol(),
-      max_concurrent_workflows: this.#mostRuns,
+    return describeAgent({
+      sessionId: this.#sessionId,
+      outbox: this.#parts?.outbox,
+      mostRuns: this.#mostRuns,
       labels: this.#labels,
       running: this.#runningAttempts(),
-      log_first_seq: outbox?.firstLogSeq,
-      ...(outbox === undefined ? {} : { follows: followed(outbox.former) }),
-      report_seq: outbox !== undefined && outbox.pendingReports > 0 ? outbox.lastReportSeq : 0,
-    };
-  }
-
-  /**
-   * What it speaks now. A principal that does not know slices would take a report about one for a report about the whole run: while the
-   * agent has any, it waits until that principal is upgraded again.
-   */
-  #protocol(): ProtocolRange {
-    const { version, oldest } = PROTOCOL;
-    const isAboutSlices =
-      this.#parts?.outbox.hasSlices === true || this.#runningAttempts().some(({ slice }) => slice > 0);
-    // An agent of an upgrade test may pretend to be older.
-    const needed = isAboutSlices && version >= SLICES_SINCE ? SLICES_SINCE : oldest;
-    // An older principal would pass over the run, and everything about it.
-    const begun = this.#parts?.outbox.hasBegun === true ? COMMANDS_SINCE : oldest;
-    return { version, oldest: Math.max(oldest, needed, begun) };
+    });
   }
 
   /** Attempts that the principal knows, and whose end it does not have yet. */
