@@ -79,6 +79,7 @@ import { RunService } from "./runs/run-service.ts";
 import { WaitWatch } from "./runs/wait-watch.ts";
 import { Waits } from "./runs/waits.ts";
 import { DirectDelivery } from "./schedules/direct-delivery.ts";
+import { sharedCursor } from "./schedules/shared-cursor.ts";
 import { SecretStore } from "./secrets/secret-store.ts";
 import { Tracing } from "./telemetry/tracing.ts";
 import { declarationsOf } from "./workflows/declarations.ts";
@@ -456,6 +457,8 @@ export class Principal extends BackgroundService {
       connect: () => connect(config, { keys: this.ownKeys }, { port: this.ports.api }),
       declarations: declarationsOf(workflows),
       direct: new DirectDelivery({ runs, workflows, clock }),
+      // The next leader goes on where this one was.
+      ...(member === undefined ? {} : { cursor: sharedCursor(store, clock) }),
       refreshMs: 60_000,
       log: allLogs,
       clock,

@@ -16,11 +16,19 @@ const WAIT_MS = 5000;
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 2000;
 
+/** Where a position is kept that several hosts share. */
+export interface SharedCursor {
+  read(): Promise<string | undefined>;
+  write(cursor: string): Promise<void>;
+}
+
 /** What it needs. */
 export interface AfterWorkflowOptions {
   readonly log: ConsolaInstance;
   /** Directory in which it stores its position, so that runs that end while it is down count. */
   readonly directory: string;
+  /** Where it stores its position instead, if another host may go on. */
+  readonly cursor?: SharedCursor | undefined;
   /** Where it gets the workflows from; by default it reads them itself. */
   readonly feed?: WorkflowFeed;
 }
@@ -30,12 +38,14 @@ export class AfterWorkflowListener extends DeclaredListener {
   override readonly name = "workflow";
   readonly #directory: string;
   readonly #file: string;
+  readonly #shared: SharedCursor | undefined;
   #workflows = new Map<string, DeclaredWorkflow>();
 
   constructor(options: AfterWorkflowOptions) {
     super(options.log, options.feed);
     this.#directory = options.directory;
     this.#file = join(options.directory, "cursor");
+    this.#shared = options.cursor;
   }
 
   protected override get trigger(): string {
@@ -52,15 +62,19 @@ export class AfterWorkflowListener extends DeclaredListener {
 
   async #follow(): Promise<void> {
     const { signal } = this;
-    let cursor = this.#read();
+    let cursor: string | undefined;
+    let isRead = false;
     const backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS);
     let told = false;
     while (!signal.aborted) {
       try {
+        // A state that was that of one principal comes with the file.
+        if (!isRead) cursor = (await this.#shared?.read()) ?? this.#read();
+        isRead = true;
         const page = await this.client.call("LSFOLLOWUPS", { cursor, wait_ms: WAIT_MS }, { signal });
         // In order; all are stored before the cursor is. If some come again, they have the same keys.
         await Promise.all(page.follow_ups.map((followUp) => this.#run(followUp)));
-        if (page.cursor !== cursor) this.#write(page.cursor);
+        if (page.cursor !== cursor) await (this.#shared ?? this).write(page.cursor);
         cursor = page.cursor;
         backOff.reset();
         told = false;
@@ -109,7 +123,8 @@ export class AfterWorkflowListener extends DeclaredListener {
     }
   }
 
-  #write(cursor: string): void {
+  /** Stores its position on this host. */
+  async write(cursor: string): Promise<void> {
     try {
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
       writeFileSync(`${this.#file}.tmp`, cursor, { flush: true });

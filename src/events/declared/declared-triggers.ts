@@ -11,7 +11,7 @@ import { listenerDirectory } from "../listener-file.ts";
 import { ListenerReports } from "../listener-reports.ts";
 import { type CountedDelivery, ListenerService } from "../listener-service.ts";
 import { Scheduler } from "../scheduler.ts";
-import { AfterWorkflowListener } from "./after-workflow-listener.ts";
+import { AfterWorkflowListener, type SharedCursor } from "./after-workflow-listener.ts";
 import type { DeclarationSource, DeclaredWorkflow } from "./declaration-source.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 import { FileListener } from "./file-listener.ts";
@@ -36,6 +36,8 @@ export interface DeclaredTriggersOptions {
   readonly refreshMs?: number;
   /** Where firings of schedules go; by default through a buffer on disk to the principal. */
   readonly direct?: CountedDelivery;
+  /** How far `on: workflow` is; by default a file in the data directory says so. */
+  readonly cursor?: SharedCursor;
   /** Reads the secrets of webhooks; by default one of its own. */
   readonly files?: FileHelper;
 }
@@ -203,6 +205,7 @@ export class DeclaredTriggers extends BackgroundService {
         return new AfterWorkflowListener({
           log: this.#o.log.withTag(kind),
           directory: listenerDirectory(config.CDKTR_APP_DATA_DIRECTORY, kind),
+          cursor: this.#o.cursor,
           feed,
         });
     }

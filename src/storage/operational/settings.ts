@@ -1,7 +1,7 @@
 /** What units of work do with the settings of the workflow directory: a part of the interface of the operational state, see store.ts. */
 
-/** The kinds of settings that are kept, so that the last valid ones count. */
-type SettingKind = "pool" | "calendar" | "channel" | "notify" | "alert";
+/** The kinds of settings that are kept, so that the last valid ones count; and `cursor`: how far triggers of several principals are. */
+type SettingKind = "pool" | "calendar" | "channel" | "notify" | "alert" | "cursor";
 
 /** The last valid settings of `_cdktr.yml`, and the last valid alert files by path. */
 export interface SettingIntentions {

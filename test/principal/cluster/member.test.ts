@@ -10,7 +10,14 @@ import { PrincipalClient } from "../../../src/protocol/client.ts";
 import { parseStoreUrl } from "../../../src/storage/postgres/url.ts";
 import { PostgresServer } from "../../support/postgres.ts";
 import { until } from "../../support/until.ts";
-import { failure, LogBook, lastingPorts, TestPrincipal, temporaryDirectory } from "../support.ts";
+import {
+  failure,
+  LogBook,
+  lastingPorts,
+  TestPrincipal,
+  temporaryDirectory,
+  workflowText,
+} from "../support.ts";
 
 let postgres: PostgresServer;
 
@@ -29,7 +36,12 @@ class TestMember implements AsyncDisposable {
   readonly client: PrincipalClient;
   readonly #directory;
 
-  constructor(config: Config, directory: ReturnType<typeof temporaryDirectory>, url: string) {
+  constructor(
+    config: Config,
+    directory: ReturnType<typeof temporaryDirectory>,
+    url: string,
+    listeners: boolean,
+  ) {
     this.#directory = directory;
     this.member = new Member({
       config,
@@ -37,7 +49,7 @@ class TestMember implements AsyncDisposable {
       store: parseStoreUrl(url),
       log: this.book.log,
       scheduler: false,
-      listeners: false,
+      listeners,
     });
     this.client = new PrincipalClient({
       host: "127.0.0.1",
@@ -46,7 +58,12 @@ class TestMember implements AsyncDisposable {
     });
   }
 
-  static async start(name: string, url: string, settings: Partial<Config> = {}): Promise<TestMember> {
+  static async start(
+    name: string,
+    url: string,
+    settings: Partial<Config> = {},
+    listeners = false,
+  ): Promise<TestMember> {
     const directory = temporaryDirectory();
     const base = new TestPrincipal();
     const config = {
@@ -59,7 +76,7 @@ class TestMember implements AsyncDisposable {
       CDKTR_LEADER_LEASE_MS: 60_000,
       ...settings,
     };
-    const started = new TestMember(config, directory, url);
+    const started = new TestMember(config, directory, url, listeners);
     await started.member.start();
     return started;
   }
@@ -109,6 +126,41 @@ test("one leads, another follows it and has its state; when the leader leaves, t
   await second.in("LEADING");
   const [run] = await second.client.call("LSRUNS", {});
   expect(run?.status).toBe("PENDING");
+});
+
+test("the next leader goes on with on: workflow where the one before was", async () => {
+  const { url } = await installation();
+  using directory = temporaryDirectory();
+  writeFileSync(join(directory.path, "first.yml"), workflowText());
+  writeFileSync(
+    join(directory.path, "second.yml"),
+    workflowText({ top: "on:\n  workflow:\n    id: first\n    status: [CANCELLED]" }),
+  );
+  const settings = { CDKTR_WORKFLOW_DIR: directory.path };
+  const endOne = async ({ client }: TestMember, key: string, runs: number) => {
+    const { workflow_instance_id: id } = await client.runTask("first", { dedupe_key: key });
+    await client.cancelRun(id);
+    await until(`${runs} runs that follow`, async () => {
+      const followers = await client.listRuns({ limit: 100, workflow_id: "second" });
+      return followers.length === runs;
+    });
+  };
+  await using second = await (async () => {
+    await using first = await TestMember.start("a", url, settings, true);
+    await first.in("LEADING");
+    const other = await TestMember.start("b", url, settings, true);
+    await other.in("FOLLOWING");
+    await endOne(first, "1", 1);
+    return other;
+  })();
+  await second.in("LEADING");
+  await endOne(second, "2", 2);
+  const [position] = await postgres.sql<{ file: string }>(
+    "SELECT file FROM cdktr.settings WHERE kind = 'cursor'",
+    [],
+    new URL(url).pathname.slice(1),
+  );
+  expect(position?.file).toMatch(/:\d+$/);
 });
 
 test("a leader whose place was taken answers nothing more, and follows", async () => {
