@@ -53,6 +53,7 @@ export function judgeArchive(info: ArchiveInfo, nowMs: number): Finding[] {
     );
   }
   if (findings.length > 0) return findings;
+  if (info.in_lake === true) return [ok("archive", `History: ${size(info.database_bytes)} in a lake.`)];
   const archive =
     info.files === 0
       ? "no archive"

@@ -27,6 +27,8 @@ export interface KeeperOptions {
   /** Days that are kept in the database, and in the archive; null for all. */
   readonly historyKeepDays: number | null;
   readonly archiveKeepDays: number | null;
+  /** Whether the history is in a lake, from which days are deleted without having moved. */
+  readonly isLake?: boolean;
   /** What workflows say that they keep. */
   readonly retentions: () => Promise<readonly KeptRuns[]>;
   /** The state of the principal must not have these runs any longer. */
@@ -91,6 +93,10 @@ export class ArchiveKeeper extends BackgroundService<KeeperSignals> {
       before_ms === undefined ? this.#cut(now) : Math.max(0, Math.floor(before_ms / DAY_MS)) * DAY_MS;
     const rules = before_ms === undefined ? await this.#o.retentions() : [];
     const keepsAll = cut === null && this.#o.archiveKeepDays === null && rules.length === 0;
+    if (keepsAll && this.#o.isLake)
+      throw new UnprocessableError("Everything is kept: CDKTR_ARCHIVE_KEEP is all.", {
+        hint: "Set it, to 2y for example, and restart the principal. The days of a lake are in Parquet files from the start: nothing has to move.",
+      });
     if (keepsAll)
       throw new UnprocessableError("Everything is kept where it is: CDKTR_HISTORY_KEEP is all.", {
         hint: "Set it, to 90d for example, and restart the principal; or move days once with 'cdktr db archive --before 90d'.",

@@ -121,12 +121,19 @@ export class History extends BackgroundService {
       // The days of a lake are in files from the beginning.
       historyKeepDays: settings.lake === undefined ? settings.history_keep_days : null,
       archiveKeepDays: settings.archive_keep_days,
+      isLake: settings.lake !== undefined,
       retentions: () => this.#link.ask("retentions", null),
       forget: async (runs) => void (await this.#link.ask("forgetRuns", runs)),
       log: log.withTag("history"),
       clock: this.clock,
     });
     if (settings.lake !== undefined) {
+      if (settings.history_keep_days !== null)
+        log
+          .withTag("history")
+          .warn(
+            "CDKTR_HISTORY_KEEP has no meaning for a history in a lake: CDKTR_ARCHIVE_KEEP deletes from it.",
+          );
       this.#lakeKeeper = new LakeKeeper({
         keepUp: (...pass) => this.#historian.withArchive((archive) => archive.upkeep(...pass)),
         everyMs: settings.lake.compact_every_ms,

@@ -27,6 +27,7 @@ test("the sizes of the history are told, and what is wrong with its archive", ()
   expect(text({ files: 0, history_keep_days: null, passed_at_ms: null })).toEqual([
     "ok: History: database 13 MB, no archive.",
   ]);
+  expect(text({ directory: null, in_lake: true })).toEqual(["ok: History: 13 MB in a lake."]);
   expect(text({ missing: ["a", "b", "c", "d"], missing_files: 4 })).toEqual([
     "error: 4 files of the archive are missing or not whole: a, b, c, ….",
   ]);

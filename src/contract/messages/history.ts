@@ -94,6 +94,8 @@ export const ArchiveInfo = z.object({
   history_keep_days: z.number().nullable(),
   archive_keep_days: z.number().nullable(),
   database_bytes: z.number(),
+  /** Whether it is in a lake, which has no archive. */
+  in_lake: z.boolean().optional(),
   archive_bytes: z.number(),
   files: z.number(),
   days: z.number(),

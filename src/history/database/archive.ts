@@ -253,6 +253,7 @@ export class Archive {
     return {
       directory,
       database_bytes: this.#o.databaseBytes(),
+      ...(this.#o.care && { in_lake: true }),
       archive_bytes: parts.reduce((sum, { bytes }) => sum + bytes, 0),
       files: parts.length,
       days: days.length,

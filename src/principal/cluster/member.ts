@@ -51,6 +51,9 @@ import { SharedKeys } from "./shared-keys.ts";
 
 /** The SQLSTATEs of refusals that somebody has to do something about. */
 const LASTING = /^(28|3D|42501)/;
+/** What is said when each principal has a history of its own. */
+const LOCAL_HISTORY =
+  "The history is in a file on the host of each principal: whoever leads shows only what happened while it led. Set CDKTR_HISTORY_URL and CDKTR_HISTORY_DATA for all ('cdktr docs lake').";
 /** How long the start waits for PostgreSQL, ms; afterwards it goes on trying. */
 const STORE_ANSWERS_MS = 10_000;
 /** How long the announcement that it is ready waits for a leader, ms. */
@@ -304,7 +307,10 @@ export class Member extends BackgroundService<MemberSignals> {
       try {
         await this.#connected();
         await this.#join();
-        refuseOther(await this.#cluster.look(this.#pulse()), this.#o.config, this.id);
+        const sight = await this.#cluster.look(this.#pulse());
+        refuseOther(sight, this.#o.config, this.id);
+        if (this.#o.config.CDKTR_HISTORY_URL === "" && sight.members.length > 1)
+          this.#log.warn(LOCAL_HISTORY);
         return;
       } catch (error) {
         if (!(error instanceof PostgresUnavailableError) || isLasting(error)) throw error;

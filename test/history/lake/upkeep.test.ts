@@ -108,6 +108,7 @@ describe("the upkeep of a lake", () => {
     // Another one sees the same.
     const next = await openLake(settings, directory, { name: "b" });
     expect(await answers(next)).toEqual(before);
+    expect((await next.archive.facts()).in_lake).toBe(true);
     await next.close();
   }, 120_000);
 
