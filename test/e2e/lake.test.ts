@@ -132,6 +132,8 @@ test("a history in a lake: every command answers, a killed principal loses no li
   await until("the principal is well", async () => (await cluster.cdktr(["doctor", "--json"])).code === 0);
 }, 240_000);
 
+/** Opening a lake takes long where the machine is busy, ms. */
+const PATIENCE_MS = 120_000;
 const LINES = 2000;
 const CHATTY = shellWorkflow({
   only: {
@@ -177,7 +179,7 @@ test("the history, its catalog and the principal are killed in turn: runs go on,
   const trigger = async (id: string) =>
     (await client.runTask(id, { dedupe_key: crypto.randomUUID() })).workflow_instance_id;
   const run = await trigger("chatty");
-  await until("some lines are in the lake", async () => (await count(client, run)) > 100);
+  await until("some lines are in the lake", async () => (await count(client, run)) > 100, PATIENCE_MS);
   const pid = cluster.principal?.pid ?? 0;
   const history = await nextHistoryOf(pid);
   process.kill(history, "SIGKILL");
@@ -186,20 +188,26 @@ test("the history, its catalog and the principal are killed in turn: runs go on,
   // Runs do not wait for the history.
   const other = await trigger("hello");
   expect((await runOver(client, other)).status).toBe("COMPLETED");
-  await until("it says what is wrong", async () => {
-    const { error } = (await client.info()).history;
-    return error?.includes("cannot be reached: PostgreSQL does not answer") ?? false;
-  });
+  await until(
+    "it says what is wrong",
+    async () => {
+      const { error } = (await client.info()).history;
+      return error?.includes("cannot be reached: PostgreSQL does not answer") ?? false;
+    },
+    PATIENCE_MS,
+  );
   await server.startAgain();
   cluster.principal?.kill("SIGKILL");
   await cluster.principal?.finished;
   await cluster.startPrincipal();
   expect((await runOver(client, run)).status).toBe("COMPLETED");
-  await until("everything is there", async () =>
-    Bun.deepEquals(await stored(client, run).catch(() => null), WHOLE),
+  await until(
+    "everything is there",
+    async () => Bun.deepEquals(await stored(client, run).catch(() => null), WHOLE),
+    PATIENCE_MS,
   );
   expect(await stored(client, other)).toMatchObject({ lines: [1, 1, 1] });
-}, 240_000);
+}, 480_000);
 
 test("the next leader's history goes on where that of a killed leader ended", async () => {
   await using installation = await Installation.start(2, {
@@ -212,13 +220,19 @@ test("the next leader's history goes on where that of a killed leader ended", as
   if (follower === undefined) throw new Error("there is no follower");
   await installation.startAgent();
   const { workflow_instance_id: run } = await leader.client.runTask("chatty", { dedupe_key: "once" });
-  await until("some lines are in the lake", async () => (await count(follower.client, run)) > 100);
+  await until(
+    "some lines are in the lake",
+    async () => (await count(follower.client, run)) > 100,
+    PATIENCE_MS,
+  );
   leader.process.kill("SIGKILL");
   expect((await runOver(follower.client, run)).status).toBe("COMPLETED");
-  await until("everything is there", async () =>
-    Bun.deepEquals(await stored(follower.client, run).catch(() => null), WHOLE),
+  await until(
+    "everything is there",
+    async () => Bun.deepEquals(await stored(follower.client, run).catch(() => null), WHOLE),
+    PATIENCE_MS,
   );
   // The former leader follows now, and answers with what the lake has.
   await installation.startAgain(leader);
   expect(await stored(leader.client, run)).toEqual(WHOLE);
-}, 240_000);
+}, 480_000);

@@ -15,7 +15,7 @@ import { lakeAt, openLake } from "./lake-support.ts";
 let server: PostgresServer;
 beforeAll(async () => {
   server = await PostgresServer.start();
-}, 120_000);
+}, 240_000);
 afterAll(() => server[Symbol.asyncDispose]());
 
 /** A schema that no other test of this file has. */
@@ -168,7 +168,7 @@ describe("a lake", () => {
     await maintain(settings, directory);
     expect(await answersOf(lake)).toEqual(wanted);
     const again = await openLake(settings, directory, { name: "b" });
-    await until("its size is known", () => again.archive.sizes.database > 0);
+    await until("its size is known", () => again.archive.sizes.database > 0, 120_000);
     await again.close();
     for (const history of [file, lake]) {
       const out = directory.at(history === file ? "files/out" : "a/files/out");
@@ -205,7 +205,7 @@ describe("a lake", () => {
       [expect.stringContaining("ENUM")],
     ]);
     await copy.close();
-  }, 60_000);
+  }, 240_000);
 
   test("keeps rows in the order in which they were written, whatever the sizes of batches, through maintenance", async () => {
     using directory = new TestDirectory();
@@ -242,7 +242,7 @@ describe("a lake", () => {
     const rest = await lake.searchLogs({ after: page.next ?? -1, limit: 5 });
     expect(rest.rows[0]?.[7]).toBe("10000");
     await lake.close();
-  }, 60_000);
+  }, 240_000);
 
   test("brings an older schema to the current one, once", async () => {
     using directory = new TestDirectory();
@@ -267,7 +267,7 @@ describe("a lake", () => {
     const n = HISTORY_MIGRATIONS.length;
     expect(await rowsOf(again, "SELECT version FROM schema_version ORDER BY 1")).toEqual([[n], [n + 1]]);
     await Promise.all([old.close(), again.close()]);
-  }, 60_000);
+  }, 240_000);
 });
 
 describe("of several histories", () => {
@@ -295,7 +295,7 @@ describe("of several histories", () => {
     const leader = await openLake(at(1), directory, { name: "d" });
     await expect(third.claim("other")).rejects.toThrow("(epoch 1; this one is alone too)");
     await Promise.all([first, second, third, leader].map((history) => history.close()));
-  }, 60_000);
+  }, 240_000);
 
   test("no line is lost or doubled while they take over from each other and write at once", async () => {
     using directory = new TestDirectory();
@@ -328,7 +328,7 @@ describe("of several histories", () => {
       const count = acknowledged.length;
       const was = writeOn(last, fenced);
       writing = was;
-      await until("three more batches are written", () => acknowledged.length >= count + 3);
+      await until("three more batches are written", () => acknowledged.length >= count + 3, 120_000);
       last = await openLake(lakeAt(server, directory, { schema, epoch }), directory, { name: `${epoch}` });
       open.push(last);
       await was;
@@ -341,7 +341,7 @@ describe("of several histories", () => {
       await rowsOf(last, "SELECT count(*), count(DISTINCT payload), max(payload::BIGINT) FROM logstore"),
     ).toEqual([[most, most, most]]);
     await Promise.all(open.map((history) => history.close()));
-  }, 120_000);
+  }, 240_000);
 });
 
 test("a history that is killed while it writes loses nothing that it has said is written, and doubles nothing", async () => {
@@ -380,7 +380,7 @@ test("a history that is killed while it writes loses nothing that it has said is
     await rowsOf(lake, "SELECT count(*) - count(DISTINCT workflow_instance_id) FROM workflow_run_status"),
   ).toEqual([[0]]);
   await lake.close();
-}, 120_000);
+}, 240_000);
 
 test("a history whose principal leads is not kept out by an epoch from before its state was restored", async () => {
   using directory = new TestDirectory();
@@ -395,12 +395,12 @@ test("a history whose principal leads is not kept out by an epoch from before it
   expect(messages.join("\n")).toContain(
     "Another principal writes the history now (epoch 9; this one has 2).",
   );
-  await until("it writes", () => historian.available.ok);
+  await until("it writes", () => historian.available.ok, 120_000);
   expect(messages.join("\n")).toContain("it goes on with epoch 2.");
   historian.offer({ agent_id: "a", stream_id: "s", first_seq: 1, lines: [line()] });
   await historian.flush();
   expect(historian.position("s").durable).toBe(1);
-}, 60_000);
+}, 240_000);
 
 describe("what users ask", () => {
   test("shows neither credentials nor what else is in the PostgreSQL database", async () => {
@@ -428,7 +428,7 @@ describe("what users ask", () => {
     expect(told).not.toContain("s3cret");
     expect(await rowsOf(lake, "SHOW TABLES")).toContainEqual(["logstore"]);
     await lake.close();
-  }, 60_000);
+  }, 240_000);
 });
 
 describe("when its catalog fails", () => {
@@ -458,7 +458,7 @@ describe("when its catalog fails", () => {
     await lake.write(logs("s", 2, [line({ payload: "2" })]));
     expect(await rowsOf(lake, "SELECT payload FROM logstore ORDER BY rowid")).toEqual([["1"], ["2"]]);
     await lake.close();
-  }, 120_000);
+  }, 240_000);
 
   test.each<readonly [what: string, (settings: LakeSettings) => LakeSettings, RegExp]>([
     [
