@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { copyFileSync, existsSync, readdirSync, rmSync, statSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   type MoveOptions,
@@ -178,6 +178,21 @@ test("it is not moved while somebody uses it, nor over another state", async () 
   await expect(moveIntoFile(options)).rejects.toThrow("A member is running: m leads. Nothing was changed.");
   await database.connection.query("UPDATE cluster_leadership SET until = clock_timestamp()");
   await moveIntoPostgres(optionsOf(other, database.connection, true));
+
+  // Nor is the state replaced that a principal uses; one that is damaged is.
+  using third = new TemporaryDirectory();
+  const back = optionsOf(third, database.connection, true);
+  const running = new SqliteOperationalStore({ directory: third.root, log: silent });
+  await running.start();
+  await expect(moveIntoFile(back)).rejects.toThrow(/is using the data directory/);
+  await running.transact((tx) => tx.createRun(pendingRun("acknowledged"), "{}", []));
+  await running.stop();
+  const own = new Database(third.path("state.db"));
+  expect(own.query("SELECT workflow_instance_id FROM runs").values()).toEqual([["acknowledged"]]);
+  own.close();
+  writeFileSync(third.path("state.db"), "no database ".repeat(1000));
+  await moveIntoFile(back);
+  expect(contents(third.path("state.db")).runs?.length).toBeGreaterThan(0);
 });
 
 test("a move that ends anywhere is begun again, and nothing is lost", async () => {

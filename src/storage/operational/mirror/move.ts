@@ -19,6 +19,7 @@ import { MOVED_FILE, STATE_FILE } from "../moved.ts";
 import { STATE_MIGRATIONS } from "../sqlite/schema.ts";
 import { SqliteOperationalStore } from "../sqlite/store.ts";
 import { digestsIn, digestsOf } from "./digest.ts";
+import { inUse } from "./directory-lock.ts";
 import type { Query } from "./query.ts";
 import { download, upload } from "./snapshot.ts";
 import { quoted, tablesOf } from "./tables.ts";
@@ -148,10 +149,26 @@ function locked(directory: string): (Database & Disposable) | undefined {
   return Object.assign(database, { [Symbol.dispose]: close });
 }
 
+/** The state that is replaced, if there is one, which no principal uses until this is disposed of. */
+function replaced(directory: string): Disposable | undefined {
+  if (!existsSync(join(directory, STATE_FILE))) return undefined;
+  let database: Disposable | undefined;
+  try {
+    database = locked(directory);
+  } catch (error) {
+    // It is damaged: nobody uses it.
+    if (error instanceof SQLiteError) return undefined;
+    throw error;
+  }
+  if (database === undefined) throw inUse(directory, join(directory, "principal.pid"), undefined);
+  return database;
+}
+
 /**
  * Moves the state from PostgreSQL into a file, where one principal goes on with it. PostgreSQL keeps it, with a note of where it went, so
  * that no member leads there.
  * @throws NotFoundError when PostgreSQL has none
+ * @throws DataDirectoryInUseError while a principal uses the state that is to be replaced
  * @throws UnprocessableError while a member leads, or when there is another state in the directory
  */
 export async function moveIntoFile(options: MoveOptions): Promise<readonly MovedTable[]> {
@@ -168,6 +185,7 @@ export async function moveIntoFile(options: MoveOptions): Promise<readonly Moved
       hint: `Nothing was changed. Name another directory with --data-dir, or replace ${STATE_FILE} with --replace.`,
     });
   }
+  using _replaced = replaced(directory);
   const coming = `${path}.moving`;
   const tables = await inTransaction(postgres, async (query) => {
     const { schema_version: version } = await lockLeadership(query, options);
