@@ -3,7 +3,7 @@
  * arrives is compared with it before it counts. Each way may end at any moment, and be taken again: what is in the lake by then stays.
  */
 import { chmodSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { archiveDirectory } from "../../contract/archive-files.ts";
 import { type LakeSettings, nameOfLake } from "../../contract/history.ts";
@@ -43,6 +43,8 @@ const MOVING = "moving";
 const MOVED: readonly string[] = [...Object.keys(TABLES), "log_disorder"];
 
 const movedName = (path: string) => `${path}.moved`;
+/** What follows the path of a file in that of its archive. */
+const ARCHIVE = archiveDirectory("") ?? "";
 
 /**
  * Moves the history of a file into a lake. The file stays, as `.moved`, and so does its archive.
@@ -54,6 +56,8 @@ export async function moveIntoLake(options: HistoryMoveOptions): Promise<readonl
   const { path, directory } = options;
   if (!existsSync(path)) {
     const isDone = existsSync(movedName(path));
+    // An earlier attempt may have ended before the archive had its other name.
+    if (isDone) putArchiveAside(path);
     throw new NotFoundError(
       isDone
         ? `The history was moved already: the former one is kept as ${movedName(path)}.`
@@ -76,14 +80,24 @@ export async function moveIntoLake(options: HistoryMoveOptions): Promise<readonl
     } finally {
       await into.close(false);
     }
-    for (const end of ["", ".wal"]) if (existsSync(path + end)) renameSync(path + end, movedName(path) + end);
-    const archive = archiveDirectory(path);
-    if (archive !== null && existsSync(archive)) renameSync(archive, `${movedName(path)}.archive`);
-    syncToDisk(join(path, ".."));
+    putAside(path);
     return tables;
   } finally {
     rmSync(files, { recursive: true, force: true });
   }
+}
+
+/** Gives the original and its archive their other names, in the place of what an earlier move has left there. */
+function putAside(path: string): void {
+  const moved = movedName(path);
+  for (const end of [".wal", ARCHIVE]) rmSync(moved + end, { recursive: true, force: true });
+  for (const end of ["", ".wal"]) if (existsSync(path + end)) renameSync(path + end, moved + end);
+  putArchiveAside(path);
+}
+
+function putArchiveAside(path: string): void {
+  if (existsSync(path + ARCHIVE)) renameSync(path + ARCHIVE, movedName(path) + ARCHIVE);
+  syncToDisk(dirname(path));
 }
 
 /**
@@ -119,7 +133,7 @@ export async function moveIntoDatabase(options: HistoryMoveOptions): Promise<rea
     chmodSync(copy, 0o600);
     syncToDisk(copy);
     renameSync(copy, path);
-    syncToDisk(join(path, ".."));
+    syncToDisk(dirname(path));
     return tables;
   } finally {
     rmSync(files, { recursive: true, force: true });

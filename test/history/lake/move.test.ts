@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, renameSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, statSync, writeFileSync } from "node:fs";
 import type { HistoryDatabase } from "../../../src/history/database/history-database.ts";
 import { type HistoryMoveOptions, moveIntoDatabase, moveIntoLake } from "../../../src/history/lake/move.ts";
 import { LONG } from "../../support/long.ts";
@@ -56,11 +56,20 @@ test("a history with an archive moves into a lake and back, is continued there, 
     ).rejects.toThrow("killed");
   if (LONG) await killed();
 
+  // What an earlier move, and a way back, have left.
+  mkdirSync(directory.at("app.db.moved.archive"));
+  for (const file of ["app.db.moved.archive/stale", "app.db.moved.wal"])
+    writeFileSync(directory.at(file), "stale");
   const moved = await moveIntoLake(options);
+  expect(readdirSync(directory.at("app.db.moved.archive"))).not.toContain("stale");
+  expect(existsSync(directory.at("app.db.moved.wal"))).toBe(false);
   expect(moved.find(({ table }) => table === "logstore")?.rows).toBe(lines);
   expect([existsSync(options.path), existsSync(directory.at("app.db.moved"))]).toEqual([false, true]);
   expect(existsSync(directory.at("moving"))).toBe(false);
+  // It was killed before the archive had its other name: the next history here must not take it for its own.
+  renameSync(directory.at("app.db.moved.archive"), directory.at("app.db.archive"));
   await expect(moveIntoLake(options)).rejects.toThrow(/was moved already/);
+  expect(existsSync(directory.at("app.db.archive"))).toBe(false);
   // It was killed before the file had its other name.
   renameSync(directory.at("app.db.moved"), options.path);
   renameSync(directory.at("app.db.moved.archive"), directory.at("app.db.archive"));
