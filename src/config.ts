@@ -449,6 +449,12 @@ export function knownSetting<K extends SettingName>(config: Config, name: K): Co
   }
 }
 
+/** The same settings, but for some. Those without a value, which say so when they are read, stay as they are. */
+export function withSettings(config: Config, others: Partial<Config>): Config {
+  const own = Object.getOwnPropertyDescriptors(config);
+  return Object.defineProperties({}, { ...own, ...Object.getOwnPropertyDescriptors(others) }) as Config;
+}
+
 function readDotenv(path: string): Record<string, string | undefined> {
   if (!existsSync(path)) return {};
   try {

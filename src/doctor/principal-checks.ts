@@ -2,7 +2,7 @@
 
 import { lookup } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
-import type { Config } from "../config.ts";
+import { type Config, withSettings } from "../config.ts";
 import { invalidFileText } from "../contract/invalid-file.ts";
 import type { AgentSummary, PrincipalInfo, WorkflowSummary } from "../contract/messages.ts";
 import { mismatch, type Peer, THIS_PEER } from "../contract/version.ts";
@@ -62,12 +62,12 @@ export interface VisitOptions {
 /** Connects to the configured principal and examines it. Of several, each is looked for; the first that answers is examined. */
 export async function visitPrincipal(config: Config, options: VisitOptions = {}): Promise<PrincipalVisit> {
   const [first, ...others] = principalAddresses(config);
-  const at = ({ host, port }: Address): Config => ({
-    ...config,
-    CDKTR_PRINCIPAL_HOST: config.CDKTR_PRINCIPALS === "" ? config.CDKTR_PRINCIPAL_HOST : host,
-    CDKTR_PRINCIPAL_PORT: port,
-    CDKTR_PRINCIPALS: "",
-  });
+  const at = ({ host, port }: Address): Config =>
+    withSettings(config, {
+      CDKTR_PRINCIPAL_HOST: config.CDKTR_PRINCIPALS === "" ? config.CDKTR_PRINCIPAL_HOST : host,
+      CDKTR_PRINCIPAL_PORT: port,
+      CDKTR_PRINCIPALS: "",
+    });
   if (others.length === 0) return visitOne(at(first), options);
   const away: Finding[] = [];
   let last: PrincipalVisit | undefined;
@@ -171,11 +171,10 @@ async function visitOne(config: Config, options: VisitOptions): Promise<Principa
 /** The ports of members are asked for: whatever the settings say, nobody uses it. */
 function ofMember(config: Config, info: PrincipalInfo): Config {
   if (info.members === undefined) return config;
-  return {
-    ...config,
+  return withSettings(config, {
     CDKTR_LOGS_LISTENING_PORT: info.logs_listening_port,
     CDKTR_LOGS_PUBLISHING_PORT: info.logs_publishing_port,
-  };
+  });
 }
 
 /** The principal would run on this host but does not; its ports may be free or taken. */

@@ -62,8 +62,11 @@ export function clientOptions(
   other: Partial<Omit<ClientOptions, "curve">> = {},
 ): ClientOptions {
   const curve = typeof role === "string" ? loadCurveKeys(config, role) : role.keys;
+  const { CDKTR_PRINCIPAL_HOST, CDKTR_PRINCIPAL_PORT } = config;
   const [first, ...others] = principalAddresses(
-    other.host === undefined && other.port === undefined ? config : { ...config, CDKTR_PRINCIPALS: "" },
+    other.host === undefined && other.port === undefined
+      ? config
+      : { CDKTR_PRINCIPAL_HOST, CDKTR_PRINCIPAL_PORT, CDKTR_PRINCIPALS: "" },
   );
   return {
     ...(others.length === 0 ? {} : { others }),
