@@ -121,7 +121,7 @@ export function parseStoreUrl(url: string, source: UrlSource = {}): StoreAddress
 /** The URL with its password replaced, for a list of settings: also one that cannot be read. */
 export function withoutPassword(url: string): string {
   // Up to the last "@": a password may have one that should have been escaped.
-  return url.replace(/(:\/\/[^:@/]*):.*@/s, "$1:…@");
+  return url.replace(/(:\/\/[^:@/]*):.*@/s, "$1:…@").replace(/([?&](?:ssl)?password=)[^&#]*/gi, "$1…");
 }
 
 /** A host for people: `HOST:PORT`, or the directory of a socket. */

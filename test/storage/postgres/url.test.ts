@@ -133,6 +133,8 @@ describe("the URL of the store", () => {
     ["postgres://u:secret@h/d", "postgres://u:…@h/d"],
     ["postgres://u:s@cret@h/d", "postgres://u:…@h/d"],
     ["ducklake:postgres://u:secret@h/d", "ducklake:postgres://u:…@h/d"],
+    ["postgres://u@h/d?password=secret&schema=s", "postgres://u@h/d?password=…&schema=s"],
+    ["postgres://h/d?user=u&password=se@cret", "postgres://h/d?user=u&password=…"],
     ["postgres://u@h:5432/d", "postgres://u@h:5432/d"],
     ["nonsense", "nonsense"],
   ])("%s is shown as %s", (url, shown) => {
