@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CommitStatements } from "../../src/storage/operational/mirror/commit-statement.ts";
 import { DirectoryLock } from "../../src/storage/operational/mirror/directory-lock.ts";
+import { RowWriter } from "../../src/storage/operational/mirror/rows.ts";
 import { type MirrorTable, SEQUENCES, tablesOf } from "../../src/storage/operational/mirror/tables.ts";
 import { STATE_MIGRATIONS } from "../../src/storage/operational/sqlite/schema.ts";
 import {
@@ -16,6 +17,7 @@ import { OutcomeUnknownError } from "../../src/storage/postgres/errors.ts";
 import { TcpProxy } from "../chaos/proxy.ts";
 import { LONG } from "../support/long.ts";
 import { PostgresServer } from "../support/postgres.ts";
+import { until } from "../support/until.ts";
 import { describeStore, LIFE, type StoreUnderTest } from "./conformance.ts";
 import { describeAlerts } from "./conformance-alerts.ts";
 import { describeBackfills } from "./conformance-backfills.ts";
@@ -189,6 +191,56 @@ describe("an answer that does not come", () => {
       expect(await runsOf(store)).toEqual(["arrives false", "arrives true"]);
       const [postgres, sqlite] = await database.digests(store);
       expect(postgres).toEqual(sqlite);
+      expect(leader.ends).toEqual([]);
+    }));
+
+  test("counts only when the standbys that commits wait for have it, whatever the primary has", () =>
+    withLeader(async (leader, store) => {
+      const waiting = async () => {
+        const rows = await server.sql(
+          "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' ORDER BY pid",
+        );
+        return rows.map(({ pid }) => Number(pid));
+      };
+      const waitFor = async (standbys: string) => {
+        await server.sql(`ALTER SYSTEM SET synchronous_standby_names = '${standbys}'`);
+        await server.sql("SELECT pg_reload_conf()");
+      };
+      const others: Promise<unknown>[] = [];
+      try {
+        await waitFor("nobody");
+        // The server heeds it a little later.
+        const before = await until("commits wait", async () => {
+          let isDone = false;
+          const other = server.sql("SELECT pg_logical_emit_message(true, 'a', 'b')").then(() => {
+            isDone = true;
+          });
+          others.push(other);
+          return await until("one waits or not", async () => {
+            const pids = await waiting();
+            return pids.length > 0 ? pids : isDone && [];
+          }).then((pids) => pids.length > 0 && pids);
+        });
+        let isDone = false;
+        others.push(
+          run(store, "one").then(() => {
+            isDone = true;
+          }),
+        );
+        const isNew = (pid: number) => !before.includes(pid);
+        const first = await until("the commit waits", async () => (await waiting()).find(isNew));
+        // It is there, and its connection ends before a standby has it.
+        await server.sql(`SELECT pg_terminate_backend(${first})`);
+        await until(
+          "it waits again",
+          async () => isDone || (await waiting()).some((pid) => isNew(pid) && pid !== first),
+        );
+        expect(isDone).toBe(false);
+      } finally {
+        await waitFor("");
+        await Promise.all(others);
+      }
+      expect(await runsOf(store)).toEqual(["one"]);
       expect(leader.ends).toEqual([]);
     }));
 
@@ -399,6 +451,26 @@ describe("a follower", () => {
       expect(await follower.follow()).toBe(true);
       expect(await runsOf(await successor.lead())).toEqual(["a", "b", "c", "kept"]);
     }));
+
+  test("that knows more columns than the leader keeps what they have, as PostgreSQL does", () => {
+    using database = new Database(":memory:", { strict: true });
+    database.run(
+      "CREATE TABLE t (a TEXT, b INTEGER, old TEXT, new TEXT, more INTEGER NOT NULL DEFAULT 7, PRIMARY KEY (a, b)) STRICT",
+    );
+    database.run("CREATE TABLE own (id INTEGER PRIMARY KEY AUTOINCREMENT, x TEXT) STRICT");
+    database.run("INSERT INTO t VALUES ('a', 1, 'x', 'kept', 8)");
+    const writer = new RowWriter(database);
+    const row = (a: string, old: string) => ({ a, b: 1, old });
+    writer.apply(
+      JSON.stringify({ "t+": [row("a", "y"), row("b", "z"), { ...row("c", "w"), new: null, more: 9 }] }),
+    );
+    writer.release();
+    expect(database.query("SELECT * FROM t ORDER BY a").values()).toEqual([
+      ["a", 1, "y", "kept", 8],
+      ["b", 1, "z", null, 7],
+      ["c", 1, "w", null, 9],
+    ]);
+  });
 
   test("has its data directory for itself", () =>
     withLeader(async (leader) => {

@@ -10,18 +10,22 @@ interface Write {
   readonly put: Statement;
   readonly remove: Statement;
   readonly table: MirrorTable;
+  /** For rows of a cdktr that does not know all columns, by those that it does. */
+  readonly partial: Map<string, Statement>;
 }
 
 /**
  * Writes rows into the tables of a database. It has none of the triggers of the state: what they do is part of the changes.
- * Tables and columns that it does not know are left out.
+ * Tables and columns that it does not know are left out; columns that a row lacks stay as they are, as in PostgreSQL.
  */
 export class RowWriter {
+  readonly #database: Database;
   readonly #writes: ReadonlyMap<string, Write>;
   readonly #raise: Statement;
   readonly #begin: Statement;
 
   constructor(database: Database) {
+    this.#database = database;
     this.#writes = new Map(
       tablesOf(database).map((table) => {
         const name = quoted(table.name);
@@ -30,6 +34,7 @@ export class RowWriter {
         const same = table.key.map(({ source }) => `${source} = ?`).join(" AND ");
         const write: Write = {
           table,
+          partial: new Map(),
           // Rows that must be unique may change their order: what is replaced here is written again.
           put: database.prepare(`INSERT OR REPLACE INTO main.${name} (${sources}) VALUES (${values})`),
           remove: database.prepare(`DELETE FROM main.${name} WHERE ${same}`),
@@ -58,15 +63,42 @@ export class RowWriter {
   put(name: string, rows: readonly MirrorRow[]): void {
     if (name === SEQUENCES.name) this.#sequences(rows);
     const write = this.#writes.get(name);
-    for (const row of rows) write?.put.run(...valuesOf(write.table.columns, row));
+    if (write === undefined) return;
+    const { columns } = write.table;
+    for (const row of rows) {
+      const isWhole = columns.every((column) => column.name in row);
+      if (isWhole) write.put.run(...valuesOf(columns, row));
+      else this.#putPartial(write, row);
+    }
+  }
+
+  /** Somebody leads whose cdktr does not know all columns. */
+  #putPartial({ table, partial }: Write, row: MirrorRow): void {
+    const { name, columns, key } = table;
+    const there = columns.filter((column) => column.name in row);
+    const known = there.map((column) => column.name).join();
+    let put = partial.get(known);
+    if (put === undefined) {
+      const place = (column: MirrorColumn) => `?${there.indexOf(column) + 1}`;
+      const values = columns.map((column) =>
+        there.includes(column)
+          ? place(column)
+          : `iif(${key.map(({ source }) => `o.${source} IS NULL`).join(" AND ")}, ${column.default ?? "NULL"}, o.${column.source})`,
+      );
+      put = this.#database.prepare(
+        `INSERT OR REPLACE INTO main.${quoted(name)} (${columns.map(({ source }) => source).join(", ")})
+         SELECT ${values.join(", ")} FROM (SELECT 1)
+         LEFT JOIN main.${quoted(name)} AS o ON ${key.map((column) => `o.${column.source} = ${place(column)}`).join(" AND ")}`,
+      );
+      partial.set(known, put);
+    }
+    put.run(...valuesOf(there, row));
   }
 
   /** Releases the connection, so that it can be closed. */
   release(): void {
-    for (const { put, remove } of this.#writes.values()) {
-      put.finalize();
-      remove.finalize();
-    }
+    for (const { put, remove, partial } of this.#writes.values())
+      for (const statement of [put, remove, ...partial.values()]) statement.finalize();
     this.#raise.finalize();
     this.#begin.finalize();
   }

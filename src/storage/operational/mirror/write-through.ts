@@ -19,7 +19,6 @@ import { Capture } from "./capture.ts";
 import type { ChangeSet } from "./change-set.ts";
 import { CommitStatements } from "./commit-statement.ts";
 import type { Query } from "./query.ts";
-import { readHead } from "./snapshot.ts";
 import { SEQUENCES, tablesOf } from "./tables.ts";
 
 /** Options of {@link WriteThrough}. */
@@ -37,6 +36,14 @@ export interface WriteThroughOptions {
 
 const REPEAT =
   "It may have been written: repeat the request with the same dedupe_key, or look at 'cdktr runs list'.";
+
+/**
+ * Finds the row when commit $1 of epoch $2 is there. It is a change, so that its own commit waits for the standbys: the one before may be
+ * there without having waited, when its connection was ended meanwhile.
+ */
+const HAS_ARRIVED = `UPDATE cluster_leadership SET commit_seq = commit_seq
+  WHERE one = 1 AND commit_seq = $1::bigint AND epoch = $2::bigint RETURNING commit_seq`;
+
 const NOTHING: ChangeSet = { parts: [], text: "{}" };
 
 /** How long it waits before it sends a statement again, at first and at most, ms. */
@@ -159,11 +166,11 @@ export class WriteThrough {
     return this.#options.term.leaseUntil - this.#clock.monotonic();
   }
 
-  /** Whether PostgreSQL has a commit that was sent before. */
+  /** Whether PostgreSQL has a commit that was sent before, and its standbys too as far as commits wait for them. */
   async #hasArrived(seq: number): Promise<boolean> {
     const { term, query } = this.#options;
-    const head = await readHead(query);
-    return head.epoch === term.epoch && head.commit_seq === seq;
+    const rows = await query(HAS_ARRIVED, [seq, term.epoch], { timeoutMs: Math.max(1, this.#leftMs()) });
+    return rows.length > 0;
   }
 
   #ended(reason: string, mayHaveArrived = false): StoreUnavailableError {
