@@ -203,7 +203,9 @@ export class ForwardLink extends BackgroundService {
       if (now - this.#connectedAtMs >= RENEW_MS) this.#drop();
     }
     if (this.#pending.has(ASKS)) return;
-    void this.#request(ASKS, [encodeForwarded({}), "PING"]).catch(() => {});
+    void this.#request(ASKS, [encodeForwarded({ public_key: this.#o.keys?.publicKey }), "PING"]).catch(
+      () => {},
+    );
   }
 
   #unreachable(silentMs: number): LeaderSilentError {

@@ -8,7 +8,7 @@ import { type Clock, systemClock } from "../../clock.ts";
 import type { HistoryHost } from "../../contract/history.ts";
 import type { PrincipalInfo, PrincipalSummary } from "../../contract/messages.ts";
 import { PROTOCOL } from "../../contract/version.ts";
-import { errorMessage } from "../../errors.ts";
+import { errorMessage, UsageError } from "../../errors.ts";
 import { RateLimitedWarning } from "../../host/rate-limited-warning.ts";
 import { Exposition } from "../../metrics/exposition.ts";
 import type { MetricsServerOptions } from "../../metrics/metrics-server.ts";
@@ -54,7 +54,6 @@ const LASTING = /^(28|3D|42501)/;
 /** What is said when each principal has a history of its own. */
 const LOCAL_HISTORY =
   "The history is in a file on the host of each principal: whoever leads shows only what happened while it led. Set CDKTR_HISTORY_URL and CDKTR_HISTORY_DATA for all ('cdktr docs lake').";
-/** How long the start waits for PostgreSQL, ms; afterwards it goes on trying. */
 const STORE_ANSWERS_MS = 10_000;
 /** How long the announcement that it is ready waits for a leader, ms. */
 const LEADS_MS = 10_000;
@@ -82,6 +81,8 @@ export interface MemberOptions
   readonly history: () => HistoryHost;
   readonly log: ConsolaInstance;
   readonly clock?: Clock;
+  /** How long the start waits for PostgreSQL, ms; afterwards it goes on trying. Default 10 s. */
+  readonly storeAnswersMs?: number;
 }
 
 /** Events of a member. */
@@ -107,6 +108,7 @@ export class Member extends BackgroundService<MemberSignals> {
   readonly #o: MemberOptions;
   readonly #log: ConsolaInstance;
   readonly #warning: RateLimitedWarning;
+  readonly #refusal: RateLimitedWarning;
   readonly #clock: ServerClock;
   readonly #startedAtMs: number;
   readonly #postgres: PostgresConnection;
@@ -149,6 +151,7 @@ export class Member extends BackgroundService<MemberSignals> {
     const { config, log } = options;
     this.#log = log.withTag("member");
     this.#warning = new RateLimitedWarning(this.#log);
+    this.#refusal = new RateLimitedWarning(this.#log);
     this.#clock = new ServerClock(this.clock);
     this.#startedAtMs = this.#sinceMs = this.#clock.now();
     const name = nameOf(config);
@@ -307,10 +310,6 @@ export class Member extends BackgroundService<MemberSignals> {
       try {
         await this.#connected();
         await this.#join();
-        const sight = await this.#cluster.look(this.#pulse());
-        refuseOther(sight, this.#o.config, this.id);
-        if (this.#o.config.CDKTR_HISTORY_URL === "" && sight.members.length > 1)
-          this.#log.warn(LOCAL_HISTORY);
         return;
       } catch (error) {
         if (!(error instanceof PostgresUnavailableError) || isLasting(error)) throw error;
@@ -328,7 +327,10 @@ export class Member extends BackgroundService<MemberSignals> {
       if (isLasting(why)) refused.reject(why);
     });
     try {
-      await Promise.race([this.#postgres.connected(STORE_ANSWERS_MS), refused.promise]);
+      await Promise.race([
+        this.#postgres.connected(this.#o.storeAnswersMs ?? STORE_ANSWERS_MS),
+        refused.promise,
+      ]);
     } finally {
       end();
     }
@@ -375,12 +377,18 @@ export class Member extends BackgroundService<MemberSignals> {
         sight.leader === null ? RENEW_MS : this.#o.config.CDKTR_LEADER_LEASE_MS - sight.leader.left_ms;
       nextMs = Math.min(LOOK_MS, Math.max(SOON_MS, RENEW_MS + SOON_MS / 5 - lateMs));
     } catch (error) {
-      if (!this.isStopping)
-        this.#warning.warn(1, () => `The other principals cannot be seen: ${errorMessage(error)}`);
+      if (!this.isStopping) this.#cannotLook(error);
     }
     if (!this.isStopping) this.#tick.in(nextMs);
   }
 
+  #cannotLook(error: unknown): void {
+    if (error instanceof UsageError)
+      this.#refusal.warn(1, () => `This principal is no member: ${error.message} ${error.hint ?? ""}`.trim());
+    else this.#warning.warn(1, () => `The other principals cannot be seen: ${errorMessage(error)}`);
+  }
+
+  /** @throws UsageError when it does not fit to the others, which may be found out long after it was started: it neither leads nor follows then */
   async #join(): Promise<void> {
     await prepareClusterTables(this.#postgres);
     const facts: MemberFacts = {
@@ -390,6 +398,14 @@ export class Member extends BackgroundService<MemberSignals> {
       started_at_ms: this.#startedAtMs,
     };
     this.#view.name = await this.#cluster.join(facts, this.#pulse());
+    try {
+      const sight = await this.#cluster.look(this.#pulse());
+      refuseOther(sight, this.#o.config, this.id);
+      if (this.#o.config.CDKTR_HISTORY_URL === "" && sight.members.length > 1) this.#log.warn(LOCAL_HISTORY);
+    } catch (error) {
+      await this.#cluster.leave().catch(() => {});
+      throw error;
+    }
     this.#isJoined = true;
   }
 

@@ -7,7 +7,9 @@ import { historyHere } from "../../../src/history/in-process.ts";
 import { Member } from "../../../src/principal/cluster/member.ts";
 import type { MemberState } from "../../../src/principal/cluster/member-state.ts";
 import { PrincipalClient } from "../../../src/protocol/client.ts";
+import { KeyStore } from "../../../src/protocol/doors/key-store.ts";
 import { parseStoreUrl } from "../../../src/storage/postgres/url.ts";
+import { TcpProxy } from "../../chaos/proxy.ts";
 import { PostgresServer } from "../../support/postgres.ts";
 import { until } from "../../support/until.ts";
 import {
@@ -50,6 +52,7 @@ class TestMember implements AsyncDisposable {
       log: this.book.log,
       scheduler: false,
       listeners,
+      storeAnswersMs: 100,
     });
     this.client = new PrincipalClient({
       host: "127.0.0.1",
@@ -58,11 +61,13 @@ class TestMember implements AsyncDisposable {
     });
   }
 
+  /** @param prepare what is in its data directory before */
   static async start(
     name: string,
     url: string,
     settings: Partial<Config> = {},
     listeners = false,
+    prepare: (data: string) => void = () => {},
   ): Promise<TestMember> {
     const directory = temporaryDirectory();
     const base = new TestPrincipal();
@@ -76,6 +81,7 @@ class TestMember implements AsyncDisposable {
       CDKTR_LEADER_LEASE_MS: 60_000,
       ...settings,
     };
+    prepare(config.CDKTR_APP_DATA_DIRECTORY);
     const started = new TestMember(config, directory, url, listeners);
     await started.member.start();
     return started;
@@ -196,6 +202,30 @@ describe("a principal that does not become a member", () => {
     const error = await failure(TestMember.start("b", url, { CDKTR_BLOB_URL: "/elsewhere" }));
     expect(error.message).toContain("The principal a keeps the files of runs in");
     expect(await first.client.call("LSPRINCIPALS", {})).toHaveLength(1);
+  });
+
+  test("because it has a state of its own, which is found out when PostgreSQL answers, long after its start", async () => {
+    const { url } = await installation();
+    const proxy = await TcpProxy.to(postgres.port);
+    try {
+      proxy.cut();
+      const there = url.replace(`:${postgres.port}/`, `:${proxy.port}/`);
+      await using only = await TestMember.start("a", there, {}, false, (data) => {
+        new KeyStore(data).init(0);
+        writeFileSync(join(data, "state.db"), "");
+      });
+      proxy.heal();
+      await until("it says so", () => {
+        const said = only.book.lines.join("\n");
+        return (
+          said.includes("This principal is no member: ") &&
+          said.includes("has the state of a single principal")
+        );
+      });
+      expect(only.member.state).toBe("JOINING");
+    } finally {
+      proxy.close();
+    }
   });
 });
 

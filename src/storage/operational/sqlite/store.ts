@@ -194,8 +194,14 @@ export class SqliteOperationalStore implements OperationalStore {
     makePrivateDirectory(this.#options.directory);
     if (this.#options.replica === undefined) refuseMoved(this.#options.directory);
     this.#database = this.#connect();
-    // The first commit of a term: it shows that the term lasts, before anything is done.
-    if (this.#options.replica !== undefined) await this.transact(async () => {});
+    if (this.#options.replica === undefined) return;
+    try {
+      // The first commit of a term: it shows that the term lasts, before anything is done.
+      await this.transact(async () => {});
+    } catch (error) {
+      this.#close();
+      throw error;
+    }
   }
 
   async stop(): Promise<void> {
