@@ -103,7 +103,7 @@ interface OwnTerm {
 
 export class Member extends BackgroundService<MemberSignals> {
   readonly name = "member";
-  /** Stays the same as long as its data directory stays on its host. */
+  /** Stays the same as long as its data directory stays on its host, and its API on its port. */
   readonly id: string;
   readonly #o: MemberOptions;
   readonly #log: ConsolaInstance;
@@ -155,7 +155,7 @@ export class Member extends BackgroundService<MemberSignals> {
     this.#clock = new ServerClock(this.clock);
     this.#startedAtMs = this.#sinceMs = this.#clock.now();
     const name = nameOf(config);
-    this.id = memberIdOf(config.CDKTR_APP_DATA_DIRECTORY);
+    this.id = memberIdOf(config.CDKTR_APP_DATA_DIRECTORY, config.CDKTR_PRINCIPAL_PORT);
     this.#postgres = new PostgresConnection(options.store, {
       application: `cdktr ${name}`,
       clock: this.clock,

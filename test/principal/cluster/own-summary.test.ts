@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { memberIdOf } from "../../../src/principal/cluster/member-id.ts";
 import { ownSummary, reachedAt } from "../../../src/principal/cluster/own-summary.ts";
 import { TestPrincipal } from "../support.ts";
 
@@ -19,4 +20,10 @@ test("others reach it where the settings say, else where it binds, else at its h
   expect(at("", "0.0.0.0")).toBe(at("", "::"));
   expect(at("", "0.0.0.0")).not.toBe("0.0.0.0");
   expect(ownSummary(config, { api: 1, logsListening: 2, logsPublishing: 3 }, 4).name).not.toBe("");
+});
+
+test("members on one host differ by their data directories or ports, and are the same after a restart", () => {
+  const ids = [memberIdOf("/data", 5561), memberIdOf("/data", 6561), memberIdOf("/other", 5561)];
+  expect(new Set(ids).size).toBe(3);
+  expect(memberIdOf("/data/", 5561)).toBe(ids[0] ?? "");
 });
