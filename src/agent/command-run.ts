@@ -8,7 +8,8 @@ import { basename, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import { COMMAND_TRIGGER } from "../contract/commands.ts";
-import { readDefinition, type WorkflowDefinition } from "../workflow/model.ts";
+import { commandDefinition } from "../workflow/command-definition.ts";
+import type { WorkflowDefinition } from "../workflow/model.ts";
 import { isEnding } from "../workflow/task-state.ts";
 import { Agent } from "./agent.ts";
 import { COMMANDS_SUFFIX } from "./agent-id.ts";
@@ -140,9 +141,6 @@ function definitionOf({
   argv: [cmd, ...args],
   directory = ".",
 }: CommandRunOptions): WorkflowDefinition {
-  const config = { type: "Subprocess", cmd, args, working_directory: resolve(directory) };
-  const task = { id: "command", name: basename(cmd) || cmd, config };
-  return readDefinition(
-    JSON.stringify({ id: workflowId, name: workflowId, failover: "never", tasks: [task] }),
-  );
+  const config = { type: "Subprocess" as const, cmd, args, working_directory: resolve(directory) };
+  return commandDefinition(workflowId, { id: "command", name: basename(cmd) || cmd, config });
 }
