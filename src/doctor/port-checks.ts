@@ -118,7 +118,7 @@ function isOfPrincipal(config: Config, port: number): boolean {
   return holder === principal || parentOf(holder) === principal;
 }
 
-/** With a principal on this host: checks that the configured metrics port is the principal's own. */
+/** With a principal on this host: checks that the configured metrics port is its own, or that of another member of its installation. */
 export async function checkMetrics(config: Config, info: PrincipalInfo): Promise<Finding[]> {
   const port = config.CDKTR_METRICS_PORT;
   if (port === 0) return [];
@@ -127,8 +127,10 @@ export async function checkMetrics(config: Config, info: PrincipalInfo): Promise
     const response = await fetch(`http://${address}/healthz`, {
       signal: AbortSignal.timeout(HEALTH_PATIENCE_MS),
     });
-    const health = (await response.json()) as { principal_id?: unknown; status?: unknown };
-    if (health.principal_id === info.principal_id)
+    const health = (await response.json()) as { principal_id?: unknown; member?: unknown; status?: unknown };
+    // A follower says its name, and not which installation it serves.
+    const isMember = info.members?.some(({ name }) => name === health.member) === true;
+    if (health.principal_id === info.principal_id || isMember)
       return [ok("metrics", `http://${address} has /healthz (${health.status}) and /metrics`)];
   } catch (error) {
     // Nothing listens: metrics may be turned off in the principal's own settings.

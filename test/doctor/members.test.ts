@@ -1,8 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { loadConfig } from "../../src/config.ts";
-import type { PrincipalSummary } from "../../src/contract/messages.ts";
+import type { PrincipalInfo, PrincipalSummary } from "../../src/contract/messages.ts";
 import { PROTOCOL } from "../../src/contract/version.ts";
 import { checkStore, judgeMembers } from "../../src/doctor/member-checks.ts";
+import { checkMetrics } from "../../src/doctor/port-checks.ts";
 
 function one(name: string, more: Partial<PrincipalSummary> = {}): PrincipalSummary {
   return {
@@ -82,4 +83,24 @@ test("a database that cannot be used is named without its password; without one 
   const [found] = await checkStore({ ...values, CDKTR_STORE_URL: "postgres://me:s3cret@127.0.0.1:1x/db" });
   expect(found).toMatchObject({ check: "store", severity: "error" });
   expect(JSON.stringify(found)).not.toContain("s3cret");
+});
+
+test("the metrics of a follower are those of the installation, and those of a stranger are not", async () => {
+  let member = "b";
+  await using follower = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    fetch: () => Response.json({ status: "ok", member, role: "FOLLOWING", leader: "a" }),
+  });
+  const { values } = loadConfig(
+    {},
+    { HOME: "/nowhere", CDKTR_METRICS_PORT: String(follower.port) },
+    "/nowhere",
+  );
+  const address = { host: "b.example", api_port: 1, logs_listening_port: 2, logs_publishing_port: 3 };
+  const info = { principal_id: "p", member: "b", members: [{ name: "b", ...address }] } as PrincipalInfo;
+  const severities = async () => (await checkMetrics(values, info)).map(({ severity }) => severity);
+  expect(await severities()).toEqual(["ok"]);
+  member = "elsewhere";
+  expect(await severities()).toEqual(["warning"]);
 });
