@@ -28,7 +28,7 @@ let newer: string;
 beforeAll(async () => {
   older = await build("0.1.0", 1, 1);
   newer = await build("0.2.0", 2, 1);
-});
+}, 600_000);
 
 /** Puts an executable where it is started from, as a deployment does: written beside, then renamed. */
 function install(program: string, path: string): void {

@@ -18,7 +18,7 @@ beforeAll(async () => {
   first = await build("0.1.0", 1, 1);
   second = await build("0.2.0", 2, 1);
   third = await build("1.0.0", 3, 2);
-});
+}, 600_000);
 
 const workflows = {
   "hello.yml": shellWorkflow({ a: { sh: "echo hello" }, b: { sh: "echo again", depends: ["a"] } }),

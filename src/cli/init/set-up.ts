@@ -139,15 +139,21 @@ export async function writeProject(
     for (const { path, text, mode } of toWrite)
       staging.write(path, text, mode, mode === 0o600 ? owner : undefined);
     const data = isInside ? join(staging.root, answers.dataDirectory) : answers.dataDirectory;
-    if (makesKeys) new KeyStore(data).init(Date.now());
+    const deed = { action: "key.init", subject: "admin" };
+    const place = resolve(answers.directory, answers.dataDirectory);
+    // A new data directory appears with its record; one that is there may have others.
+    const isNew = !existsSync(place);
+    if (makesKeys) {
+      new KeyStore(data).init(Date.now());
+      if (isNew) recordDeed(data, deed);
+    }
     // A system service joins as its own user when it is installed.
     if (token !== undefined && !isHostService(answers))
       await Promise.race([joinInto(plan, token, staging, data), interruption.promise]);
     // Lets pending signals be delivered here.
     await Promise.race([pause(0), interruption.promise]);
     staging.commit();
-    if (makesKeys)
-      recordDeed(resolve(answers.directory, answers.dataDirectory), { action: "key.init", subject: "admin" });
+    if (makesKeys && !isNew) recordDeed(place, deed);
     return toWrite;
   } finally {
     ignoreSignals();
