@@ -31,6 +31,9 @@ import type { TelemetryCounts, TelemetrySettings } from "./telemetry.ts";
 /** The path of a history in memory. */
 export const IN_MEMORY = ":memory:";
 
+/** The name under which a history in a file is kept once it was moved into a lake. */
+export const movedHistory = (path: string) => `${path}.moved`;
+
 /** The history cannot be read or written now. Coordination continues; it is tried again without anybody's help. */
 export class HistoryUnavailableError extends UnprocessableError {}
 

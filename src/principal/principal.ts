@@ -50,7 +50,7 @@ import type { MemberParts } from "./cluster/member-parts.ts";
 import { ownSummary } from "./cluster/own-summary.ts";
 import { Forecasts } from "./forecast/forecasts.ts";
 import { HistoryLink } from "./history/history-link.ts";
-import { lakeSettings } from "./history/lake-settings.ts";
+import { lakeOf } from "./history/lake-settings.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { Installation } from "./installation.ts";
 import { AdmissionWatch } from "./limits/admission-watch.ts";
@@ -195,7 +195,7 @@ export class Principal extends BackgroundService {
       clock,
       log: log("secrets"),
     });
-    const lake = lakeSettings(config);
+    const lake = lakeOf(config);
     const history = new HistoryLink({
       host: options.history,
       settings: {

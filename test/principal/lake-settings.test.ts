@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { loadConfig } from "../../src/config.ts";
 import { CdktrError } from "../../src/errors.ts";
-import { lakeSettings } from "../../src/principal/history/lake-settings.ts";
+import { lakeOf, lakeSettings } from "../../src/principal/history/lake-settings.ts";
 import { TemporaryDirectory } from "../support/temporary-directory.ts";
 
 const CATALOG = "ducklake:postgres://cdktr:hush@db1,db2:6432/ops";
@@ -22,6 +22,22 @@ function refused(variables: Record<string, string>): string {
   }
   return "nothing is wrong";
 }
+
+test("no history is begun in a file where the former one was moved into a lake", () => {
+  using directory = new TemporaryDirectory();
+  const file = directory.path("app.db");
+  const start = (variables: Record<string, string> = {}) =>
+    lakeOf(
+      loadConfig({}, { HOME: directory.root, CDKTR_DB_PATH: file, ...variables }, directory.root).values,
+    );
+  expect(start()).toBeUndefined();
+  writeFileSync(`${file}.moved`, "");
+  expect(() => start()).toThrow("The history of this principal was moved into a lake ('cdktr db move').");
+  expect(start({ CDKTR_HISTORY_URL: CATALOG, CDKTR_HISTORY_DATA: "/srv/cdktr" })?.data).toBe("/srv/cdktr");
+  // It was moved back.
+  writeFileSync(file, "");
+  expect(start()).toBeUndefined();
+});
 
 describe("the settings of a lake", () => {
   test("without them the history is in a file", () => {

@@ -6,7 +6,7 @@ import { chmodSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { archiveDirectory } from "../../contract/archive-files.ts";
-import { type LakeSettings, nameOfLake } from "../../contract/history.ts";
+import { type LakeSettings, movedHistory, nameOfLake } from "../../contract/history.ts";
 import { CdktrError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import { syncToDisk } from "../../host/sync-to-disk.ts";
 import { quoteName, quoteText } from "../database/duckdb.ts";
@@ -42,7 +42,6 @@ const MOVING = "moving";
 /** The tables in which rows are in order, and those beside them. */
 const MOVED: readonly string[] = [...Object.keys(TABLES), "log_disorder"];
 
-const movedName = (path: string) => `${path}.moved`;
 /** What follows the path of a file in that of its archive. */
 const ARCHIVE = archiveDirectory("") ?? "";
 
@@ -55,12 +54,12 @@ const ARCHIVE = archiveDirectory("") ?? "";
 export async function moveIntoLake(options: HistoryMoveOptions): Promise<readonly MovedTable[]> {
   const { path, directory } = options;
   if (!existsSync(path)) {
-    const isDone = existsSync(movedName(path));
+    const isDone = existsSync(movedHistory(path));
     // An earlier attempt may have ended before the archive had its other name.
     if (isDone) putArchiveAside(path);
     throw new NotFoundError(
       isDone
-        ? `The history was moved already: the former one is kept as ${movedName(path)}.`
+        ? `The history was moved already: the former one is kept as ${movedHistory(path)}.`
         : `There is no history ${path}.`,
     );
   }
@@ -89,14 +88,14 @@ export async function moveIntoLake(options: HistoryMoveOptions): Promise<readonl
 
 /** Gives the original and its archive their other names, in the place of what an earlier move has left there. */
 function putAside(path: string): void {
-  const moved = movedName(path);
+  const moved = movedHistory(path);
   for (const end of [".wal", ARCHIVE]) rmSync(moved + end, { recursive: true, force: true });
   for (const end of ["", ".wal"]) if (existsSync(path + end)) renameSync(path + end, moved + end);
   putArchiveAside(path);
 }
 
 function putArchiveAside(path: string): void {
-  if (existsSync(path + ARCHIVE)) renameSync(path + ARCHIVE, movedName(path) + ARCHIVE);
+  if (existsSync(path + ARCHIVE)) renameSync(path + ARCHIVE, movedHistory(path) + ARCHIVE);
   syncToDisk(dirname(path));
 }
 

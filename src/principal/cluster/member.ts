@@ -24,7 +24,7 @@ import { SqliteOperationalStore } from "../../storage/operational/sqlite/store.t
 import { ClusterFiles } from "../../storage/postgres/cluster-files.ts";
 import { prepareClusterTables } from "../../storage/postgres/cluster-schema.ts";
 import { PostgresConnection } from "../../storage/postgres/connection.ts";
-import { PostgresUnavailableError } from "../../storage/postgres/errors.ts";
+import { isLasting, PostgresUnavailableError } from "../../storage/postgres/errors.ts";
 import { COMMITS_CHANNEL, FeedTrimmer } from "../../storage/postgres/feed.ts";
 import {
   Cluster,
@@ -35,7 +35,7 @@ import {
 } from "../../storage/postgres/leadership.ts";
 import type { StoreAddress } from "../../storage/postgres/url.ts";
 import { isDoneWithin, pause, Timer } from "../../timer.ts";
-import { lakeSettings } from "../history/lake-settings.ts";
+import { lakeOf } from "../history/lake-settings.ts";
 import { Principal, type PrincipalOptions, type PrincipalPorts } from "../principal.ts";
 import { DirectoryDigest } from "./directory-digest.ts";
 import { Latencies } from "./latencies.ts";
@@ -49,8 +49,6 @@ import { historyPlace, refuseOther } from "./refusals.ts";
 import { ServerClock } from "./server-clock.ts";
 import { SharedKeys } from "./shared-keys.ts";
 
-/** The SQLSTATEs of refusals that somebody has to do something about. */
-const LASTING = /^(28|3D|42501)/;
 /** What is said when each principal has a history of its own. */
 const LOCAL_HISTORY =
   "The history is in a file on the host of each principal: whoever leads shows only what happened while it led. Set CDKTR_HISTORY_URL and CDKTR_HISTORY_DATA for all ('cdktr docs lake').";
@@ -265,7 +263,7 @@ export class Member extends BackgroundService<MemberSignals> {
   protected override async onStart(): Promise<void> {
     const { config } = this.#o;
     // What is wrong with the settings is said now, not when it leads.
-    lakeSettings(config);
+    lakeOf(config);
     this.#replica.open();
     await startServices([this.#postgres, this.#writer]);
     await this.#firstJoin();
@@ -308,7 +306,7 @@ export class Member extends BackgroundService<MemberSignals> {
   async #firstJoin(): Promise<void> {
     for (let tries = 0; !this.isStopping; tries++) {
       try {
-        await this.#connected();
+        await this.#postgres.connected(this.#o.storeAnswersMs ?? STORE_ANSWERS_MS);
         await this.#join();
         return;
       } catch (error) {
@@ -317,22 +315,6 @@ export class Member extends BackgroundService<MemberSignals> {
         // Without keys, who may connect is not known before it has joined.
         if (new KeyStore(this.#o.config.CDKTR_APP_DATA_DIRECTORY).exists) return;
       }
-    }
-  }
-
-  /** @throws CdktrError when there is no connection after a while, or there will be none */
-  async #connected(): Promise<void> {
-    const refused = Promise.withResolvers<never>();
-    const end = this.#postgres.signals.on("failed", (why) => {
-      if (isLasting(why)) refused.reject(why);
-    });
-    try {
-      await Promise.race([
-        this.#postgres.connected(this.#o.storeAnswersMs ?? STORE_ANSWERS_MS),
-        refused.promise,
-      ]);
-    } finally {
-      end();
     }
   }
 
@@ -688,11 +670,4 @@ export class Member extends BackgroundService<MemberSignals> {
     const { name, host } = this.#view.self;
     return { host, member: name, members: this.#view.alive().map(({ member_id: _, ...place }) => place) };
   }
-}
-
-/** Whether a server says that it will not admit this member later either: its user, password, database or permissions are wrong. */
-function isLasting(why: unknown): boolean {
-  if (!(why instanceof Error)) return false;
-  const { errno } = why as { errno?: unknown };
-  return (typeof errno === "string" && LASTING.test(errno)) || isLasting(why.cause);
 }

@@ -2,8 +2,13 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { type Config, daysOf } from "../../config.ts";
-import type { LakeBucket, LakeCatalog, LakeSettings } from "../../contract/history.ts";
-import { ConfigError } from "../../errors.ts";
+import {
+  type LakeBucket,
+  type LakeCatalog,
+  type LakeSettings,
+  movedHistory,
+} from "../../contract/history.ts";
+import { ConfigError, UsageError } from "../../errors.ts";
 import { parseStoreUrl, type StoreAddress } from "../../storage/postgres/url.ts";
 import { bucketSecret } from "../blobs/blob-store-of.ts";
 
@@ -15,6 +20,21 @@ const TRUSTED = [
   "/etc/ssl/cert.pem",
 ];
 const AWS = { endpoint: "s3.amazonaws.com", region: "us-east-1" };
+
+/**
+ * The lake of a principal that starts; undefined when the history is in a file of its host.
+ * @throws UsageError when the file was moved into a lake, which is not in the settings: what happened so far would be missing
+ */
+export function lakeOf(config: Config): ReturnType<typeof lakeSettings> {
+  const lake = lakeSettings(config);
+  const { CDKTR_DB_PATH: file } = config;
+  const moved = movedHistory(file);
+  if (lake === undefined && existsSync(moved) && !existsSync(file))
+    throw new UsageError("The history of this principal was moved into a lake ('cdktr db move').", {
+      hint: `Set CDKTR_HISTORY_URL and CDKTR_HISTORY_DATA as they were then. To have it in a file again, with what happened since: cdktr db move --to file with both. Without that, as of the move: rename ${moved} to ${file}.`,
+    });
+  return lake;
+}
 
 /**
  * The lake that the settings name; undefined when the history is in a file of this host.

@@ -4,7 +4,7 @@ import { type Clock, systemClock } from "../../clock.ts";
 import { CdktrError, errorMessage } from "../../errors.ts";
 import { BackgroundService } from "../../service.ts";
 import { BackOff, isDoneWithin } from "../../timer.ts";
-import { PostgresUnavailableError } from "./errors.ts";
+import { isLasting, PostgresUnavailableError } from "./errors.ts";
 import { openSql, PostgresSession, type QueryOptions } from "./session.ts";
 import type { StoreAddress, StoreHost } from "./url.ts";
 
@@ -90,12 +90,21 @@ export class PostgresConnection extends BackgroundService<ConnectionSignals> {
 
   /**
    * Resolves when there is a connection.
-   * @throws CdktrError why there is none after `timeoutMs`: the {@link failure} of the last round
+   * @throws CdktrError why there is none after `timeoutMs`: the {@link failure} of the last round; at once, when waiting does not help
    */
   async connected(timeoutMs: number): Promise<void> {
     if (this.isUp) return;
-    if (!(await isDoneWithin(timeoutMs, this.signals.next("up"), this.clock)) && !this.isUp)
-      throw this.#failure;
+    const { promise: refused, resolve: refuse } = Promise.withResolvers<void>();
+    const end = this.signals.on("failed", (why) => {
+      if (isLasting(why)) refuse();
+    });
+    const decided = Promise.race([this.signals.next("up"), refused]);
+    try {
+      await isDoneWithin(timeoutMs, decided, this.clock);
+    } finally {
+      end();
+    }
+    if (!this.isUp) throw this.#failure;
   }
 
   /**

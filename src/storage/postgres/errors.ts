@@ -1,6 +1,16 @@
 /** How a statement can fail on PostgreSQL, by what is known of its outcome. */
 import { CdktrError } from "../../errors.ts";
 
+/** The SQLSTATEs of refusals that somebody has to do something about. */
+const LASTING = /^(28|3D|42501)/;
+
+/** Whether a server says that it will not let cdktr in later either: the user, password, database or permissions are wrong. */
+export function isLasting(why: unknown): boolean {
+  if (!(why instanceof Error)) return false;
+  const { errno } = why as { errno?: unknown };
+  return (typeof errno === "string" && LASTING.test(errno)) || isLasting(why.cause);
+}
+
 /** A statement, or a connection, of PostgreSQL failed. */
 abstract class PostgresFailure extends CdktrError {}
 

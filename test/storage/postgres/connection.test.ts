@@ -202,6 +202,9 @@ describe("the connection to PostgreSQL", () => {
       message: `${at}: password authentication failed for user "cdktr".`,
       hint: "Look at the user and password in the URL, or in CDKTR_STORE_PASSWORD_FILE.",
     });
+    // Waiting does not help: nobody waits. The test's deadline is shorter than this one.
+    await using refused = await connect(server.url({ password: "wrong" }));
+    await expect(refused.connected(600_000)).rejects.toThrow(/password authentication failed/);
     expect(await failureOf(server.url({ database: "nowhere" }))).toMatchObject({
       message: `${at}: database "nowhere" does not exist.`,
       hint: 'Create it as a superuser: CREATE DATABASE "nowhere"; GRANT CREATE ON DATABASE "nowhere" TO "cdktr".',
