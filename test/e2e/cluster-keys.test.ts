@@ -1,6 +1,6 @@
 /** From one principal to several and back: the state moves, and keys are those of all. */
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CdktrProcess, cdktr } from "../support/cdktr.ts";
 import { Installation, type TestMember } from "../support/installation.ts";
@@ -77,6 +77,16 @@ test("one principal becomes three and one again: its queue goes along, and who i
 
   for (const { process } of [a, b, c]) await process.stop();
 
+  // A history that is in the way is seen before the state is moved.
+  const history = join(directory, "history.db");
+  writeFileSync(history, "");
+  const blocked = await cdktr(["db", "move", "--to", "file"], {
+    ...alone,
+    env: { ...(await installation.settings("member-1")), CDKTR_DB_PATH: history },
+  });
+  expect(`${blocked.code} ${blocked.stderr}`).toMatch(
+    /^1 .*There is a history .* already. Nothing was changed/s,
+  );
   const back = await cdktr(["db", "move", "--to", "file"], {
     ...alone,
     env: { ...alone.env, CDKTR_STORE_URL: installation.postgres.url() },

@@ -1,5 +1,7 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { nameOfLake } from "../../contract/history.ts";
-import { UsageError } from "../../errors.ts";
+import { UnprocessableError, UsageError } from "../../errors.ts";
 import { moveIntoDatabase, moveIntoLake } from "../../history/lake/move.ts";
 import { log } from "../../log.ts";
 import { lakeSettings } from "../../principal/history/lake-settings.ts";
@@ -9,6 +11,7 @@ import {
   moveIntoFile,
   moveIntoPostgres,
 } from "../../storage/operational/mirror/move.ts";
+import { STATE_FILE } from "../../storage/operational/moved.ts";
 import { PostgresConnection } from "../../storage/postgres/connection.ts";
 import { parseStoreUrl } from "../../storage/postgres/url.ts";
 import { recordDeed } from "../support/audited.ts";
@@ -101,6 +104,12 @@ export default command({
     });
     // What is wrong with it is said before anything is moved.
     const lake = lakeSettings(values);
+    const path = values.CDKTR_DB_PATH;
+    // Where the state is there as well, an earlier attempt has come so far.
+    if (isBack && lake !== undefined && existsSync(path) && !existsSync(join(directory, STATE_FILE)))
+      throw new UnprocessableError(`There is a history ${path} already. Nothing was changed.`, {
+        hint: "Move it away first.",
+      });
     const postgres = new PostgresConnection(address, { application: "cdktr db move" });
     await postgres.start();
     let state: readonly MovedTable[] | null;
@@ -124,7 +133,6 @@ export default command({
         if (!args.json) say(`Moved the state ${wayOf(isBack, address.shown, directory)}: ${sizeOf(state)}.`);
       }
       if (lake !== undefined) {
-        const path = values.CDKTR_DB_PATH;
         // The history of a former leader writes no more, those of later ones do.
         const settings = { ...lake, epoch: await epochOf(postgres) };
         const moveHistory = isBack ? moveIntoDatabase : moveIntoLake;
