@@ -110,6 +110,8 @@ export async function members(
   const env = { ...AGENT, CDKTR_LEADER_LEASE_MS: undefined };
   const installation = await Installation.start(1, { workflows: files, env, postgres: { durable: true } });
   try {
+    // The first one makes tables, and a lake.
+    await installation.leader();
     await installation.startAgent();
     const alone: Side = { clients: [fleet.client] };
     say(
