@@ -1,10 +1,12 @@
 /** Runs that agents begin by themselves: what an agent may say of them. */
 import { expect, test } from "bun:test";
 import { systemClock } from "../../src/clock.ts";
+import { LongPolls } from "../../src/principal/long-polls.ts";
 import { BegunRuns } from "../../src/principal/runs/begun-runs.ts";
 import { Definitions } from "../../src/principal/runs/definitions.ts";
+import { FollowUps } from "../../src/principal/runs/follow-ups.ts";
 import type { NewRun } from "../../src/principal/runs/new-run.ts";
-import type { OperationalTx, RunRecord } from "../../src/storage/operational/store.ts";
+import type { OperationalStore, OperationalTx, RunRecord } from "../../src/storage/operational/store.ts";
 import { commandDefinition } from "../../src/workflow/command-definition.ts";
 import { readDefinition, type TaskConfig } from "../../src/workflow/model.ts";
 
@@ -78,4 +80,31 @@ test.each([
   ],
 ])("what is no command is no run: %s", async (_, definition) => {
   expect(await created(definition)).toEqual([]);
+});
+
+test("nothing follows a command: an agent's key triggers no workflow", async () => {
+  const appended: string[] = [];
+  const tx = {
+    appendFollowUp: async ({ workflow_id }: { workflow_id: string }) => void appended.push(workflow_id),
+    afterCommit: () => {},
+  } as unknown as OperationalTx;
+  const next = readDefinition(
+    JSON.stringify({
+      id: "next",
+      name: "next",
+      on: { workflow: { id: "nightly", status: ["COMPLETED"] } },
+      tasks: [TASK],
+    }),
+  );
+  const followUps = new FollowUps({
+    store: {} as OperationalStore,
+    workflows: { revision: 1, definitions: () => [next], refused: () => {} },
+    polls: new LongPolls(),
+    clock: systemClock,
+  });
+  const run = { workflow_id: "nightly", status: "COMPLETED", trigger_depth: 0, workflow_instance_id: "r1" };
+  await followUps.ending(tx, { ...run, trigger: "exec" } as RunRecord);
+  expect(appended).toEqual([]);
+  await followUps.ending(tx, { ...run, trigger: "cli" } as RunRecord);
+  expect(appended).toEqual(["next"]);
 });

@@ -2,7 +2,9 @@
  * Records the runs that must follow when a run ends: in the same commit, for every workflow that declares `on: workflow` for it at that
  * moment. The listener that triggers them reads the records (`LSFOLLOWUPS`) at its own pace.
  */
+
 import type { Clock } from "../../clock.ts";
+import { COMMAND_TRIGGER } from "../../contract/commands.ts";
 import type { FollowUpPage, ListFollowUps } from "../../contract/messages.ts";
 import type { OperationalStore, OperationalTx, RunRecord } from "../../storage/operational/store.ts";
 import { MAX_CHAIN } from "../../workflow/check-triggers.ts";
@@ -67,8 +69,9 @@ export class FollowUps {
     this.#clock = options.clock;
   }
 
-  /** A run ends: part of the unit of work that ends it. */
+  /** A run ends: part of the unit of work that ends it. Nothing follows a command, which agents begin without being asked. */
   async ending(tx: OperationalTx, run: Readonly<RunRecord>): Promise<void> {
+    if (run.trigger === COMMAND_TRIGGER) return;
     const followers = this.#of(run.workflow_id, run.status);
     const trigger_depth = run.trigger_depth + 1;
     if (trigger_depth > MAX_CHAIN) {
