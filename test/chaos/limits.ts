@@ -78,6 +78,8 @@ interface Resized {
   readonly pool: string;
   readonly size: number;
   readonly at: number;
+  /** Whether it was acknowledged: otherwise the size before may go on. */
+  readonly isCertain: boolean;
 }
 
 /** What was done to the limits, for the account. */
@@ -170,9 +172,9 @@ export class Meddler {
 
   async #resize(pool: string, size: number): Promise<void> {
     // It may count although the reply never comes.
-    this.#resized.push({ pool, size, at: bootSeconds() });
+    this.#resized.push({ pool, size, at: bootSeconds(), isCertain: false });
     await this.client.setPool(pool, size, SOON);
-    this.#resized.push({ pool, size, at: bootSeconds() });
+    this.#resized.push({ pool, size, at: bootSeconds(), isCertain: true });
   }
 }
 
@@ -292,10 +294,16 @@ function checkPools(
   return Object.fromEntries(
     Object.entries(SIZES).map(([pool, sizes]) => {
       const own = resized.filter((each) => each.pool === pool);
+      // What was acknowledged last before, and whatever may have come after it.
       const sizeAt = (at: number) => {
-        const before = own.findLast((each) => each.at < at - LAG_SECONDS);
-        const recent = own.filter((each) => each.at >= at - LAG_SECONDS && each.at <= at);
-        return Math.max(before?.size ?? 0, ...recent.map(({ size }) => size));
+        const known = own.findLastIndex((each) => each.isCertain && each.at < at - LAG_SECONDS);
+        return Math.max(
+          0,
+          ...own
+            .slice(Math.max(0, known))
+            .filter((each) => each.at <= at)
+            .map(({ size }) => size),
+        );
       };
       const most = mostAtOnce(spans.get(pool) ?? [], sizeAt, `pool ${pool}`, violations);
       return [`most slots at once of pool ${pool}`, `${most} of ${Math.max(...sizes)}`];
