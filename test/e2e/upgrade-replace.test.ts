@@ -43,6 +43,15 @@ function install(program: string, path: string): void {
   renameSync(staged, path);
 }
 
+/** The words of a process; none if it has ended. */
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "latin1");
+  } catch {
+    return "";
+  }
+}
+
 /** What a running process is an instance of, as the kernel sees it. */
 const programOf = (pid: number) => readlinkSync(`/proc/${pid}/exe`);
 const bootSeconds = () => Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
@@ -188,7 +197,7 @@ test("child processes of a principal and a listener keep their version, even if 
     until("the agent of the principal", async () => {
       const [known] = await cluster.client.registeredAgents();
       const [pid] = processesWith(cluster.dataDirectory).filter(
-        (pid) => pid !== former && readFileSync(`/proc/${pid}/cmdline`, "latin1").includes("--supervised"),
+        (pid) => pid !== former && commandOf(pid).includes("--supervised"),
       );
       return known?.status === "UP" && pid !== undefined && { pid, version: known.version };
     });
