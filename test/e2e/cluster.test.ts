@@ -23,7 +23,8 @@ test("the leader is killed: its agent keeps its task, a tail goes on, and each l
   const leader = await installation.leader();
   const [witness, other] = await installation.followers();
   if (witness === undefined || other === undefined) throw new Error("there are no followers");
-  // The agent and the tail know one address, the leader's, and learn the others.
+  // The agent and the tail know one address, the leader's, and learn the others, which it must know before they ask.
+  await until("the leader knows all", async () => (await leader.client.info()).members?.length === 3);
   await installation.startAgent([leader]);
   const gate = join(installation.directory, "gate");
   const tail = new CdktrProcess(["logs", "tail", "--workflow", "count", "--last", "1h", "--json"], {
